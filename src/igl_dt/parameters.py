@@ -1,0 +1,293 @@
+"""Every knob of the project, one frozen and typed object per concern.
+
+Kedro builds these objects from ``conf/`` before it runs anything (each node is annotated with the object of
+its own concern), and the library takes them as they are. An unknown key or a value out of range is therefore
+an error before any work. The marks [paper], [family] and [ours] have the meaning they have in ``docs/method.md``:
+said by the IGL-DT paper, taken from the published methods it builds on, or our own choice.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+IGNORE_INDEX = 255
+"""Mask value of pixels that count neither in a loss nor in a score."""
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+Size = tuple[PositiveInt, PositiveInt]
+"""Height and width in pixels."""
+
+
+class Parameters(BaseModel):
+    """Base of all parameter objects: frozen, no unknown keys, no NaN or infinity, defaults checked too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class DatasetParameters(Parameters):
+    """Which pictures, and at what size they are read."""
+
+    source: str = "shapes"
+    """Name of a source in ``igl_dt.data.sources``: what knows the layout of the folder."""
+    root: str
+    """Folder of the data set; relative to the project's folder, or absolute."""
+    image_size: Size | None = None
+    """Read every picture and mask at this (height, width), in training and evaluation; null: as it is on disk."""
+    options: dict[str, Any] = {}
+    """What only this source knows; each source has a typed object for it."""
+
+
+class SplittingParameters(Parameters):
+    """Which training pictures count as labelled: a fraction, or a list."""
+
+    labeled_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the training pictures with a mask that keep it; drawn so that every class occurs where possible."""
+    labeled_list: str | None = None
+    """Text file with one id per line; the other training pictures are unlabelled."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "SplittingParameters":
+        if (self.labeled_fraction is None) == (self.labeled_list is None):
+            raise ValueError("give exactly one of splitting.labeled_fraction and splitting.labeled_list, set the other to null")
+        return self
+
+
+class EncoderParameters(Parameters):
+    """A timm backbone."""
+
+    name: str
+    """Any timm model with ``features_only`` support."""
+    options: dict[str, Any] = {}
+    """Passed on to timm, to make a backbone narrower or shallower than its name says."""
+    pretrained: str | None = None
+    """null: random weights; ``timm``: timm's own download; else a local .safetensors or .pth file."""
+
+
+class SwinUnetParameters(Parameters):
+    """SwinUnet teacher (Cao et al. 2021): global context."""
+
+    encoder: EncoderParameters
+    """Any timm Swin Transformer."""
+    decoder_depth: PositiveInt = 2
+    """Swin blocks per decoder stage; they start from the encoder's weights of the same resolution."""
+    stem: Literal["patches", "convolutional"] = "patches"
+    """How pictures become tokens: timm's linear patch embedding, or stride-2 3×3 convolutions [ours] (trains from scratch far faster)."""
+    refine: bool = False
+    """A 3×3 convolution before the classifier [ours]."""
+
+
+class ResUnetParameters(Parameters):
+    """ResUnet teacher: local detail."""
+
+    encoder: EncoderParameters
+    """Any timm ResNet."""
+    decoder_channels: tuple[PositiveInt, ...] = (256, 128, 64, 32)
+    """Channels of the residual decoder blocks, deepest first; one per encoder stage but the deepest, at most."""
+    block: Literal["post_activation", "pre_activation"] = "post_activation"
+    """Residual decoder block of He et al. 2016a, or the pre-activation one that Zhang et al. 2018 use."""
+
+
+class DeepLabV3PlusParameters(Parameters):
+    """Student: DeepLabV3+ (Chen et al. 2018), the field's standard."""
+
+    encoder: EncoderParameters
+    """Any timm backbone with features."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Input size over the size of the deepest features; below 32 the last stages are dilated."""
+    atrous_rates: tuple[PositiveInt, PositiveInt, PositiveInt] = (6, 12, 18)
+    """Dilations of the spatial pyramid."""
+    channels: PositiveInt = 256
+    """Width of the pyramid and the decoder."""
+
+
+class NetworksParameters(Parameters):
+    """The two teachers and the student."""
+
+    swin_unet: SwinUnetParameters
+    res_unet: ResUnetParameters
+    student: DeepLabV3PlusParameters
+
+
+class OptimizerParameters(Parameters):
+    """One network's optimiser: poly schedule after a linear warm-up, no decay on norms and biases."""
+
+    name: Literal["adamw", "sgd"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Peak rate of the head (everything that is not the backbone)."""
+    backbone_factor: Annotated[float, Field(gt=0)] = 1.0
+    """The backbone's rate over the head's: 0.1 in the field's recipes, where the backbone is pretrained."""
+    weight_decay: Weight = 1e-4
+    momentum: Probability = 0.9
+    """SGD's momentum; AdamW's first beta."""
+    poly_power: Weight = 0.9
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest gradient norm of the network; null: no clipping."""
+
+
+class StrongAugmentation(Parameters):
+    """Photometric augmentation of the strong view, on top of the weak one; defaults: the field's (UniMatch) [family]."""
+
+    brightness: Weight = 0.5
+    contrast: Weight = 0.5
+    saturation: Weight = 0.5
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+    jitter_probability: Probability = 0.8
+    grayscale_probability: Probability = 0.2
+    blur_sigma: tuple[Weight, Weight] = (0.1, 2.0)
+    """Range of the Gaussian's standard deviation in pixels."""
+    blur_probability: Probability = 0.5
+
+
+class AugmentationParameters(Parameters):
+    """From a picture to a view: weak is geometry, strong adds photometry."""
+
+    crop_size: Size
+    """(height, width) of the training crops; padded with 0, masks with 255, where the scaled picture is smaller."""
+    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
+    """Range of the random scale before cropping."""
+    flip_probability: Probability = 0.5
+    strong: StrongAugmentation = StrongAugmentation()
+    strong_unlabeled: bool = False
+    """Whether unlabelled pictures come with a strong view beside the weak one."""
+    strong_labeled: bool = False
+    """Whether labelled pictures are taken in their strong view."""
+    cutmix_probability: Probability = 0.5
+    """How often an unlabelled picture gets a box of its neighbour in the batch (CutMix)."""
+    cutmix_area: tuple[Probability, Probability] = (0.02, 0.4)
+    """Range of the box's share of the crop."""
+    cutmix_ratio: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Boxes are between this and its inverse times as wide as high."""
+
+
+class StageParameters(Parameters):
+    """What the training loop needs to know of a stage."""
+
+    steps: PositiveInt
+    """Optimiser steps."""
+    batch_size: PositiveInt
+    """Labelled pictures per step; as many unlabelled ones come on top."""
+    accumulate: PositiveInt = 1
+    """Parts that a step's batch is cut into, one after the other, to save memory; must divide the batch size."""
+    validate_every: PositiveInt = 500
+    """Steps between validations; the last step is always validated."""
+    augmentation: AugmentationParameters
+
+    @model_validator(mode="after")
+    def _parts_divide_the_batch(self) -> "StageParameters":
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size})")
+        return self
+
+
+class SupervisedLossParameters(Parameters):
+    """Loss against the ground truth."""
+
+    name: Literal["cross_entropy", "ohem"] = "cross_entropy"
+    """``ohem``: online hard example mining, the field's choice for Cityscapes [family]."""
+    ohem_threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Pixels whose probability of the true class is below this count as hard."""
+    ohem_min_kept: PositiveInt = 200_000
+    """At least this many pixels of a batch count, the hardest."""
+
+
+class CrossPseudoSupervisionParameters(Parameters):
+    """Stage 1, the teachers' losses [paper: CPS; the rest family]."""
+
+    supervised: SupervisedLossParameters = SupervisedLossParameters()
+    cps_weight: Weight = 1.0
+    """λ_cps: 1.5 without and 1.0 with CutMix on VOC, 6 and 5 on Cityscapes [family]."""
+    cps_on_labeled: bool = False
+    """Whether the labelled batch gets cross pseudo-labels too [family]."""
+    ramp_up_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which λ_cps rises from 0, as exp(-5(1 - t)²) [ours]."""
+
+
+class IglDtParameters(Parameters):
+    """Stage 2, the student's losses and their alternation."""
+
+    supervised: SupervisedLossParameters = SupervisedLossParameters()
+    labeled_pseudo_label_weight: Weight = 1.0
+    """λ_pl: both teachers' pseudo-labels on the labelled batch [paper]."""
+    unlabeled_pseudo_label_weight: Weight = 1.0
+    """Weight of L_P on the unlabelled batch [family: 1]."""
+    global_weight: Weight = 0.08
+    """λ_glo [family: MGD]."""
+    local_weight: Weight = 100.0
+    """λ_loc on the mean squared difference of similarity matrices [family: MGD]."""
+    discrepancy_weight: Weight = 0.05
+    """λ_dis [ours]."""
+    swap_every: PositiveInt = 1
+    """Steps between swaps of the global and the local state [paper: swapping; per step: ours]."""
+    pseudo_label_source: Literal["state", "both"] = "state"
+    """Whether L_P on the unlabelled batch follows the state's teacher, or both."""
+    confidence_threshold: Probability = 0.0
+    """Pseudo-labels with a lower probability are ignored [family: none in MGD]."""
+    global_map: Literal["logits", "probabilities", "features"] = "logits"
+    """What is pooled for L_Glo [family: MGD pools logits]."""
+    local_regions: PositiveInt | None = 7
+    """Features are pooled to this many rows and columns for L_Loc [family]; null keeps every position."""
+    discrepancy_space: Literal["probabilities", "features"] = "probabilities"
+    """Where student and teacher are compared; ``features`` through a learned 1×1 projection [ours]."""
+    ramp_up_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the unlabelled batch's weights rise from 0, as exp(-5(1 - t)²) [ours]."""
+
+
+class TeacherPretrainingParameters(StageParameters):
+    """Stage 1: both teachers by Cross Pseudo Supervision."""
+
+    swin_unet: OptimizerParameters
+    res_unet: OptimizerParameters
+    losses: CrossPseudoSupervisionParameters = CrossPseudoSupervisionParameters()
+    keep: Literal["last", "best"] = "last"
+    """Which weights the student learns from: the last, or those of the best validation mIoU, per teacher [ours]."""
+
+
+class StudentLearningParameters(StageParameters):
+    """Stage 2: the student, and the reference trained on the labelled pictures alone."""
+
+    student: OptimizerParameters
+    losses: IglDtParameters = IglDtParameters()
+    reference: bool = True
+    """Also train the student's network on the labelled pictures alone, for as many steps."""
+
+
+class EvaluationParameters(Parameters):
+    """How a network predicts a whole picture."""
+
+    mode: Literal["whole", "sliding_window"] = "whole"
+    window_size: Size | None = None
+    """(height, width) of the window; needed for ``sliding_window``, where the field takes the training crop."""
+    window_overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
+    """Share of the window that neighbours have in common."""
+    batch_size: PositiveInt = 8
+    """Pictures (of one size) or windows predicted at once; changes no figure."""
+
+    @model_validator(mode="after")
+    def _window_has_a_size(self) -> "EvaluationParameters":
+        if self.mode == "sliding_window" and self.window_size is None:
+            raise ValueError("evaluation.window_size is needed when evaluation.mode is sliding_window")
+        return self
+
+
+class ReportingParameters(Parameters):
+    """What the figures show."""
+
+    examples: PositiveInt = 4
+    """Pictures in the qualitative figure."""
+
+
+class RuntimeParameters(Parameters):
+    """Where and how it runs. Precision and threads change the bits of a result, the others do not."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: CUDA where there is one, else the CPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16``: autocast; losses and weights stay in float32."""
+    threads: PositiveInt | None = None
+    """Threads of one operation on the CPU; null: as many as torch would take. Kernels' last bits depend on it."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that read and augment pictures beside the training one; 0: none. Changes no result."""
+    cache_mib: Annotated[int, Field(ge=0)] = 1024
+    """Memory for decoded pictures, per process that reads them. Changes no result."""
