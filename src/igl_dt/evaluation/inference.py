@@ -1,0 +1,139 @@
+"""Predictions for whole pictures, at their own size."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from igl_dt.evaluation.confusion import confusion_matrix
+from igl_dt.parameters import EvaluationParameters
+
+
+def predict_probabilities(network: nn.Module, images: Tensor, parameters: EvaluationParameters) -> Tensor:
+    """Class probabilities of every pixel; ``.argmax(dim=1)`` is the segmentation.
+
+    In mode ``whole`` the network sees the whole picture. In mode ``sliding_window`` it sees overlapping windows, the
+    field's way for Cityscapes [family]: windows start every ⌊window · (1 - overlap)⌋ pixels, the last one lies flush
+    with the border, and a pixel's probabilities are the mean over the windows that cover it. A window larger than the
+    picture is clipped to it, in each direction on its own.
+
+    The network is in evaluation mode meanwhile and gets no gradients. Autocast is the caller's business.
+
+    Args:
+        network: Returns an object with ``logits`` (B×N×H×W) for uint8 pictures (B×3×H×W).
+        images: B×3×H×W uint8 RGB; on any device.
+        parameters: Mode, window and how many windows are predicted at once.
+
+    Returns:
+        B×N×H×W float32 on the network's device; sums to 1 over the classes.
+    """
+    images = images.to(_device(network))
+    with torch.inference_mode(), _evaluation_mode(network):
+        if parameters.mode == "whole" or parameters.window_size is None:
+            return network(images).logits.float().softmax(dim=1)
+        return _slide(network, images, parameters.window_size, parameters.window_overlap, parameters.batch_size)
+
+
+def evaluate(
+    network: nn.Module,
+    pictures: Iterable[tuple[Tensor, Tensor]],
+    parameters: EvaluationParameters,
+    num_classes: int,
+) -> Tensor:
+    """Confusion matrix of a network over a set of pictures.
+
+    Consecutive pictures of one size are predicted together, at most ``parameters.batch_size`` of them.
+
+    Args:
+        network: See :func:`predict_probabilities`.
+        pictures: Pairs of a picture (3×H×W uint8) and its mask (H×W, integer class ids, 255 = ignore).
+        parameters: How a picture is predicted.
+        num_classes: N.
+
+    Returns:
+        N×N int64 on the network's device; rows are the truth, columns the prediction. See
+        :func:`igl_dt.evaluation.confusion.score`.
+
+    Raises:
+        ValueError: A mask has another size than its picture, or holds an id outside the classes.
+    """
+    device = _device(network)
+    total = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
+    for images, masks in _batches(pictures, parameters.batch_size):
+        prediction = predict_probabilities(network, images, parameters).argmax(dim=1)
+        total += confusion_matrix(prediction, masks.to(device), num_classes)
+    return total
+
+
+def window_starts(length: int, window: int, overlap: float) -> list[int]:
+    """Where windows begin along one direction of a picture; the last one ends with the picture.
+
+    Args:
+        length: Pixels of the picture.
+        window: Pixels of the window; at most ``length``.
+        overlap: Share of the window that neighbours have in common, 0 <= overlap < 1.
+    """
+    # 10 · (1 - 0.9) is 0.999… in floating point, and is meant to be 1.
+    stride = max(math.floor(window * (1 - overlap) + 1e-9), 1)
+    return [*range(0, length - window, stride), length - window]
+
+
+def _slide(network: nn.Module, images: Tensor, window_size: tuple[int, int], overlap: float, at_once: int) -> Tensor:
+    batch, _, height, width = images.shape
+    window_height, window_width = min(window_size[0], height), min(window_size[1], width)
+    places = [
+        (picture, slice(top, top + window_height), slice(left, left + window_width))
+        for picture in range(batch)
+        for top in window_starts(height, window_height, overlap)
+        for left in window_starts(width, window_width, overlap)
+    ]
+    total: Tensor | None = None
+    count = torch.zeros(batch, 1, height, width, device=images.device)
+    for first in range(0, len(places), at_once):
+        group = places[first : first + at_once]
+        windows = torch.stack([images[picture, :, rows, columns] for picture, rows, columns in group])
+        probabilities = network(windows).logits.float().softmax(dim=1)
+        if total is None:
+            total = probabilities.new_zeros(batch, probabilities.shape[1], height, width)
+        for (picture, rows, columns), window in zip(group, probabilities, strict=True):
+            total[picture, :, rows, columns] += window
+            count[picture, :, rows, columns] += 1
+    assert total is not None, "a batch holds at least one picture"
+    return total / count
+
+
+def _batches(pictures: Iterable[tuple[Tensor, Tensor]], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Stack consecutive pictures of one size."""
+    images: list[Tensor] = []
+    masks: list[Tensor] = []
+    for position, (image, mask) in enumerate(pictures):
+        if image.shape[-2:] != mask.shape:
+            raise ValueError(
+                f"picture {position} (counted from 0) is {tuple(image.shape[-2:])} (height, width) and its mask"
+                f" {tuple(mask.shape)}; a mask must have the size of its picture"
+            )
+        if images and (len(images) == batch_size or image.shape != images[0].shape):
+            yield torch.stack(images), torch.stack(masks)
+            images, masks = [], []
+        images.append(image)
+        masks.append(mask)
+    if images:
+        yield torch.stack(images), torch.stack(masks)
+
+
+@contextmanager
+def _evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode within, each part's own mode again afterwards (a part may be frozen in evaluation mode)."""
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device

@@ -1,0 +1,154 @@
+"""Whole-picture and sliding-window inference with a network whose answer is known."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from igl_dt.evaluation.confusion import confusion_matrix
+from igl_dt.evaluation.inference import evaluate, predict_probabilities, window_starts
+from igl_dt.parameters import EvaluationParameters
+
+
+class Output(NamedTuple):
+    logits: Tensor
+    features: Tensor
+
+
+class PixelNetwork(nn.Module):
+    """Logits that depend on the pixel alone, so that no window changes the answer."""
+
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__()
+        self.classifier = nn.Conv2d(3, num_classes, 1)
+        torch.manual_seed(0)
+        nn.init.normal_(self.classifier.weight)
+        self.frozen = nn.BatchNorm2d(3).eval()
+        self.shapes: list[tuple[int, ...]] = []
+
+    def forward(self, images: Tensor) -> Output:
+        assert not self.training
+        assert not torch.is_grad_enabled()
+        self.shapes.append(tuple(images.shape))
+        features = images.float() / 255
+        return Output(self.classifier(features), features)
+
+
+class MeanNetwork(PixelNetwork):
+    """Two classes; logits are the mean brightness of what the network sees: every window has its own answer."""
+
+    def forward(self, images: Tensor) -> Output:
+        super().forward(images)
+        mean = images.float().mean(dim=(1, 2, 3), keepdim=True) / 64
+        zeros = torch.zeros(len(images), 1, *images.shape[-2:])
+        return Output(torch.cat([mean + zeros, zeros], dim=1), zeros)
+
+
+def pictures(*sizes: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator),
+            torch.randint(3, size, dtype=torch.uint8, generator=generator),
+        )
+        for size in sizes
+    ]
+
+
+def sliding(window: tuple[int, int], batch_size: int = 8, overlap: float = 1 / 3) -> EvaluationParameters:
+    return EvaluationParameters(
+        mode="sliding_window", window_size=window, window_overlap=overlap, batch_size=batch_size
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "window", "overlap", "starts"),
+    [
+        (1024, 801, 1 / 3, [0, 223]),
+        (2048, 801, 1 / 3, [0, 534, 1068, 1247]),
+        (12, 6, 0.0, [0, 6]),
+        (13, 6, 0.5, [0, 3, 6, 7]),
+        (6, 6, 1 / 3, [0]),
+        (12, 10, 0.9, [0, 1, 2]),
+        (4, 2, 0.99, [0, 1, 2]),
+    ],
+)
+def test_windows_cover_the_picture_and_end_flush(length: int, window: int, overlap: float, starts: list[int]) -> None:
+    assert window_starts(length, window, overlap) == starts
+
+
+def test_whole_picture_gives_softmax_of_the_logits() -> None:
+    network, images = PixelNetwork(), pictures((5, 7))[0][0][None]
+    probabilities = predict_probabilities(network, images, EvaluationParameters())
+    assert probabilities.shape == (1, 3, 5, 7)
+    assert probabilities.dtype == torch.float32
+    expected = network.classifier(images.float() / 255).softmax(dim=1)
+    torch.testing.assert_close(probabilities, expected.detach())
+
+
+@pytest.mark.parametrize("window", [(4, 4), (3, 20), (20, 3), (20, 20), (10, 13)])
+def test_windows_change_nothing_for_a_network_that_sees_one_pixel(window: tuple[int, int]) -> None:
+    network = PixelNetwork()
+    images = torch.stack([image for image, _ in pictures((10, 13), (10, 13))])
+    whole = predict_probabilities(network, images, EvaluationParameters())
+    network.shapes.clear()
+    torch.testing.assert_close(predict_probabilities(network, images, sliding(window, batch_size=3)), whole)
+    assert all(shape[0] <= 3 and shape[2:] == (min(window[0], 10), min(window[1], 13)) for shape in network.shapes)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 50])
+def test_windows_are_averaged_as_a_slow_loop_averages_them(batch_size: int) -> None:
+    network, image = MeanNetwork(), pictures((9, 7))[0][0]
+    expected, count = torch.zeros(2, 9, 7), torch.zeros(9, 7)
+    for top in (0, 2, 4, 5):  # window 4, stride ⌊2/3 · 4⌋ = 2
+        for left in (0, 2, 3):
+            window = image[:, top : top + 4, left : left + 4]
+            share = torch.sigmoid(window.float().mean() / 64)
+            expected[0, top : top + 4, left : left + 4] += share
+            expected[1, top : top + 4, left : left + 4] += 1 - share
+            count[top : top + 4, left : left + 4] += 1
+    probabilities = predict_probabilities(network, image[None], sliding((4, 4), batch_size))
+    torch.testing.assert_close(probabilities[0], expected / count)
+
+
+@pytest.mark.parametrize("parameters", [EvaluationParameters(), sliding((4, 5))])
+def test_evaluate_is_independent_of_the_grouping(parameters: EvaluationParameters) -> None:
+    network = PixelNetwork()
+    samples = pictures((6, 8), (6, 8), (6, 8), (8, 6), (6, 8), (5, 5), (5, 5))
+    expected = torch.zeros(3, 3, dtype=torch.int64)
+    for image, mask in samples:
+        prediction = network.classifier(image[None].float() / 255).argmax(dim=1)
+        expected += confusion_matrix(prediction, mask[None].long(), 3)
+    for batch_size in (1, 2, 8):
+        network.shapes.clear()
+        grouped = parameters.model_copy(update={"batch_size": batch_size})
+        assert torch.equal(evaluate(network, iter(samples), grouped, 3), expected)
+        assert max(shape[0] for shape in network.shapes) <= batch_size
+    if parameters.mode == "whole":
+        assert [shape[0] for shape in network.shapes] == [3, 1, 1, 2]
+
+
+def test_evaluate_leaves_ignored_pixels_out() -> None:
+    image, mask = pictures((4, 4))[0]
+    mask[:2] = 255
+    assert evaluate(PixelNetwork(), [(image, mask)], EvaluationParameters(), 3).sum() == 8
+
+
+def test_evaluate_of_no_picture_is_zero() -> None:
+    assert evaluate(PixelNetwork(), [], EvaluationParameters(), 3).sum() == 0
+
+
+def test_modes_are_restored_part_by_part_even_after_an_error() -> None:
+    network = PixelNetwork()
+    evaluate(network, pictures((4, 4)), EvaluationParameters(), 3)
+    assert (network.training, network.classifier.training, network.frozen.training) == (True, True, False)
+    with pytest.raises(RuntimeError):
+        predict_probabilities(network, torch.zeros(1, 1, 4, 4, dtype=torch.uint8), EvaluationParameters())
+    assert (network.training, network.classifier.training, network.frozen.training) == (True, True, False)
+
+
+def test_evaluate_names_a_mask_of_another_size() -> None:
+    (image, _), (_, mask) = pictures((4, 4), (4, 5))
+    with pytest.raises(ValueError, match=r"picture 1 .*\(4, 4\).*\(4, 5\)"):
+        evaluate(PixelNetwork(), [*pictures((4, 4)), (image, mask)], EvaluationParameters(), 3)
