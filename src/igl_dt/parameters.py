@@ -44,12 +44,16 @@ class SplittingParameters(Parameters):
     labeled_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the training pictures with a mask that keep it; drawn so that every class occurs where possible."""
     labeled_list: str | None = None
-    """Text file with one id per line; the other training pictures are unlabelled."""
+    """Text file with one id per line."""
+    unlabeled_list: str | None = None
+    """Text file with one id per line; null: all training pictures that are not in the labelled list."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "SplittingParameters":
         if (self.labeled_fraction is None) == (self.labeled_list is None):
             raise ValueError("give exactly one of splitting.labeled_fraction and splitting.labeled_list, set the other to null")
+        if self.unlabeled_list is not None and self.labeled_list is None:
+            raise ValueError("splitting.unlabeled_list needs splitting.labeled_list beside it")
         return self
 
 

@@ -8,12 +8,13 @@ deterministic CUDA kernel.
 from igl_dt.losses.cutmix import cutmix
 from igl_dt.losses.discrepancy import discrepancy_loss
 from igl_dt.losses.global_context import global_context_loss
-from igl_dt.losses.local_regional import local_regional_loss
+from igl_dt.losses.local_regional import average_pool, local_regional_loss
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.losses.schedule import ramp_up
 from igl_dt.losses.supervised import cross_entropy, supervised_loss
 
 __all__ = [
+    "average_pool",
     "cross_entropy",
     "cutmix",
     "discrepancy_loss",

@@ -1,0 +1,205 @@
+"""From a manifest to tensors: one picture at its reading size, and the batch of one training step."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from igl_dt.data.manifest import read_image, read_mask
+from igl_dt.data.sources import DataError
+from igl_dt.data.transforms import (
+    crop_image,
+    crop_mask,
+    draw_cutmix_box,
+    draw_window,
+    padding_mask,
+    strong_view,
+)
+from igl_dt.parameters import AugmentationParameters, DatasetParameters, StageParameters
+from igl_dt.randomness import generator
+
+
+class PictureReader:
+    """Reads the pictures and masks of a manifest at their reading size, and keeps them while memory allows."""
+
+    def __init__(self, dataset: DatasetParameters, cache_mib: int = 0) -> None:
+        self.root = Path(dataset.root)
+        self.image_size = dataset.image_size
+        self._cache: dict[str, np.ndarray] = {}
+        self._room = cache_mib * 2**20
+
+    def image(self, path: str) -> np.ndarray:
+        """Read a picture: H×W×3 uint8."""
+        return self._read(path, is_mask=False)
+
+    def mask(self, path: str) -> np.ndarray:
+        """Read a mask: H×W uint8 class ids."""
+        return self._read(path, is_mask=True)
+
+    def _read(self, path: str, is_mask: bool) -> np.ndarray:
+        if path in self._cache:
+            return self._cache[path]
+        array = read_mask(self.root / path) if is_mask else read_image(self.root / path)
+        if self.image_size is not None and array.shape[:2] != self.image_size:
+            height, width = self.image_size
+            resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR
+            array = np.array(Image.fromarray(array).resize((width, height), resampling))
+        if array.nbytes <= self._room:
+            self._room -= array.nbytes
+            self._cache[path] = array
+        return array
+
+    def pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read whole pictures with masks, those of one size one after the other.
+
+        Yields:
+            3×H×W uint8 picture and H×W uint8 mask.
+        """
+        for row in rows.sort_values(["height", "width", "id"]).itertuples():
+            yield _to_tensor(self.image(str(row.image))), torch.from_numpy(self.mask(str(row.mask)))
+
+
+class Batch(NamedTuple):
+    """What one training step sees; pictures are uint8, B×3×H×W."""
+
+    images: Tensor
+    """Labelled pictures."""
+    masks: Tensor
+    """Their masks: B×H×W uint8 class ids, 255 where there is nothing to learn."""
+    weak: Tensor | None = None
+    """Unlabelled pictures in their weak view; None where a method is trained on labels alone."""
+    strong: Tensor | None = None
+    """The same crops with photometric augmentation; None where the stage asks for none."""
+    padding: Tensor | None = None
+    """B×H×W bool: pixels of the unlabelled crops that no picture covers."""
+    cutmix: Tensor | None = None
+    """B×H×W bool: the box that each unlabelled picture gets from its neighbour; None where CutMix is off."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Move all tensors."""
+        return Batch(*(None if tensor is None else tensor.to(device, non_blocking=True) for tensor in self))
+
+    def parts(self, count: int) -> Iterator["Batch"]:
+        """Cut the batch into equal parts, for gradient accumulation."""
+        size = len(self.images) // count
+        for start in range(0, size * count, size):
+            yield Batch(*(None if tensor is None else tensor[start : start + size] for tensor in self))
+
+
+class TrainingBatches(Dataset[Batch]):
+    """The batch of each step, as a function of the seed, the stage and the step.
+
+    Args:
+        reader: reads the pictures.
+        labeled: rows of the manifest.
+        unlabeled: rows of the manifest; None for training on labels alone.
+        parameters: batch size, augmentation and number of steps.
+        seed: of the run.
+        stage: its name; stages of one name see the same crops in the same order.
+
+    Raises:
+        DataError: there are no labelled or unlabelled pictures, or the crop is larger than any picture ever becomes.
+    """
+
+    def __init__(
+        self,
+        reader: PictureReader,
+        labeled: pd.DataFrame,
+        unlabeled: pd.DataFrame | None,
+        parameters: StageParameters,
+        seed: int,
+        stage: str,
+    ) -> None:
+        self.reader, self.parameters, self.seed, self.stage = reader, parameters, seed, stage
+        self.labeled = list(zip(labeled["image"], labeled["mask"], strict=True))
+        self.unlabeled = None if unlabeled is None else list(unlabeled["image"])
+        if not self.labeled:
+            raise DataError(f"{stage}: there are no labelled pictures")
+        if self.unlabeled is not None and not self.unlabeled:
+            raise DataError(f"{stage}: there are no unlabelled pictures; label fewer, with splitting.labeled_fraction below 1")
+        _check_crop(reader, labeled, parameters.augmentation, stage)
+
+    def __len__(self) -> int:
+        return self.parameters.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        augmentation = self.parameters.augmentation
+        labeled = []
+        for slot, index in self._draw(step, "labeled", len(self.labeled)):
+            rng = generator(self.seed, self.stage, "labeled", step, slot)
+            image_path, mask_path = self.labeled[index]
+            image = self.reader.image(image_path)
+            window = draw_window(image.shape[1], image.shape[0], augmentation, rng)
+            view = crop_image(image, window, augmentation.crop_size)
+            if augmentation.strong_labeled:
+                view = strong_view(view, augmentation.strong, rng)
+            mask = crop_mask(self.reader.mask(mask_path), window, augmentation.crop_size)
+            labeled.append((_to_tensor(np.array(view)), torch.from_numpy(mask)))
+        images, masks = (torch.stack(tensors) for tensors in zip(*labeled, strict=True))
+        if self.unlabeled is None:
+            return Batch(images, masks)
+
+        weak, strong, padding, boxes = [], [], [], []
+        for slot, index in self._draw(step, "unlabeled", len(self.unlabeled)):
+            rng = generator(self.seed, self.stage, "unlabeled", step, slot)
+            image = self.reader.image(self.unlabeled[index])
+            window = draw_window(image.shape[1], image.shape[0], augmentation, rng)
+            view = crop_image(image, window, augmentation.crop_size)
+            weak.append(_to_tensor(np.array(view)))
+            padding.append(torch.from_numpy(padding_mask(window, augmentation.crop_size)))
+            boxes.append(torch.from_numpy(draw_cutmix_box(augmentation, rng)))
+            if augmentation.strong_unlabeled:
+                strong.append(_to_tensor(np.array(strong_view(view, augmentation.strong, rng))))
+        return Batch(
+            images,
+            masks,
+            torch.stack(weak),
+            torch.stack(strong) if strong else None,
+            torch.stack(padding),
+            torch.stack(boxes) if augmentation.cutmix_probability > 0 else None,
+        )
+
+    def _draw(self, step: int, name: str, count: int) -> Iterator[tuple[int, int]]:
+        """Give the step's slots and the pictures in them: each picture once per epoch, in an order new each epoch."""
+        for slot in range(self.parameters.batch_size):
+            epoch, position = divmod(step * self.parameters.batch_size + slot, count)
+            yield slot, int(_permutation(self.seed, self.stage, name, epoch, count)[position])
+
+    def loader(self, start: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+        """Give the batches from step ``start`` on, read by so many processes beside this one (0: by this one)."""
+        return DataLoader(
+            self,
+            batch_size=None,
+            sampler=range(start, len(self)),
+            num_workers=workers,
+            prefetch_factor=4 if workers else None,
+            pin_memory=pin_memory,
+        )
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, stage: str, name: str, epoch: int, count: int) -> np.ndarray:
+    return generator(seed, stage, name, "order", epoch).permutation(count)
+
+
+def _check_crop(reader: PictureReader, rows: pd.DataFrame, augmentation: AugmentationParameters, stage: str) -> None:
+    height, width = reader.image_size or (int(rows["height"].max()), int(rows["width"].max()))
+    largest = augmentation.scale[1]
+    crop_height, crop_width = augmentation.crop_size
+    if crop_height > height * largest or crop_width > width * largest:
+        raise DataError(
+            f"{stage}.augmentation.crop_size is {crop_height}×{crop_width} (height×width), but the labelled pictures are at most "
+            f"{height}×{width}, scaled by at most {largest}: at most {int(height * largest)}×{int(width * largest)} makes sense"
+        )
+
+
+def _to_tensor(image: np.ndarray) -> Tensor:
+    """Turn H×W×3 into 3×H×W."""
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous()

@@ -1,0 +1,63 @@
+"""Folders in the manner of CamVid: ``{train,val,test}/{images,masks}``, and ``classes.txt``.
+
+A file ``train.txt`` (``val.txt``, ``test.txt``) at the root names the ids of that split, one per line; without it every
+picture of the folder counts. ``val`` is needed, ``test`` is not. A training picture without a mask is unlabelled.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from igl_dt.data.sources.listing import DataError, Listing, Picture, Split, read_class_names
+from igl_dt.parameters import Parameters
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class CamVidOptions(Parameters):
+    """This source has no options."""
+
+
+def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
+    """List a folder in the manner of CamVid.
+
+    Raises:
+        DataError: the root, a split's folder, a listed picture or ``classes.txt`` is missing or empty.
+    """
+    CamVidOptions(**options)
+    if not root.is_dir():
+        raise DataError(
+            f"dataset.root {str(root)!r} is not a folder: it must hold train/images, train/masks, val/images, val/masks and classes.txt"
+        )
+    pictures = []
+    for split in get_args(Split):
+        if split == "test" and not (root / split).exists():
+            continue
+        pictures += _list_split(root, split)
+    return Listing(tuple(pictures), read_class_names(root / "classes.txt"))
+
+
+def _list_split(root: Path, split: Split) -> Iterator[Picture]:
+    images = _files_by_id(root / split / "images")
+    masks = _files_by_id(root / split / "masks")
+    if not images:
+        raise DataError(f"no pictures in {root / split / 'images'}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+    listed = root / f"{split}.txt"
+    ids = [line.strip() for line in listed.read_text("utf-8").splitlines() if line.strip()] if listed.is_file() else sorted(images)
+    if unknown := [id_ for id_ in ids if id_ not in images]:
+        raise DataError(f"{listed} names {len(unknown)} pictures that are not in {root / split / 'images'}: {', '.join(unknown[:5])}")
+    for id_ in ids:
+        if id_ not in masks and split != "train":
+            raise DataError(f"{split} picture {id_!r} has no mask in {root / split / 'masks'}: it is needed to measure with")
+        image, mask = images[id_], masks.get(id_)
+        yield Picture(id_, split, image.relative_to(root).as_posix(), mask.relative_to(root).as_posix() if mask else None)
+
+
+def _files_by_id(folder: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            if path.stem in files:
+                raise DataError(f"two files for one id: {files[path.stem]} and {path}; remove one")
+            files[path.stem] = path
+    return files

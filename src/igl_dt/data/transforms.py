@@ -1,0 +1,120 @@
+"""From a picture to the view that a network is trained on: weak is geometry, strong adds photometry.
+
+The distributions are the field's (UniMatch, CVPR 2023) [family]. Cropping out of the scaled picture is one fused
+operation: only the pixels of the crop are computed, and come out as if the whole picture had been scaled.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from PIL.ImageFilter import GaussianBlur
+from torchvision.transforms import functional
+
+from igl_dt.parameters import IGNORE_INDEX, AugmentationParameters, Size, StrongAugmentation
+
+
+class CropWindow(NamedTuple):
+    """Where a crop lies: ``box`` of the picture is scaled to ``size`` and put at ``offset`` of the crop, maybe mirrored."""
+
+    box: tuple[float, float, float, float]
+    """Left, top, right, bottom in pixels of the picture."""
+    size: tuple[int, int]
+    """Width and height in pixels of the crop."""
+    offset: tuple[int, int]
+    """Left and top in pixels of the crop; not 0 where the scaled picture is smaller than the crop."""
+    flip: bool
+
+
+def draw_window(width: int, height: int, parameters: AugmentationParameters, rng: np.random.Generator) -> CropWindow:
+    """Draw a random scale, a random crop of the scaled picture, and a random flip."""
+    scale = rng.uniform(*parameters.scale)
+    flip = bool(rng.random() < parameters.flip_probability)
+    box, size, offset = [], [], []
+    for side, crop in ((width, parameters.crop_size[1]), (height, parameters.crop_size[0])):
+        scaled = max(1, round(side * scale))
+        taken = min(scaled, crop)
+        start = int(rng.integers(scaled - taken + 1))
+        box.append((start * side / scaled, (start + taken) * side / scaled))
+        size.append(taken)
+        offset.append(int(rng.integers(crop - taken + 1)))
+    (left, right), (top, bottom) = box
+    return CropWindow((left, top, right, bottom), (size[0], size[1]), (offset[0], offset[1]), flip)
+
+
+def crop_image(image: np.ndarray, window: CropWindow, crop_size: Size) -> Image.Image:
+    """Cut the window out of an H×W×3 uint8 picture, bilinear with antialiasing; padding is black."""
+    part = Image.fromarray(image).resize(window.size, Image.Resampling.BILINEAR, box=window.box)
+    return _place(part, window, crop_size, fill=(0, 0, 0))
+
+
+def crop_mask(mask: np.ndarray, window: CropWindow, crop_size: Size) -> np.ndarray:
+    """Cut the window out of an H×W uint8 mask, nearest neighbour; padding is 255."""
+    part = Image.fromarray(mask).resize(window.size, Image.Resampling.NEAREST, box=window.box)
+    return np.array(_place(part, window, crop_size, fill=IGNORE_INDEX))
+
+
+def padding_mask(window: CropWindow, crop_size: Size) -> np.ndarray:
+    """Mark the pixels of the crop that no picture covers: H×W bool."""
+    left, top = window.offset
+    width, height = window.size
+    if window.flip:
+        left = crop_size[1] - width - left
+    padding = np.ones(crop_size, dtype=bool)
+    padding[top : top + height, left : left + width] = False
+    return padding
+
+
+def _place(part: Image.Image, window: CropWindow, crop_size: Size, fill: int | tuple[int, int, int]) -> Image.Image:
+    if part.size != (crop_size[1], crop_size[0]):
+        canvas = Image.new(part.mode, (crop_size[1], crop_size[0]), fill)
+        canvas.paste(part, window.offset)
+        part = canvas
+    return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if window.flip else part
+
+
+def strong_view(image: Image.Image, parameters: StrongAugmentation, rng: np.random.Generator) -> Image.Image:
+    """Jitter the colours, drop them, or blur, each by chance."""
+    jitter, gray, blur = rng.random(3) < (
+        parameters.jitter_probability,
+        parameters.grayscale_probability,
+        parameters.blur_probability,
+    )
+    if jitter:
+        image = _jitter(image, parameters, rng)
+    if gray:
+        image = image.convert("L").convert("RGB")
+    if blur:
+        image = image.filter(GaussianBlur(rng.uniform(*parameters.blur_sigma)))
+    return image
+
+
+def _jitter(image: Image.Image, parameters: StrongAugmentation, rng: np.random.Generator) -> Image.Image:
+    def around_one(strength: float) -> float:
+        return rng.uniform(max(0.0, 1 - strength), 1 + strength)
+
+    changes = [
+        (functional.adjust_brightness, around_one(parameters.brightness)),
+        (functional.adjust_contrast, around_one(parameters.contrast)),
+        (functional.adjust_saturation, around_one(parameters.saturation)),
+        (functional.adjust_hue, rng.uniform(-parameters.hue, parameters.hue)),
+    ]
+    for index in rng.permutation(len(changes)):
+        change, factor = changes[index]
+        image = change(image, factor)
+    return image
+
+
+def draw_cutmix_box(parameters: AugmentationParameters, rng: np.random.Generator) -> np.ndarray:
+    """Draw the box that CutMix takes from another picture: H×W bool, all False where there is none this time."""
+    height, width = parameters.crop_size
+    box = np.zeros((height, width), dtype=bool)
+    if rng.random() < parameters.cutmix_probability:
+        area = rng.uniform(*parameters.cutmix_area) * height * width
+        ratio = rng.uniform(parameters.cutmix_ratio, 1 / parameters.cutmix_ratio)
+        box_width = min(width, max(1, round((area * ratio) ** 0.5)))
+        box_height = min(height, max(1, round((area / ratio) ** 0.5)))
+        top = int(rng.integers(height - box_height + 1))
+        left = int(rng.integers(width - box_width + 1))
+        box[top : top + box_height, left : left + box_width] = True
+    return box

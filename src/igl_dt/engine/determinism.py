@@ -1,0 +1,37 @@
+"""Everything that decides whether two runs give the same bits, in one place."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from igl_dt.parameters import RuntimeParameters
+from igl_dt.randomness import derive_seed
+
+
+def set_up(runtime: RuntimeParameters) -> torch.device:
+    """Make torch deterministic, set its threads, and choose the device.
+
+    Raises:
+        ValueError: CUDA is asked for and absent.
+    """
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs time
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
+    return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def seeded(seed: int, *names: str | int) -> Iterator[None]:
+    """Draw from torch's generator as from a new one of this purpose, and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, *names))
+        yield

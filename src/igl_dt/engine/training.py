@@ -1,0 +1,169 @@
+"""The training loop: one for all methods."""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from igl_dt.data.loading import TrainingBatches
+from igl_dt.engine.determinism import set_up
+from igl_dt.engine.optimization import build_optimizer, rate_factor, set_rates
+from igl_dt.engine.progress import Progress
+from igl_dt.methods import Method
+from igl_dt.networks import SegmentationNetwork
+from igl_dt.parameters import OptimizerParameters, RuntimeParameters
+from igl_dt.randomness import derive_seed
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_HISTORY = 100
+"""About so many rows does a history have, each the mean over the steps since the one before."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on."""
+
+
+@dataclass
+class Trained:
+    """What a training leaves, beside the networks that it has trained in place."""
+
+    history: pd.DataFrame
+    """Columns ``step`` (steps done), the losses by name (means since the row before; empty where a loss did not occur),
+    ``learning_rate.<network>`` and, in the rows of validations, ``val_miou.<network>``."""
+    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    """Per network, the weights of its best validation; of equal ones, the first."""
+    best_miou: dict[str, float] = field(default_factory=dict)
+    """Per network, its best validation."""
+
+
+def train(
+    method: Method,
+    batches: TrainingBatches,
+    optimizers: Mapping[str, OptimizerParameters],
+    runtime: RuntimeParameters,
+    validate: Callable[[SegmentationNetwork], float],
+) -> Trained:
+    """Train a method's networks, in place; they are left on the CPU, in evaluation mode.
+
+    The last bits of the result depend on the inputs, the parameters, the number of threads and the device, and on
+    nothing else: not on the number of workers.
+
+    Args:
+        method: what is trained, and by which losses.
+        batches: what each step sees; they carry the stage's parameters, its name and the seed.
+        optimizers: parameters by the names of ``method.trained()``.
+        runtime: device, precision, threads, workers.
+        validate: gives a network's mIoU (a fraction) on the validation pictures.
+
+    Raises:
+        TrainingError: a loss is NaN or infinite.
+        ValueError: CUDA is asked for and absent.
+    """
+    device = set_up(runtime)
+    stage, parameters = batches.stage, batches.parameters
+    method.to(device, memory_format=torch.channels_last)
+    modules = method.trained()
+    running = {name: build_optimizer(module, optimizers[name]) for name, module in modules.items()}
+    recorder = _Recorder()
+    trained = Trained(pd.DataFrame())
+    record_every = max(1, parameters.steps // ROWS_PER_HISTORY)
+    progress = Progress(stage, 0, parameters.steps, _pictures_per_step(batches))
+
+    method.train()
+    for step, batch in enumerate(batches.loader(0, runtime.workers, pin_memory=device.type == "cuda")):
+        rates = {name: rate_factor(step, parameters.steps, optimizers[name]) for name in modules}
+        for part, pictures in enumerate(batch.parts(parameters.accumulate)):
+            torch.manual_seed(derive_seed(batches.seed, stage, "step", step, part))
+            with torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16"):
+                losses = method(pictures.to(device), step)
+            (torch.stack(list(losses.values())).sum() / parameters.accumulate).backward()
+            recorder.add(step, losses)
+        for name, module in modules.items():
+            _step(running[name], rates[name], module, optimizers[name])
+
+        done = step + 1
+        validating = done % parameters.validate_every == 0 or done == parameters.steps
+        if validating or done % record_every == 0:
+            row = recorder.flush(stage, done)
+            row |= {f"learning_rate.{name}": rates[name] * optimizers[name].learning_rate for name in modules}
+            if validating:
+                scores = _validate(method, validate, trained, runtime, device)
+                row |= {f"val_miou.{name}": miou for name, miou in scores.items()}
+            progress.update(done, {name: value for name, value in row.items() if not name.startswith("learning_rate")})
+    progress.close()
+    trained.history = recorder.table()
+    method.to("cpu", memory_format=torch.contiguous_format).eval()
+    scores = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
+    logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", stage, parameters.steps, progress.seconds, scores)
+    return trained
+
+
+def _step(optimizer: torch.optim.Optimizer, factor: float, module: nn.Module, parameters: OptimizerParameters) -> None:
+    set_rates(optimizer, factor)
+    if parameters.clip_norm is not None:
+        nn.utils.clip_grad_norm_(module.parameters(), parameters.clip_norm)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _validate(
+    method: Method,
+    validate: Callable[[SegmentationNetwork], float],
+    trained: Trained,
+    runtime: RuntimeParameters,
+    device: torch.device,
+) -> dict[str, float]:
+    """Validate each network, and keep the weights of those that are better than ever."""
+    scores = {}
+    for name, network in method.networks.items():
+        with torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16"):
+            scores[name] = validate(network)
+        if scores[name] > trained.best_miou.get(name, -math.inf):
+            trained.best_miou[name] = scores[name]
+            trained.best[name] = {
+                key: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
+                for key, value in network.state_dict().items()
+            }
+    return scores
+
+
+def _pictures_per_step(batches: TrainingBatches) -> int:
+    return batches.parameters.batch_size * (1 if batches.unlabeled is None else 2)
+
+
+class _Recorder:
+    """Collects losses without waiting for the device, and turns them into rows of means."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, float]] = []
+        self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
+
+    def add(self, step: int, losses: Mapping[str, Tensor]) -> None:
+        self._pending.append((step, tuple(losses), torch.stack([loss.detach() for loss in losses.values()])))
+
+    def flush(self, stage: str, done: int) -> dict[str, float]:
+        """Append and return the row of the steps since the last one; it may be added to."""
+        sums: dict[str, list[float]] = {}
+        for step, names, tensor in self._pending:
+            values = dict(zip(names, tensor.tolist(), strict=True))
+            if not all(map(math.isfinite, values.values())):
+                shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+                raise TrainingError(
+                    f"{stage}: a loss is not finite at step {step}: {shown}. Lower the learning rate or that loss's weight, "
+                    "add warmup_steps or clip_norm, or take runtime.precision=float32"
+                )
+            for name, value in values.items():
+                sums.setdefault(name, []).append(value)
+        self._pending.clear()
+        row = {"step": done} | {name: sum(values) / len(values) for name, values in sorted(sums.items())}
+        self._rows.append(row)
+        return row
+
+    def table(self) -> pd.DataFrame:
+        columns = dict.fromkeys(name for row in self._rows for name in row)
+        return pd.DataFrame(self._rows, columns=list(columns))

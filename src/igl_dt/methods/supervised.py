@@ -1,0 +1,27 @@
+"""Training on the labelled pictures alone: the reference that every semi-supervised method must beat."""
+
+from torch import Tensor
+
+from igl_dt.data.loading import Batch
+from igl_dt.losses import supervised_loss
+from igl_dt.methods.method import Method
+from igl_dt.networks import SegmentationNetwork
+from igl_dt.parameters import SupervisedLossParameters
+
+
+class Supervised(Method):
+    """Supervised training of one network.
+
+    Args:
+        name: of the network, in histories.
+        network: to be trained.
+        parameters: of the loss.
+    """
+
+    def __init__(self, name: str, network: SegmentationNetwork, parameters: SupervisedLossParameters) -> None:
+        super().__init__({name: network})
+        self.network, self.parameters = network, parameters
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Give L_sup; see ``Method.forward``."""
+        return {"supervised": supervised_loss(self.network(batch.images).logits, batch.masks.long(), self.parameters)}

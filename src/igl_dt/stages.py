@@ -1,0 +1,190 @@
+"""The stages of a run, each one function: what the pipelines' nodes, the benchmark and the notebooks call."""
+
+import copy
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import pandas as pd
+from torch import Tensor
+
+from igl_dt.data.loading import PictureReader, TrainingBatches
+from igl_dt.engine.determinism import seeded, set_up
+from igl_dt.engine.training import Trained, train
+from igl_dt.evaluation.confusion import score
+from igl_dt.evaluation.inference import evaluate
+from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
+from igl_dt.networks import SegmentationNetwork, build_network
+from igl_dt.parameters import (
+    DatasetParameters,
+    EvaluationParameters,
+    NetworksParameters,
+    OptimizerParameters,
+    RuntimeParameters,
+    StageParameters,
+    StudentLearningParameters,
+    TeacherPretrainingParameters,
+)
+
+
+class Surroundings(NamedTuple):
+    """What all stages of a run have in common."""
+
+    dataset: DatasetParameters
+    evaluation: EvaluationParameters
+    runtime: RuntimeParameters
+    seed: int
+
+
+class Learned(NamedTuple):
+    """A network after its training."""
+
+    last: SegmentationNetwork
+    best: SegmentationNetwork
+    """With the weights of its best validation."""
+    history: pd.DataFrame
+    """See ``igl_dt.engine.training.Trained``."""
+
+
+def initialize_network(
+    name: str, parameters: NetworksParameters, class_names: tuple[str, ...], seed: int
+) -> SegmentationNetwork:
+    """Build one of the networks, with weights drawn from the seed and its name, or pretrained ones.
+
+    Args:
+        name: ``swin_unet``, ``res_unet`` or ``student``.
+        parameters: of all three.
+        class_names: in the order of their ids.
+        seed: of the run.
+    """
+    with seeded(seed, "initial weights", name):
+        return build_network(name, getattr(parameters, name), class_names)
+
+
+def pretrain_teachers(
+    swin_unet: SegmentationNetwork,
+    res_unet: SegmentationNetwork,
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame,
+    val: pd.DataFrame,
+    parameters: TeacherPretrainingParameters,
+    surroundings: Surroundings,
+) -> tuple[SegmentationNetwork, SegmentationNetwork, pd.DataFrame]:
+    """Train both teachers by Cross Pseudo Supervision.
+
+    Args:
+        swin_unet: initial network; trained in place.
+        res_unet: initial network; trained in place.
+        labeled: rows of the manifest.
+        unlabeled: rows of the manifest.
+        val: rows of the manifest.
+        parameters: of the stage.
+        surroundings: of the run.
+
+    Returns:
+        Both teachers, with their last or best weights as ``parameters.keep`` says, and the history.
+    """
+    method = CrossPseudoSupervision(swin_unet, res_unet, parameters.losses)
+    optimizers = {"swin_unet": parameters.swin_unet, "res_unet": parameters.res_unet}
+    trained = _train(method, labeled, unlabeled, val, parameters, optimizers, "teacher_pretraining", surroundings)
+    if parameters.keep == "best":
+        for name, network in method.networks.items():
+            network.load_state_dict(trained.best[name])
+    return swin_unet, res_unet, trained.history
+
+
+def learn_student(
+    student: SegmentationNetwork,
+    swin_unet: SegmentationNetwork,
+    res_unet: SegmentationNetwork,
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame,
+    val: pd.DataFrame,
+    parameters: StudentLearningParameters,
+    surroundings: Surroundings,
+) -> Learned:
+    """Train the student between its two frozen teachers.
+
+    Args:
+        student: initial network; trained in place.
+        swin_unet: teacher; not changed.
+        res_unet: teacher; not changed.
+        labeled: rows of the manifest.
+        unlabeled: rows of the manifest.
+        val: rows of the manifest.
+        parameters: of the stage.
+        surroundings: of the run.
+    """
+    method = IglDt(student, swin_unet, res_unet, parameters.losses)
+    optimizers = {"student": parameters.student}
+    trained = _train(method, labeled, unlabeled, val, parameters, optimizers, "student_learning", surroundings)
+    return Learned(student, _with_weights(student, trained.best["student"]), trained.history)
+
+
+def learn_reference(
+    student: SegmentationNetwork,
+    labeled: pd.DataFrame,
+    val: pd.DataFrame,
+    parameters: StudentLearningParameters,
+    surroundings: Surroundings,
+) -> Learned:
+    """Train the student's network on the labelled pictures alone, for as many steps.
+
+    It starts from the student's initial weights and sees the same labelled crops in the same order, so that what
+    differs is what the teachers and the unlabelled pictures bring.
+
+    Args:
+        student: initial network; trained in place.
+        labeled: rows of the manifest.
+        val: rows of the manifest.
+        parameters: of the student's stage.
+        surroundings: of the run.
+    """
+    method = Supervised("supervised", student, parameters.losses.supervised)
+    optimizers = {"supervised": parameters.student}
+    trained = _train(method, labeled, None, val, parameters, optimizers, "student_learning", surroundings)
+    return Learned(student, _with_weights(student, trained.best["supervised"]), trained.history)
+
+
+def evaluate_network(network: SegmentationNetwork, pictures: pd.DataFrame, surroundings: Surroundings) -> pd.DataFrame:
+    """Count how a network predicts the pixels of some pictures.
+
+    Returns:
+        Confusion matrix in pixels: rows are the truth, columns the prediction, both named by class.
+    """
+    network.to(set_up(surroundings.runtime))
+    reader = PictureReader(surroundings.dataset)
+    confusion = _evaluate(network, reader, pictures, surroundings)
+    network.to("cpu")
+    names = list(network.class_names)
+    return pd.DataFrame(confusion.cpu().numpy(), index=pd.Index(names, name="truth"), columns=names)
+
+
+def _evaluate(
+    network: SegmentationNetwork, reader: PictureReader, pictures: pd.DataFrame, surroundings: Surroundings
+) -> Tensor:
+    return evaluate(network, reader.pairs(pictures), surroundings.evaluation, len(network.class_names))
+
+
+def _train(
+    method: Method,
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame | None,
+    val: pd.DataFrame,
+    parameters: StageParameters,
+    optimizers: Mapping[str, OptimizerParameters],
+    stage: str,
+    surroundings: Surroundings,
+) -> Trained:
+    reader = PictureReader(surroundings.dataset, surroundings.runtime.cache_mib)
+    batches = TrainingBatches(reader, labeled, unlabeled, parameters, surroundings.seed, stage)
+
+    def validate(network: SegmentationNetwork) -> float:
+        return score(_evaluate(network, reader, val, surroundings), network.class_names)["miou"]
+
+    return train(method, batches, optimizers, surroundings.runtime, validate)
+
+
+def _with_weights(network: SegmentationNetwork, weights: dict[str, Tensor]) -> SegmentationNetwork:
+    network = copy.deepcopy(network)
+    network.load_state_dict(weights)
+    return network
