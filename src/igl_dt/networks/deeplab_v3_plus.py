@@ -1,0 +1,104 @@
+"""DeepLabV3+, the student."""
+
+from typing import ClassVar
+
+import torch
+from timm.layers import Format
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.segmentation.deeplabv3 import ASPP
+
+from igl_dt.networks.encoder import build_encoder
+from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
+from igl_dt.parameters import DeepLabV3PlusParameters
+
+LOW_LEVEL_CHANNELS = 48
+"""Width that the stride-4 features are projected to, as in the paper."""
+
+
+class DeepLabV3Plus(SegmentationNetwork):
+    """DeepLabV3+ (Chen et al. 2018): atrous spatial pyramid on the deepest features, refined with those of stride 4.
+
+    The decoder's two 3×3 convolutions are plain, as in the code of CPS, U2PL and UniMatch [family], to be comparable with
+    them; the paper has plain ones too, but for its Xception. Features are their output, of stride 4; logits are
+    upsampled bilinearly from there.
+    """
+
+    name: ClassVar[str] = "student"
+
+    def __init__(self, parameters: DeepLabV3PlusParameters, class_names: tuple[str, ...]) -> None:
+        """Build the network.
+
+        Raises:
+            ValueError: The backbone cannot have this output stride, or has no features of stride 4.
+        """
+        super().__init__(parameters, class_names)
+        self.encoder = _build_encoder(parameters, f"networks.{self.name}")
+        strides: list[int] = self.encoder.feature_info.reduction()
+        channels: list[int] = self.encoder.feature_info.channels()
+        self.low_level = strides.index(4)
+        self.pyramid = ASPP(channels[-1], parameters.atrous_rates, parameters.channels)
+        self.low_level_projection = nn.Sequential(
+            nn.Conv2d(channels[self.low_level], LOW_LEVEL_CHANNELS, 1, bias=False),
+            nn.BatchNorm2d(LOW_LEVEL_CHANNELS),
+            nn.ReLU(),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(parameters.channels + LOW_LEVEL_CHANNELS, parameters.channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(parameters.channels),
+            nn.ReLU(),
+            nn.Conv2d(parameters.channels, parameters.channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(parameters.channels),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Conv2d(parameters.channels, self.num_classes, 1)
+        self.feature_channels = parameters.channels
+        self.size_multiple = max(32, strides[-1])
+        self.channels_last = self.encoder.output_fmt == Format.NHWC
+
+    def segment(self, images: Tensor) -> NetworkOutput:
+        """See the base class.
+
+        Raises:
+            ValueError: In training, the batch holds one picture: the pyramid's pooled branch normalises one value per
+                channel and picture over the batch.
+        """
+        if self.training and len(images) == 1:
+            raise ValueError(
+                "networks.student cannot be trained on a batch of one picture, for its pyramid's pooled branch has a batch "
+                "norm over one value per picture; make batch_size / accumulate at least 2"
+            )
+        stages = self.encoder(images)
+        low_level, deep = stages[self.low_level], stages[-1]
+        if self.channels_last:
+            low_level, deep = low_level.permute(0, 3, 1, 2), deep.permute(0, 3, 1, 2)
+        x = F.interpolate(self.pyramid(deep), size=low_level.shape[2:], mode="bilinear", align_corners=False)
+        features = self.decoder(torch.cat((x, self.low_level_projection(low_level)), dim=1))
+        logits = F.interpolate(self.classifier(features), size=images.shape[2:], mode="bilinear", align_corners=False)
+        return NetworkOutput(logits, features)
+
+
+def _build_encoder(parameters: DeepLabV3PlusParameters, key: str) -> nn.Module:
+    """Build the backbone with the demanded output stride."""
+    stride = parameters.output_stride
+    if stride == 32:  # what backbones have of themselves; not every one has the option
+        encoder = build_encoder(parameters.encoder, f"{key}.encoder")
+    else:
+        try:
+            encoder = build_encoder(parameters.encoder, f"{key}.encoder", output_stride=stride)
+        except ValueError as error:
+            build_encoder(parameters.encoder, f"{key}.encoder")  # fails too where the stride is not to blame
+            raise ValueError(
+                f"{key}.output_stride: {parameters.encoder.name} cannot be built with stride {stride}; set it to 32"
+            ) from error
+    strides = encoder.feature_info.reduction()
+    if strides[-1] != stride:
+        raise ValueError(
+            f"{key}.output_stride is {stride}, but the deepest features of {parameters.encoder.name} with the options "
+            f"{parameters.encoder.options} have stride {strides[-1]}"
+        )
+    if 4 not in strides:
+        raise ValueError(
+            f"{key}.encoder.name: {parameters.encoder.name} has features of strides {strides}, but DeepLabV3+ needs stride 4"
+        )
+    return encoder

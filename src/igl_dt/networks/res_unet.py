@@ -1,0 +1,107 @@
+"""ResUnet, the teacher for local detail."""
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from igl_dt.networks.encoder import build_encoder
+from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
+from igl_dt.parameters import ResUnetParameters
+
+
+class ResUnet(SegmentationNetwork):
+    """U-Net (Ronneberger et al. 2015) of residual blocks (Zhang et al. 2018, "Deep Residual U-Net") on a timm ResNet.
+
+    ``decoder_channels`` says how many times the decoder doubles the resolution, and so how deep the encoder goes: k
+    decoder blocks use the encoder's k + 1 shallowest stages, of strides 2 to 2^(k + 1). Features are the last block's, of
+    stride 2; logits are upsampled bilinearly from there.
+    """
+
+    name: ClassVar[str] = "res_unet"
+
+    def __init__(self, parameters: ResUnetParameters, class_names: tuple[str, ...]) -> None:
+        """Build the network.
+
+        Raises:
+            ValueError: The encoder has too few stages, or their strides are not 2, 4, 8, ….
+        """
+        super().__init__(parameters, class_names)
+        stages = len(parameters.decoder_channels) + 1
+        key = f"networks.{self.name}"
+        try:
+            self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", out_indices=tuple(range(stages)))
+        except ValueError as error:
+            available = build_encoder(parameters.encoder, f"{key}.encoder")  # fails too if the number of stages is right
+            raise ValueError(
+                f"{key}.decoder_channels has {stages - 1} entries, but the stages of {parameters.encoder.name} allow for "
+                f"{len(available.feature_info.info) - 1} at most"
+            ) from error
+        channels: list[int] = self.encoder.feature_info.channels()
+        strides: list[int] = self.encoder.feature_info.reduction()
+        if strides != [2 ** (index + 1) for index in range(stages)]:
+            raise ValueError(
+                f"{key}.encoder.name: the stages of {parameters.encoder.name!r} have strides {strides}, but a U-Net needs "
+                f"{[2 ** (index + 1) for index in range(stages)]}; take a ResNet"
+            )
+        block = PostActivationBlock if parameters.block == "post_activation" else PreActivationBlock
+        widths = [channels[-1], *parameters.decoder_channels]
+        self.decoder = nn.ModuleList(
+            block(fan_in + skip, fan_out)
+            for fan_in, skip, fan_out in zip(widths[:-1], reversed(channels[:-1]), widths[1:], strict=True)
+        )
+        self.classifier = nn.Conv2d(widths[-1], self.num_classes, 1)
+        self.feature_channels = widths[-1]
+        self.size_multiple = strides[-1]
+
+    def segment(self, images: Tensor) -> NetworkOutput:
+        """See the base class."""
+        *skips, x = self.encoder(images)
+        for block in self.decoder:
+            skip = skips.pop()
+            x = F.interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
+            x = block(torch.cat((x, skip), dim=1))
+        logits = F.interpolate(self.classifier(x), size=images.shape[2:], mode="bilinear", align_corners=False)
+        return NetworkOutput(logits, x)
+
+
+class PostActivationBlock(nn.Module):
+    """Residual block of He et al. 2016a: the activation follows the addition."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Two 3×3 convolutions, and a 1×1 convolution as shortcut."""
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+        )
+        self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B×C×H×W to B×D×H×W."""
+        return F.relu(self.residual(x) + self.shortcut(x))
+
+
+class PreActivationBlock(nn.Module):
+    """Residual block of He et al. 2016b, as Zhang et al. 2018 use it: norm and activation precede each convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Two 3×3 convolutions, and a 1×1 convolution as shortcut."""
+        super().__init__()
+        self.residual = nn.Sequential(
+            nn.BatchNorm2d(in_channels),
+            nn.ReLU(),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        )
+        self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """B×C×H×W to B×D×H×W."""
+        return self.residual(x) + self.shortcut(x)

@@ -1,0 +1,134 @@
+"""SwinUnet, the teacher for global context."""
+
+import copy
+import math
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from igl_dt.networks.encoder import build_encoder
+from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
+from igl_dt.parameters import SwinUnetParameters
+
+
+class SwinUnet(SegmentationNetwork):
+    """U-Net of Swin blocks (Cao et al. 2021, "Swin-Unet") around any Swin Transformer of timm.
+
+    The decoder mirrors the encoder: patch expanding, the encoder's features of the same resolution joined by a linear
+    layer, Swin blocks, and so on up to the resolution of the patches; a last expansion leads to pixels. The decoder's
+    blocks start as copies of the encoder's first ones of the same resolution, pretrained or not. Features have the size
+    of the input and as many channels as the first stage.
+
+    As skip connections serve the stages' outputs, as timm returns them (the original takes their inputs) [ours].
+    ``stem`` and ``refine`` are additions that let it learn from scratch [ours]; the stem's form follows Xiao et al. 2021,
+    "Early convolutions help transformers see better".
+    """
+
+    name: ClassVar[str] = "swin_unet"
+
+    def __init__(self, parameters: SwinUnetParameters, class_names: tuple[str, ...]) -> None:
+        """Build the network.
+
+        Raises:
+            ValueError: The encoder is no Swin Transformer, or its stages are too shallow for ``decoder_depth``, or its
+                patches too odd for the convolutional stem.
+        """
+        super().__init__(parameters, class_names)
+        key = f"networks.{self.name}"
+        self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", strict_img_size=False)
+        channels: list[int] = self.encoder.feature_info.channels()
+        patch_size: int = self.encoder.feature_info.reduction()[0]
+        stages = [getattr(self.encoder, f"layers_{index}", None) for index in range(len(channels))]
+        if not all(hasattr(stage, "blocks") for stage in stages):
+            raise ValueError(f"{key}.encoder.name: {parameters.encoder.name!r} is not built like timm's Swin Transformers")
+        shallowest = min(len(stage.blocks) for stage in stages[:-1]) if len(stages) > 1 else parameters.decoder_depth
+        if parameters.decoder_depth > shallowest:
+            raise ValueError(
+                f"{key}.decoder_depth is {parameters.decoder_depth}, but must be at most {shallowest}: "
+                "the decoder's blocks start as copies of the encoder's, and one of its stages has no more"
+            )
+        if parameters.stem == "convolutional":
+            if patch_size < 2 or patch_size & (patch_size - 1):
+                raise ValueError(f"{key}.stem: a convolutional stem needs a patch size of 2, 4, 8, …; got {patch_size}")
+            self.encoder.patch_embed = ConvolutionalStem(patch_size, channels[0])
+
+        self.norm = nn.LayerNorm(channels[-1])
+        self.decoder = nn.ModuleList(
+            DecoderStage(channels[index + 1], channels[index], stages[index].blocks[: parameters.decoder_depth])
+            for index in reversed(range(len(channels) - 1))
+        )
+        self.expand_norm = nn.LayerNorm(channels[0])
+        self.expand = PatchExpanding(channels[0], channels[0], patch_size)
+        self.refine = (
+            nn.Sequential(
+                nn.Conv2d(channels[0], channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.GELU()
+            )
+            if parameters.refine
+            else nn.Identity()
+        )
+        self.classifier = nn.Conv2d(channels[0], self.num_classes, 1)
+        self.feature_channels = channels[0]
+        self.size_multiple = patch_size * 2 ** (len(channels) - 1)
+
+    def segment(self, images: Tensor) -> NetworkOutput:
+        """See the base class."""
+        *skips, x = self.encoder(images)  # B×H×W×C, as Swin Transformers have it
+        x = self.norm(x)
+        for stage in self.decoder:
+            x = stage(x, skips.pop())
+        x = self.expand(self.expand_norm(x))
+        features = self.refine(x.permute(0, 3, 1, 2))
+        return NetworkOutput(self.classifier(features), features)
+
+
+class PatchExpanding(nn.Module):
+    """B×H×W×C to B×sH×sW×D: a linear layer, a pixel shuffle, and layer normalisation."""
+
+    def __init__(self, in_channels: int, out_channels: int, scale: int) -> None:
+        """Expand each token into scale × scale tokens."""
+        super().__init__()
+        self.scale = scale
+        self.linear = nn.Linear(in_channels, scale * scale * out_channels, bias=False)
+        self.norm = nn.LayerNorm(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Expand."""
+        batch, height, width, _ = x.shape
+        x = self.linear(x).view(batch, height, width, self.scale, self.scale, -1)
+        x = x.transpose(2, 3).reshape(batch, height * self.scale, width * self.scale, -1)
+        return self.norm(x)
+
+
+class DecoderStage(nn.Module):
+    """Patch expanding to twice the resolution, the skip connection, and Swin blocks copied from the encoder."""
+
+    def __init__(self, in_channels: int, out_channels: int, blocks: nn.Sequential) -> None:
+        """Build one stage; ``blocks`` are copied."""
+        super().__init__()
+        self.expand = PatchExpanding(in_channels, out_channels, 2)
+        self.join = nn.Linear(2 * out_channels, out_channels)
+        self.blocks = copy.deepcopy(blocks)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        """From B×H×W×C and a skip of B×2H×2W×D to B×2H×2W×D."""
+        return self.blocks(self.join(torch.cat((self.expand(x), skip), dim=-1)))
+
+
+class ConvolutionalStem(nn.Module):
+    """Pictures to tokens by stride-2 3×3 convolutions, in place of timm's patch embedding."""
+
+    def __init__(self, patch_size: int, channels: int) -> None:
+        """Build log2(patch_size) convolutions, each with twice the channels of the one before."""
+        super().__init__()
+        depth = int(math.log2(patch_size))
+        widths = [3] + [channels // 2 ** (depth - 1 - index) for index in range(depth)]
+        layers: list[nn.Module] = []
+        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+            layers += [nn.Conv2d(fan_in, fan_out, 3, 2, 1, bias=False), nn.BatchNorm2d(fan_out), nn.GELU()]
+        self.convolutions = nn.Sequential(*layers)
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """B×3×H×W to B×H/patch×W/patch×C."""
+        return self.norm(self.convolutions(images).permute(0, 2, 3, 1))
