@@ -5,8 +5,8 @@ from torch import Tensor
 
 from igl_dt.losses.common import full_precision, unit_vectors
 
-FEW_POSITIONS = 256
-"""Up to here the similarity matrices themselves are small, whatever the channels."""
+FEW_POSITIONS = 64
+"""8×8 regions: up to here the similarity matrices are small, however few the channels."""
 
 
 def local_regional_loss(student_features: Tensor, teacher_features: Tensor, regions: int | None) -> Tensor:
@@ -42,6 +42,7 @@ def local_regional_loss(student_features: Tensor, teacher_features: Tensor, regi
         student = unit_vectors(average_pool(full_precision(student_features), height, width).flatten(2))
         teacher = unit_vectors(average_pool(full_precision(teacher_features.detach()), height, width).flatten(2))
         positions = height * width
+        # About where the two cost the same; memory is positions² for the one, channels² for the other.
         if positions <= max(FEW_POSITIONS, student.shape[1] + teacher.shape[1]):
             return by_similarity_matrices(student, teacher)
         return by_channel_matrices(student, teacher)

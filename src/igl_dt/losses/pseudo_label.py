@@ -28,7 +28,7 @@ def pseudo_labels(logits: Tensor, confidence_threshold: float = 0.0, ignore: Ten
             f"ignore of shape {tuple(ignore.shape)} does not fit logits of shape {tuple(logits.shape)}: "
             "B×N×H×W logits need a B×H×W mask"
         )
-    labels = logits.argmax(dim=1)
+    labels = logits.max(dim=1).indices  # argmax by another name, and on the CPU several times faster
     if confidence_threshold > 0:
         confidence = full_precision(logits).softmax(dim=1).amax(dim=1)
         labels = labels.masked_fill(confidence < confidence_threshold, IGNORE_INDEX)

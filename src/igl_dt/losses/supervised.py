@@ -34,7 +34,7 @@ def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossPa
     with torch.no_grad():
         # Below every loss, so that pixels that do not count are never among the hardest.
         hardness = losses.masked_fill(~counted, -1)
-        # Not kthvalue, which has no deterministic kernel on CUDA. Pixels of equal loss are kept or left together.
+        # Pixels of equal loss are kept or left together, so it does not matter which of them the k hardest are.
         hardest = hardness.flatten().topk(min(parameters.ohem_min_kept, hardness.numel()), sorted=False).values
         kept = counted & (hardness >= hardest.min().clamp(max=-math.log(parameters.ohem_threshold)))
     return _mean(losses, kept)
@@ -60,7 +60,7 @@ def _pixel_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Cross entropy of each pixel, and which pixels count; both B×H×W.
 
     ``F.cross_entropy`` has no deterministic CUDA kernel for B×N×H×W, and over flattened pixels it is seven times
-    slower on the CPU. A gather has one, and costs no more than the former.
+    slower on the CPU. A gather has one, and costs as little as the former.
     """
     if logits.ndim != 4 or target.shape != (logits.shape[0], *logits.shape[2:]):
         raise ValueError(

@@ -1,0 +1,120 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from igl_dt.losses import cross_entropy, supervised_loss
+from igl_dt.parameters import IGNORE_INDEX, SupervisedLossParameters
+
+SHAPES = [(1, 2, 1, 1), (2, 3, 4, 5), (3, 21, 7, 2)]
+
+
+def random_batch(shape: tuple[int, int, int, int], dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(sum(shape))
+    samples, classes, height, width = shape
+    logits = 3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    target = torch.randint(0, classes, (samples, height, width), generator=generator)
+    ignored = torch.rand(target.shape, generator=generator) < 0.3
+    ignored[0, 0, 0] = False
+    return logits.to(dtype), target.masked_fill(ignored, IGNORE_INDEX)
+
+
+def slow_pixel_losses(logits: Tensor, target: Tensor) -> list[float]:
+    """Losses of the pixels that count, one by one."""
+    losses = []
+    for sample, row, column in torch.cartesian_prod(*map(torch.arange, target.shape)).reshape(-1, 3).tolist():
+        true_class = int(target[sample, row, column])
+        if true_class != IGNORE_INDEX:
+            exponentials = [math.exp(z) for z in logits[sample, :, row, column].tolist()]
+            losses.append(-math.log(exponentials[true_class] / sum(exponentials)))
+    return losses
+
+
+def slow_ohem(logits: Tensor, target: Tensor, threshold: float, min_kept: int) -> float:
+    losses = sorted(slow_pixel_losses(logits, target), reverse=True)
+    hard = [loss for loss in losses if math.exp(-loss) < threshold]
+    kept = hard if len(hard) >= min_kept else losses[:min_kept]
+    return sum(kept) / len(kept)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cross_entropy_is_the_mean_over_counted_pixels(shape):
+    logits, target = random_batch(shape)
+    losses = slow_pixel_losses(logits, target)
+    torch.testing.assert_close(cross_entropy(logits, target).item(), sum(losses) / len(losses))
+    built_in = F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX)
+    torch.testing.assert_close(supervised_loss(logits, target, SupervisedLossParameters()), built_in)
+
+
+def test_gradient_is_that_of_the_built_in_cross_entropy():
+    logits, target = random_batch((2, 5, 6, 7))
+    logits.requires_grad_()
+    (own,) = torch.autograd.grad(cross_entropy(logits, target), logits)
+    (built_in,) = torch.autograd.grad(F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX), logits)
+    torch.testing.assert_close(own, built_in)
+
+
+def test_memory_format_does_not_matter():
+    logits, target = random_batch((2, 5, 6, 7), torch.float32)
+    channels_last = logits.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(cross_entropy(logits, target), cross_entropy(channels_last, target))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("threshold", [0.05, 0.7, 1.0])
+@pytest.mark.parametrize("min_kept", [1, 7, 10_000])
+def test_ohem_keeps_the_pixels_below_the_threshold_and_at_least_the_hardest(shape, threshold, min_kept):
+    logits, target = random_batch(shape)
+    parameters = SupervisedLossParameters(name="ohem", ohem_threshold=threshold, ohem_min_kept=min_kept)
+    expected = slow_ohem(logits, target, threshold, min_kept)
+    torch.testing.assert_close(supervised_loss(logits, target, parameters).item(), expected)
+
+
+def test_ohem_with_everything_kept_is_cross_entropy():
+    logits, target = random_batch((2, 5, 6, 7))
+    parameters = SupervisedLossParameters(name="ohem", ohem_threshold=1.0)
+    torch.testing.assert_close(supervised_loss(logits, target, parameters), cross_entropy(logits, target))
+
+
+def test_ohem_gives_easy_pixels_no_gradient():
+    logits = torch.zeros(1, 2, 1, 3)
+    logits[0, 0, 0] = torch.tensor([9.0, 0.0, -9.0])
+    target = torch.zeros(1, 1, 3, dtype=torch.int64)
+    logits.requires_grad_()
+    supervised_loss(logits, target, SupervisedLossParameters(name="ohem", ohem_min_kept=1)).backward()
+    assert (logits.grad != 0).any(dim=1).flatten().tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "ohem"])
+def test_gradcheck(name):
+    logits, target = random_batch((2, 3, 2, 2))
+    parameters = SupervisedLossParameters(name=name, ohem_min_kept=3)
+    assert torch.autograd.gradcheck(lambda z: supervised_loss(z, target, parameters), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "ohem"])
+def test_no_counted_pixel_gives_zero_and_a_gradient_of_zeros(name):
+    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+    target = torch.full((2, 4, 4), IGNORE_INDEX)
+    loss = supervised_loss(logits, target, SupervisedLossParameters(name=name))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_ignored_pixels_do_not_matter_whatever_their_logits():
+    logits, target = random_batch((2, 3, 4, 5))
+    ignored = (target == IGNORE_INDEX).unsqueeze(1)
+    other = logits.masked_fill(ignored, 1e30)
+    for name in ("cross_entropy", "ohem"):
+        parameters = SupervisedLossParameters(name=name, ohem_min_kept=5)
+        assert torch.equal(supervised_loss(logits, target, parameters), supervised_loss(other, target, parameters))
+
+
+@pytest.mark.parametrize("target_shape", [(2, 4, 5), (1, 4, 4), (2, 1, 4, 4)])
+def test_shapes_that_do_not_fit_are_named(target_shape):
+    with pytest.raises(ValueError) as error:
+        cross_entropy(torch.zeros(2, 3, 4, 4), torch.zeros(target_shape, dtype=torch.int64))
+    assert str(target_shape) in str(error.value) and "(2, 3, 4, 4)" in str(error.value)
