@@ -1,0 +1,20 @@
+"""Figures and tables of the results, without a display and without global state.
+
+Every function returns a ``matplotlib.figure.Figure`` (or a table) that depends on its arguments alone; saved with
+``metadata={"Software": None}`` the same arguments give the same bytes.
+"""
+
+from igl_dt.figures.examples import plot_examples
+from igl_dt.figures.history import plot_losses, plot_miou
+from igl_dt.figures.scores import per_class_table, plot_confusion, plot_per_class
+from igl_dt.figures.style import class_palette
+
+__all__ = [
+    "class_palette",
+    "per_class_table",
+    "plot_confusion",
+    "plot_examples",
+    "plot_losses",
+    "plot_miou",
+    "plot_per_class",
+]

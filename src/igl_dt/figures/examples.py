@@ -1,0 +1,175 @@
+"""Pictures with their ground truth and what the networks see in them, like Fig. 4 of the paper."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.textpath import TextPath
+
+from igl_dt.figures.style import DPI, NEUTRAL, SERIES, WIDTH, class_palette, new_figure, series
+
+_IGNORED = 255
+
+# Inches.
+_MARGIN = 0.06
+_GAP = 0.07
+_HEADER = 0.42
+_CAPTION = 0.26
+_LEGEND_ROW = 0.21
+_TALLEST = 1.3  # a panel's height over its column's width, at most
+
+_BLACK, _WHITE, _PERIOD = 3, 5, 11
+"""Stripes on wrong pixels: black up to here, white up to here, then the class's colour, and again."""
+
+
+def plot_examples(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: dict[str, Sequence[np.ndarray]],
+    class_names: Sequence[str],
+) -> Figure:
+    """One row per picture: the picture, its ground truth and every network's prediction.
+
+    Wrong pixels are striped, ignored ones light grey. Below each prediction stand the mIoU over the classes of this
+    picture's ground truth, and the share of right pixels.
+
+    Args:
+        images: H×W×3 uint8 RGB; sizes may differ.
+        truths: H×W uint8 class ids of each picture; 255 = ignore.
+        predictions: H×W uint8 class ids of each picture, per network; shown in the order of
+            ``igl_dt.figures.style.SERIES``.
+        class_names: In the order of the ids.
+
+    Raises:
+        ValueError: Numbers or sizes of pictures differ, a class id has no name, or a network has no place in the
+            figures.
+    """
+    for network in predictions:
+        series(network)
+    networks = [network for network in SERIES if network in predictions]
+    _check(images, truths, predictions, len(class_names))
+    titles = ["Image", "Ground truth", *(SERIES[network].title.replace(" ", "\n", 1) for network in networks)]
+
+    column_width = (WIDTH - 2 * _MARGIN - _GAP * (len(titles) - 1)) / len(titles)
+    heights = [column_width * min(image.shape[0] / image.shape[1], _TALLEST) for image in images]
+    handles = _legend_handles(truths, [masks for network in networks for masks in predictions[network]], class_names)
+    entries = _legend_columns(handles)
+    legend_height = _LEGEND_ROW * math.ceil(len(handles) / entries) + 0.1
+    height = _HEADER + sum(heights) + _CAPTION * len(images) + legend_height
+
+    with new_figure(height, constrained=False) as figure:
+        for column, title in enumerate(titles):
+            x = _MARGIN + column * (column_width + _GAP) + column_width / 2
+            y = height - _HEADER + 0.06
+            figure.text(x / WIDTH, y / height, title, horizontalalignment="center", verticalalignment="bottom")
+        top = height - _HEADER
+        for row, (image, truth) in enumerate(zip(images, truths, strict=True)):
+            width = heights[row] * image.shape[1] / image.shape[0]
+            pixels = round(heights[row] * DPI), round(width * DPI)
+            panels = [image, _paint(truth, truth, pixels, len(class_names))]
+            panels += [_paint(predictions[network][row], truth, pixels, len(class_names)) for network in networks]
+            for column, panel in enumerate(panels):
+                left = _MARGIN + column * (column_width + _GAP) + (column_width - width) / 2
+                axes = figure.add_axes(
+                    (left / WIDTH, (top - heights[row]) / height, width / WIDTH, heights[row] / height)
+                )
+                _show(axes, panel, smooth=column == 0)
+                if column >= 2:
+                    caption = _caption(predictions[networks[column - 2]][row], truth)
+                    axes.annotate(
+                        caption, (0.5, 0), (0, -2), xycoords="axes fraction", textcoords="offset points",
+                        horizontalalignment="center", verticalalignment="top", fontsize=8,
+                    )  # fmt: skip
+            top -= heights[row] + _CAPTION
+        figure.legend(
+            handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0), ncols=entries, borderaxespad=0.2,
+            handlelength=1.6, columnspacing=1.5, fontsize=10,
+        )  # fmt: skip
+    return figure
+
+
+def _check(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: dict[str, Sequence[np.ndarray]],
+    num_classes: int,
+) -> None:
+    if not images:
+        raise ValueError("no pictures to show")
+    for name, masks in {"ground truth": truths, **predictions}.items():
+        if len(masks) != len(images):
+            raise ValueError(f"{name}: {len(masks)} masks for {len(images)} pictures")
+        for position, (image, truth, mask) in enumerate(zip(images, truths, masks, strict=True)):
+            if mask.shape != image.shape[:2]:
+                raise ValueError(
+                    f"{name}, picture {position} (counted from 0): the mask is {mask.shape} (height, width) and the"
+                    f" picture {image.shape[:2]}"
+                )
+            if (mask[truth != _IGNORED] >= num_classes).any():
+                raise ValueError(
+                    f"{name}, picture {position} (counted from 0): class id {mask[truth != _IGNORED].max()}, but"
+                    f" {num_classes} class names have ids 0 to {num_classes - 1}"
+                )
+
+
+def _paint(ids: np.ndarray, truth: np.ndarray, pixels: tuple[int, int], num_classes: int) -> np.ndarray:
+    """Colours of a mask at the size (height, width) in which the figure shows it, wrong pixels striped."""
+    rows, columns = (
+        (np.arange(size) * length // size)[:, None] if axis == 0 else np.arange(size) * length // size
+        for axis, (size, length) in enumerate(zip(pixels, ids.shape, strict=True))
+    )
+    ids, truth = ids[rows, columns], truth[rows, columns]
+    colors = np.full((256, 3), np.array(to_rgb(NEUTRAL)) * 255, dtype=np.uint8)
+    colors[:num_classes] = class_palette(num_classes)
+    painted = colors[np.where(truth == _IGNORED, _IGNORED, ids)]
+    wrong = (ids != truth) & (truth != _IGNORED)
+    phase = np.add.outer(np.arange(pixels[0]), np.arange(pixels[1])) % _PERIOD
+    painted[wrong & (phase < _WHITE)] = 255
+    painted[wrong & (phase < _BLACK)] = 0
+    return painted
+
+
+def _show(axes: Axes, panel: np.ndarray, smooth: bool) -> None:
+    axes.imshow(panel, aspect="auto", interpolation="antialiased" if smooth else "nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _caption(prediction: np.ndarray, truth: np.ndarray) -> str:
+    counted = truth != _IGNORED
+    prediction, truth = prediction[counted], truth[counted]
+    if not len(truth):
+        return "all ignored"
+    ious = [
+        np.sum((prediction == name) & (truth == name)) / np.sum((prediction == name) | (truth == name))
+        for name in np.unique(truth)
+    ]
+    return f"mIoU {100 * np.mean(ious):.0f} · pixels {100 * np.mean(prediction == truth):.0f} %"
+
+
+def _legend_handles(
+    truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray], class_names: Sequence[str]
+) -> list[Patch]:
+    present = np.unique(np.concatenate([mask.ravel() for mask in (*truths, *predictions)]))
+    palette = class_palette(len(class_names)) / 255
+    handles = [
+        Patch(facecolor=palette[index], edgecolor="#222222", linewidth=0.5, label=name)
+        for index, name in enumerate(class_names)
+        if index in present
+    ]
+    if _IGNORED in present:
+        handles.append(Patch(facecolor=NEUTRAL, edgecolor="#222222", linewidth=0.5, label="ignored"))
+    if predictions:
+        handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0.5, hatch="//////", label="wrong"))
+    return handles
+
+
+def _legend_columns(handles: Sequence[Patch]) -> int:
+    """How many of the entries stand side by side."""
+    widest = max(TextPath((0, 0), str(handle.get_label()), size=10).get_extents().width for handle in handles)
+    return min(len(handles), int((WIDTH - 2 * _MARGIN) * 72 / (widest + 42)))
