@@ -295,3 +295,18 @@ class RuntimeParameters(Parameters):
     """Processes that read and augment pictures beside the training one; 0: none. Changes no result."""
     cache_mib: Annotated[int, Field(ge=0)] = 1024
     """Memory for decoded pictures, per process that reads them. Changes no result."""
+
+
+class ProjectParameters(Parameters):
+    """Everything that ``conf/`` may say: one group per concern."""
+
+    seed: Annotated[int, Field(ge=0)]
+    """Decides the split, the initial weights, the order of the pictures and all augmentation."""
+    dataset: DatasetParameters
+    splitting: SplittingParameters
+    networks: NetworksParameters
+    teacher_pretraining: TeacherPretrainingParameters
+    student_learning: StudentLearningParameters
+    evaluation: EvaluationParameters
+    reporting: ReportingParameters
+    runtime: RuntimeParameters

@@ -1,23 +1,25 @@
 """The stages of a run, each one function: what the pipelines' nodes, the benchmark and the notebooks call."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from igl_dt.data.loading import PictureReader, TrainingBatches
 from igl_dt.engine.determinism import seeded, set_up
 from igl_dt.engine.training import Trained, train
-from igl_dt.evaluation.confusion import score
-from igl_dt.evaluation.inference import evaluate
+from igl_dt.evaluation.confusion import Scores, score
+from igl_dt.evaluation.inference import evaluate, predict_probabilities
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
-from igl_dt.networks import SegmentationNetwork, build_network
+from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
+from igl_dt.networks.network import NetworkParameters
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
-    NetworksParameters,
     OptimizerParameters,
     RuntimeParameters,
     StageParameters,
@@ -46,18 +48,18 @@ class Learned(NamedTuple):
 
 
 def initialize_network(
-    name: str, parameters: NetworksParameters, class_names: tuple[str, ...], seed: int
+    name: NetworkName, parameters: NetworkParameters, class_names: Sequence[str], seed: int
 ) -> SegmentationNetwork:
     """Build one of the networks, with weights drawn from the seed and its name, or pretrained ones.
 
     Args:
         name: ``swin_unet``, ``res_unet`` or ``student``.
-        parameters: of all three.
+        parameters: its own.
         class_names: in the order of their ids.
         seed: of the run.
     """
     with seeded(seed, "initial weights", name):
-        return build_network(name, getattr(parameters, name), class_names)
+        return build_network(name, parameters, tuple(class_names))
 
 
 def pretrain_teachers(
@@ -157,6 +159,34 @@ def evaluate_network(network: SegmentationNetwork, pictures: pd.DataFrame, surro
     network.to("cpu")
     names = list(network.class_names)
     return pd.DataFrame(confusion.cpu().numpy(), index=pd.Index(names, name="truth"), columns=names)
+
+
+def score_confusion(confusion: pd.DataFrame) -> Scores:
+    """Turn a table of ``evaluate_network`` into scores."""
+    return score(torch.from_numpy(confusion.to_numpy()), list(confusion.columns))
+
+
+def predict_examples(
+    networks: Mapping[str, SegmentationNetwork], pictures: pd.DataFrame, count: int, surroundings: Surroundings
+) -> dict[str, np.ndarray]:
+    """Predict a few pictures, spread evenly over the rows.
+
+    Returns:
+        Under ``image/<number>`` the picture (H×W×3 uint8), under ``truth/<number>`` its mask and under
+        ``<network>/<number>`` the predictions (H×W uint8 class ids), numbered from 1.
+    """
+    device = set_up(surroundings.runtime)
+    reader = PictureReader(surroundings.dataset)
+    chosen = pictures.iloc[np.unique(np.linspace(0, len(pictures) - 1, count).round().astype(int))]
+    examples = {}
+    for number, row in enumerate(chosen.itertuples(), start=1):
+        image = reader.image(str(row.image))
+        examples[f"image/{number}"], examples[f"truth/{number}"] = image, reader.mask(str(row.mask))
+        for name, network in networks.items():
+            tensor = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
+            probabilities = predict_probabilities(network.to(device), tensor, surroundings.evaluation)
+            examples[f"{name}/{number}"] = probabilities.argmax(dim=1)[0].byte().cpu().numpy()
+    return examples
 
 
 def _evaluate(

@@ -57,8 +57,8 @@ def plot_examples(
     column_width = (WIDTH - 2 * _MARGIN - _GAP * (len(titles) - 1)) / len(titles)
     heights = [column_width * min(image.shape[0] / image.shape[1], _TALLEST) for image in images]
     handles = _legend_handles(truths, [masks for network in networks for masks in predictions[network]], class_names)
-    entries = _legend_columns(handles)
-    legend_height = _LEGEND_ROW * math.ceil(len(handles) / entries) + 0.1
+    legend_rows = _legend_rows(handles)
+    legend_height = _LEGEND_ROW * legend_rows + 0.1
     height = _HEADER + sum(heights) + _CAPTION * len(images) + legend_height
 
     with new_figure(height, constrained=False) as figure:
@@ -86,8 +86,8 @@ def plot_examples(
                     )  # fmt: skip
             top -= heights[row] + _CAPTION
         figure.legend(
-            handles=handles, loc="lower center", bbox_to_anchor=(0.5, 0), ncols=entries, borderaxespad=0.2,
-            handlelength=1.6, columnspacing=1.5, fontsize=10,
+            handles=handles, loc="lower center", ncols=math.ceil(len(handles) / legend_rows), borderaxespad=0.2,
+            handlelength=1.6, columnspacing=1.5,
         )  # fmt: skip
     return figure
 
@@ -169,7 +169,8 @@ def _legend_handles(
     return handles
 
 
-def _legend_columns(handles: Sequence[Patch]) -> int:
-    """How many of the entries stand side by side."""
+def _legend_rows(handles: Sequence[Patch]) -> int:
+    """How many rows the legend needs, if all entries are as wide as the widest."""
     widest = max(TextPath((0, 0), str(handle.get_label()), size=10).get_extents().width for handle in handles)
-    return min(len(handles), int((WIDTH - 2 * _MARGIN) * 72 / (widest + 42)))
+    columns = int((WIDTH - 2 * _MARGIN) * 72 / (widest + 42))
+    return math.ceil(len(handles) / columns)

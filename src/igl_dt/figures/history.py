@@ -32,6 +32,7 @@ class _Curve(NamedTuple):
     network: str
     steps: np.ndarray
     values: np.ndarray
+    last_step: float
 
 
 def plot_losses(histories: dict[str, pd.DataFrame]) -> Figure:
@@ -112,12 +113,12 @@ def plot_miou(histories: dict[str, pd.DataFrame]) -> Figure:
 def _curve(history: pd.DataFrame, column: str, network: str) -> _Curve:
     series(network)  # known to the figures
     table = history[["step", column]].dropna()
-    return _Curve(network, table["step"].to_numpy(), table[column].to_numpy(dtype=float))
+    return _Curve(network, table["step"].to_numpy(), table[column].to_numpy(dtype=float), history["step"].max())
 
 
 def _draw_loss(axes: Axes, curves: list[_Curve]) -> None:
     shown = []
-    for network, steps, values in curves:
+    for network, steps, values, _ in curves:
         window = max(1, len(values) // 40)
         mean = pd.Series(values).rolling(window, center=True, min_periods=1).mean().to_numpy()
         _, color, _, line = series(network)
@@ -136,9 +137,9 @@ def _draw_loss(axes: Axes, curves: list[_Curve]) -> None:
     else:
         margin = 0.06 * (high - low) or 0.1 * abs(high) or 1
         axes.set_ylim(low - margin, high + margin)
-        axes.yaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 4, 5, 10]))
         axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, max(curve.last_step for curve in curves))
 
 
 def _format_steps(axes: Axes, ticks: int) -> None:
@@ -185,4 +186,4 @@ def _legend(figure: Figure, networks: Iterable[str]) -> None:
         for network, style in SERIES.items()
         if network in shown
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -40,7 +40,7 @@ _SETTINGS: Any = {
 }
 
 
-Line = Literal["-", "--"]
+Line = Literal["-", "-.", "--"]
 
 
 class Series(NamedTuple):
@@ -54,7 +54,7 @@ class Series(NamedTuple):
 
 SERIES = {
     "swin_unet": Series("SwinUnet (teacher)", "#0072b2", "s", "-"),
-    "res_unet": Series("ResUnet (teacher)", "#e69f00", "^", "-"),
+    "res_unet": Series("ResUnet (teacher)", "#e69f00", "^", "-."),
     "student": Series("Student (IGL-DT)", "#d55e00", "o", "-"),
     "supervised": Series("Supervised only", "#222222", "D", "--"),
 }

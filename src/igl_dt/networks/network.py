@@ -101,7 +101,7 @@ class SegmentationNetwork(nn.Module, ABC):
             raise ValueError(f"networks take pictures as uint8, or as float with values of 0 to 255; got {images.dtype}")
         height, width = images.shape[2:]
         bottom, right = -height % self.size_multiple, -width % self.size_multiple
-        images = (images.to(self.mean.dtype) - self.mean) / self.std
+        images = (images.to(self.mean.dtype, memory_format=torch.channels_last) - self.mean) / self.std
         if not (bottom or right):
             return self.segment(images)
         output = self.segment(F.pad(images, (0, right, 0, bottom), mode="replicate"))

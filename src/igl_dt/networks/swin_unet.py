@@ -62,7 +62,7 @@ class SwinUnet(SegmentationNetwork):
         self.expand = PatchExpanding(channels[0], channels[0], patch_size)
         self.refine = (
             nn.Sequential(
-                nn.Conv2d(channels[0], channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.GELU()
+                nn.Conv2d(channels[0], channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
             )
             if parameters.refine
             else nn.Identity()

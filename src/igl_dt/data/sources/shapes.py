@@ -191,7 +191,7 @@ class _Dice:
         return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
     def colour(self) -> Floats:
-        return _from_hsv(self.uniform(0, 1), self.uniform(0.15, 0.9), self.uniform(0.3, 1))
+        return _from_hsv(self.uniform(0, 1), self.uniform(0.5, 0.95), self.uniform(0.5, 1))
 
 
 def _from_hsv(hue: float, saturation: float, value: float) -> Floats:
@@ -236,8 +236,8 @@ def _mix(first: Floats, second: Floats, share: Floats) -> Floats:
 
 def _paint_backdrop(scene: Scene, height: int, width: int, dice: _Dice) -> Floats:
     """Paint sky and ground: H×W×3."""
-    hue, saturation, value = dice.uniform(0.08, 0.68), dice.uniform(0.15, 0.65), dice.uniform(0.4, 0.8)
-    step = dice.uniform(0.12, 0.3) * (1 if value < 0.6 else -1)
+    hue, saturation, value = dice.uniform(0.08, 0.68), dice.uniform(0.15, 0.45), dice.uniform(0.4, 0.8)
+    step = dice.uniform(0.18, 0.32) * (1 if value < 0.6 else -1)
     dark = _from_hsv(hue, saturation, value)
     light = _from_hsv(hue + dice.uniform(-0.08, 0.08), saturation * dice.uniform(0.5, 1.1), value + step)
     horizon = height * dice.uniform(0.1, 0.26)
@@ -314,14 +314,16 @@ class _Look:
             share = _smooth(_wave(a) + _wave(b) - 0.5)
         elif self.pattern == "dots":
             share = _smooth(_wave(a) * _wave(b) * 4 - 1)
+        elif self.pattern == "quarters":
+            share = _smooth(a * b * 4 + 0.5)
         else:
-            share = _smooth(a * 0.25 + 0.5)
+            share = np.zeros_like(a)
         return _mix(self.first, self.second, share)
 
 
-def _draw_look(dice: _Dice) -> _Look:
-    pattern = dice.pick(("stripes", "checks", "dots", "gradient", "gradient"))
-    return _Look(dice.colour(), dice.colour(), pattern, dice.uniform(4, 9), dice.direction())
+def _draw_look(dice: _Dice, pattern: str = "plain", upright: bool = True) -> _Look:
+    direction = (1.0, 0.0) if upright else (0.0, 1.0)
+    return _Look(dice.colour(), dice.colour(), pattern, dice.uniform(4, 9), direction)
 
 
 Parts = list[tuple[Floats, _Look]]
@@ -370,7 +372,7 @@ def _make_vessel(frame: _Frame, size: float, dice: _Dice) -> Parts:
     arch = (np.sqrt((frame.u / wide) ** 2 + (frame.v / high) ** 2) - 1) * min(wide, high)
     cover = np.maximum(arch, frame.v - 2)
     wheel, apart, wheels = size * dice.uniform(0.09, 0.13), foot * dice.uniform(0.5, 0.75), _draw_look(dice)
-    parts = [(cover, _draw_look(dice)), (hull, _draw_look(dice))]
+    parts = [(cover, _draw_look(dice, "stripes")), (hull, _draw_look(dice))]
     return parts + [(_disc(frame, at, 2 * height - wheel * 0.6, wheel), wheels) for at in (-apart, apart)]
 
 
@@ -394,14 +396,14 @@ def _make_star(frame: _Frame, size: float, dice: _Dice) -> Parts:
         reached = along * (reach - tip)
         distance = np.sqrt((frame.u - x * reached) ** 2 + (frame.v - y * reached) ** 2) - (root + (tip - root) * along)
         arms = np.minimum(arms, distance)
-    return [(arms, _draw_look(dice)), (_disc(frame, 0, 0, root * dice.uniform(0.7, 1.1)), _draw_look(dice))]
+    return [(arms, _draw_look(dice, "dots")), (_disc(frame, 0, 0, root * dice.uniform(0.7, 1.1)), _draw_look(dice))]
 
 
 def _make_ring(frame: _Frame, size: float, dice: _Dice) -> Parts:
     """A ring, more or less from the side, through which one sees what is behind it."""
     squash, half = dice.uniform(0.7, 1), size * dice.uniform(0.07, 0.12)
     seen = _Frame(frame.u, frame.v / squash)
-    return [((np.abs(_disc(seen, 0, 0, size * 0.5 - half)) - half) * squash, _draw_look(dice))]
+    return [((np.abs(_disc(seen, 0, 0, size * 0.5 - half)) - half) * squash, _draw_look(dice, "quarters"))]
 
 
 def _make_crate(frame: _Frame, size: float, dice: _Dice) -> Parts:
@@ -409,7 +411,7 @@ def _make_crate(frame: _Frame, size: float, dice: _Dice) -> Parts:
     half_width, half_height = size * dice.uniform(0.36, 0.46), size * dice.uniform(0.3, 0.46)
     box = _box(frame, half_width, half_height)
     board = size * dice.uniform(0.08, 0.13)
-    return [(box, _draw_look(dice)), (np.maximum(box, -box - board), _draw_look(dice))]
+    return [(box, _draw_look(dice, "stripes", False)), (np.maximum(box, -box - board), _draw_look(dice))]
 
 
 def _make_wire(frame: _Frame, size: float, dice: _Dice) -> Parts:
@@ -491,7 +493,7 @@ def _develop(image: Floats, dice: _Dice) -> Bytes:
     image = 0.45 + (image - 0.45) * dice.uniform(0.6, 1.15)
     image = _blur(image, dice.uniform(0, 0.25))
     noise = dice.grid(height, width, 3) + dice.grid(height, width, 3) + dice.grid(height, width, 1) - 1.5
-    image = image + noise * dice.uniform(0.01, 0.12)
+    image = image + noise * dice.uniform(0.01, 0.08)
     return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

@@ -1,0 +1,18 @@
+"""The pipelines by name."""
+
+from kedro.pipeline import Pipeline
+
+from igl_dt.pipelines import data_splitting, evaluation, reporting, student_learning, teacher_pretraining
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Make the pipelines that Kedro runs and shows; ``full``, the main job, is all of them."""
+    stages = {
+        "data_splitting": data_splitting.create_pipeline(),
+        "teacher_pretraining": teacher_pretraining.create_pipeline(),
+        "student_learning": student_learning.create_pipeline(),
+        "evaluation": evaluation.create_pipeline(),
+        "reporting": reporting.create_pipeline(),
+    }
+    full = sum(stages.values(), Pipeline([]))
+    return stages | {"full": full, "__default__": full}

@@ -1,0 +1,26 @@
+"""Pipeline ``data_splitting``: from a folder of pictures to labelled and unlabelled lists."""
+
+from kedro.pipeline import Node, Pipeline
+
+from igl_dt.pipelines.data_splitting.nodes import read_manifest, split_labels
+
+
+def create_pipeline() -> Pipeline:
+    """Make the pipeline."""
+    return Pipeline(
+        [
+            Node(
+                read_manifest,
+                inputs="params:dataset",
+                outputs=["manifest", "class_pixels", "class_names"],
+                name="read_manifest_node",
+            ),
+            Node(
+                split_labels,
+                inputs=["manifest", "class_pixels", "params:splitting", "params:seed"],
+                outputs=["labeled", "unlabeled", "val", "test", "split_summary"],
+                name="split_labels_node",
+            ),
+        ],
+        tags="data_splitting",
+    )

@@ -1,0 +1,36 @@
+"""Nodes of ``reporting``."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from PIL import Image
+
+from igl_dt import figures
+
+
+def tabulate_classes(metrics: dict[str, Any]) -> pd.DataFrame:
+    """Put the IoU per class of all networks side by side, in percent."""
+    return figures.per_class_table(metrics).reset_index()
+
+
+def draw_curves(teachers: pd.DataFrame, student: pd.DataFrame, supervised: pd.DataFrame) -> tuple[Figure, Figure]:
+    """Draw the losses and the validation mIoU over the steps."""
+    histories = {"teachers": teachers, "student": student, "supervised": supervised}
+    histories = {name: history for name, history in histories.items() if len(history)}
+    return figures.plot_losses(histories), figures.plot_miou(histories)
+
+
+def draw_scores(metrics: dict[str, Any], confusion: pd.DataFrame) -> tuple[Figure, Figure]:
+    """Draw the IoU per class of all networks, and what the student takes for what."""
+    return figures.plot_per_class(metrics), figures.plot_confusion(confusion.set_index("truth"), "Student (IGL-DT)")
+
+
+def draw_examples(examples: dict[str, Callable[[], Image.Image]], class_names: list[str]) -> Figure:
+    """Draw pictures, truth and predictions side by side, errors marked, like Fig. 4 of the paper."""
+    masks: dict[str, list[np.ndarray]] = {}
+    for name in sorted(examples):
+        masks.setdefault(name.split("/")[0], []).append(np.asarray(examples[name]()))
+    return figures.plot_examples(masks.pop("image"), masks.pop("truth"), masks, class_names)

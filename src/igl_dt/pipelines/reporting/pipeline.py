@@ -1,0 +1,30 @@
+"""Pipeline ``reporting``: figures and tables."""
+
+from kedro.pipeline import Node, Pipeline
+
+from igl_dt.pipelines.reporting.nodes import draw_curves, draw_examples, draw_scores, tabulate_classes
+
+
+def create_pipeline() -> Pipeline:
+    """Make the pipeline."""
+    return Pipeline(
+        [
+            Node(tabulate_classes, inputs="metrics", outputs="per_class_table", name="tabulate_classes_node"),
+            Node(
+                draw_curves,
+                inputs=["history_teachers", "history_student", "history_supervised"],
+                outputs=["loss_figure", "miou_figure"],
+                name="draw_curves_node",
+            ),
+            Node(
+                draw_scores,
+                inputs=["metrics", "student.confusion"],
+                outputs=["per_class_figure", "confusion_figure"],
+                name="draw_scores_node",
+            ),
+            Node(
+                draw_examples, inputs=["examples", "class_names"], outputs="examples_figure", name="draw_examples_node"
+            ),
+        ],
+        tags="reporting",
+    )

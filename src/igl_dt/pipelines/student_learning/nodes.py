@@ -1,0 +1,59 @@
+"""Nodes of ``student_learning``."""
+
+import pandas as pd
+
+from igl_dt.parameters import (
+    DatasetParameters,
+    DeepLabV3PlusParameters,
+    EvaluationParameters,
+    RuntimeParameters,
+    StudentLearningParameters,
+)
+from igl_dt.pipelines import Network
+
+
+def initialize_student(parameters: DeepLabV3PlusParameters, class_names: list[str], seed: int) -> Network:
+    """Build the student's network."""
+    from igl_dt.stages import initialize_network
+
+    return initialize_network("student", parameters, class_names, seed)
+
+
+def learn_student(
+    student: Network,
+    swin_unet: Network,
+    res_unet: Network,
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame,
+    val: pd.DataFrame,
+    parameters: StudentLearningParameters,
+    dataset: DatasetParameters,
+    evaluation: EvaluationParameters,
+    runtime: RuntimeParameters,
+    seed: int,
+) -> tuple[Network, Network, pd.DataFrame]:
+    """Train the student between its two frozen teachers: global and local learning take turns."""
+    from igl_dt.stages import Surroundings, learn_student
+
+    surroundings = Surroundings(dataset, evaluation, runtime, seed)
+    return tuple(learn_student(student, swin_unet, res_unet, labeled, unlabeled, val, parameters, surroundings))
+
+
+def learn_reference(
+    student: Network,
+    labeled: pd.DataFrame,
+    val: pd.DataFrame,
+    parameters: StudentLearningParameters,
+    dataset: DatasetParameters,
+    evaluation: EvaluationParameters,
+    runtime: RuntimeParameters,
+    seed: int,
+) -> tuple[dict[str, Network], pd.DataFrame]:
+    """Train the student's network on the labelled pictures alone; nothing where the parameters switch it off."""
+    from igl_dt.stages import Surroundings, learn_reference
+
+    if not parameters.reference:
+        return {}, pd.DataFrame({"step": []})
+    surroundings = Surroundings(dataset, evaluation, runtime, seed)
+    learned = learn_reference(student, labeled, val, parameters, surroundings)
+    return {"supervised": learned.last, "supervised_best": learned.best}, learned.history

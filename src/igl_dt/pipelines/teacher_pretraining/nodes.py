@@ -1,0 +1,46 @@
+"""Nodes of ``teacher_pretraining``."""
+
+import pandas as pd
+
+from igl_dt.parameters import (
+    DatasetParameters,
+    EvaluationParameters,
+    ResUnetParameters,
+    RuntimeParameters,
+    SwinUnetParameters,
+    TeacherPretrainingParameters,
+)
+from igl_dt.pipelines import Network
+
+
+def initialize_swin_unet(parameters: SwinUnetParameters, class_names: list[str], seed: int) -> Network:
+    """Build the SwinUnet teacher, for the global context."""
+    from igl_dt.stages import initialize_network
+
+    return initialize_network("swin_unet", parameters, class_names, seed)
+
+
+def initialize_res_unet(parameters: ResUnetParameters, class_names: list[str], seed: int) -> Network:
+    """Build the ResUnet teacher, for the local detail."""
+    from igl_dt.stages import initialize_network
+
+    return initialize_network("res_unet", parameters, class_names, seed)
+
+
+def pretrain_teachers(
+    swin_unet: Network,
+    res_unet: Network,
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame,
+    val: pd.DataFrame,
+    parameters: TeacherPretrainingParameters,
+    dataset: DatasetParameters,
+    evaluation: EvaluationParameters,
+    runtime: RuntimeParameters,
+    seed: int,
+) -> tuple[Network, Network, pd.DataFrame]:
+    """Train both teachers by Cross Pseudo Supervision: each labels the unlabelled pictures for the other."""
+    from igl_dt.stages import Surroundings, pretrain_teachers
+
+    surroundings = Surroundings(dataset, evaluation, runtime, seed)
+    return pretrain_teachers(swin_unet, res_unet, labeled, unlabeled, val, parameters, surroundings)

@@ -1,0 +1,11 @@
+"""Settings of the Kedro project."""
+
+from igl_dt.hooks import CheckParameters, SayErrorsPlainly
+
+HOOKS = (CheckParameters(), SayErrorsPlainly())
+CONFIG_LOADER_ARGS = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # An environment says only what differs, also inside a group of parameters.
+    "merge_strategy": {"parameters": "soft"},
+}
