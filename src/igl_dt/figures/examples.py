@@ -1,7 +1,7 @@
 """Pictures with their ground truth and what the networks see in them, like Fig. 4 of the paper."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,8 +11,7 @@ from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
 from igl_dt.figures.style import DPI, NEUTRAL, SERIES, WIDTH, class_palette, new_figure, series
-
-_IGNORED = 255
+from igl_dt.parameters import IGNORE_INDEX
 
 # Inches.
 _MARGIN = 0.06
@@ -29,7 +28,7 @@ _BLACK, _WHITE, _PERIOD = 3, 5, 11
 def plot_examples(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
-    predictions: dict[str, Sequence[np.ndarray]],
+    predictions: Mapping[str, Sequence[np.ndarray]],
     class_names: Sequence[str],
 ) -> Figure:
     """One row per picture: the picture, its ground truth and every network's prediction.
@@ -61,7 +60,7 @@ def plot_examples(
     legend_height = _LEGEND_ROW * legend_rows + 0.1
     height = _HEADER + sum(heights) + _CAPTION * len(images) + legend_height
 
-    with new_figure(height, constrained=False) as figure:
+    with new_figure(height, layout=None) as figure:
         for column, title in enumerate(titles):
             x = _MARGIN + column * (column_width + _GAP) + column_width / 2
             y = height - _HEADER + 0.06
@@ -95,7 +94,7 @@ def plot_examples(
 def _check(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
-    predictions: dict[str, Sequence[np.ndarray]],
+    predictions: Mapping[str, Sequence[np.ndarray]],
     num_classes: int,
 ) -> None:
     if not images:
@@ -109,9 +108,9 @@ def _check(
                     f"{name}, picture {position} (counted from 0): the mask is {mask.shape} (height, width) and the"
                     f" picture {image.shape[:2]}"
                 )
-            if (mask[truth != _IGNORED] >= num_classes).any():
+            if (mask[truth != IGNORE_INDEX] >= num_classes).any():
                 raise ValueError(
-                    f"{name}, picture {position} (counted from 0): class id {mask[truth != _IGNORED].max()}, but"
+                    f"{name}, picture {position} (counted from 0): class id {mask[truth != IGNORE_INDEX].max()}, but"
                     f" {num_classes} class names have ids 0 to {num_classes - 1}"
                 )
 
@@ -125,8 +124,8 @@ def _paint(ids: np.ndarray, truth: np.ndarray, pixels: tuple[int, int], num_clas
     ids, truth = ids[rows, columns], truth[rows, columns]
     colors = np.full((256, 3), np.array(to_rgb(NEUTRAL)) * 255, dtype=np.uint8)
     colors[:num_classes] = class_palette(num_classes)
-    painted = colors[np.where(truth == _IGNORED, _IGNORED, ids)]
-    wrong = (ids != truth) & (truth != _IGNORED)
+    painted = colors[np.where(truth == IGNORE_INDEX, IGNORE_INDEX, ids)]
+    wrong = (ids != truth) & (truth != IGNORE_INDEX)
     phase = np.add.outer(np.arange(pixels[0]), np.arange(pixels[1])) % _PERIOD
     painted[wrong & (phase < _WHITE)] = 255
     painted[wrong & (phase < _BLACK)] = 0
@@ -141,7 +140,7 @@ def _show(axes: Axes, panel: np.ndarray, smooth: bool) -> None:
 
 
 def _caption(prediction: np.ndarray, truth: np.ndarray) -> str:
-    counted = truth != _IGNORED
+    counted = truth != IGNORE_INDEX
     prediction, truth = prediction[counted], truth[counted]
     if not len(truth):
         return "all ignored"
@@ -162,7 +161,7 @@ def _legend_handles(
         for index, name in enumerate(class_names)
         if index in present
     ]
-    if _IGNORED in present:
+    if IGNORE_INDEX in present:
         handles.append(Patch(facecolor=NEUTRAL, edgecolor="#222222", linewidth=0.5, label="ignored"))
     if predictions:
         handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0.5, hatch="//////", label="wrong"))

@@ -1,7 +1,7 @@
 """Curves of the training: losses and validation mIoU."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ class _Curve(NamedTuple):
     last_step: float
 
 
-def plot_losses(histories: dict[str, pd.DataFrame]) -> Figure:
+def plot_losses(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Every loss over the steps, one panel per loss; thin lines as recorded, thick ones their running mean.
 
     Args:
@@ -65,7 +65,7 @@ def plot_losses(histories: dict[str, pd.DataFrame]) -> Figure:
     with new_figure(height=2.3 * rows + 0.6) as figure:
         for position, loss in enumerate(losses):
             axes = figure.add_subplot(rows, columns, position + 1)
-            axes.set_title(_LOSS_TITLES.get(loss, loss.replace("_", " ").capitalize()), loc="left")
+            axes.set_title(_LOSS_TITLES.get(loss, loss.replace("_", " ").capitalize()), loc="left", fontsize=9)
             _draw_loss(axes, panels[loss])
             _format_steps(axes, ticks=3)
         figure.supxlabel("training step of the stage", fontsize=10)
@@ -73,7 +73,7 @@ def plot_losses(histories: dict[str, pd.DataFrame]) -> Figure:
     return figure
 
 
-def plot_miou(histories: dict[str, pd.DataFrame]) -> Figure:
+def plot_miou(histories: Mapping[str, pd.DataFrame]) -> Figure:
     """Validation mIoU of every network over the steps of its stage, in percent.
 
     Args:

@@ -124,7 +124,7 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
     occurring = counts.sum(axis=1, keepdims=True)
     shares = 100 * np.divide(counts, occurring, out=np.full_like(counts, np.nan), where=occurring > 0)
 
-    with new_figure(height=8.2) as figure:
+    with new_figure(height=8.2, layout="compressed") as figure:
         axes = figure.add_subplot()
         axes.set_facecolor(NEUTRAL)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
@@ -134,8 +134,8 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.set_title(title)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class")
         if len(names) <= 24:  # beyond, a number no longer fits into its cell
             for (row, column), share in np.ndenumerate(shares):
                 if share >= 0.5:
@@ -147,7 +147,7 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
             axes.text(0, row, "not in this set", color="#555555", verticalalignment="center", fontsize=9)
         bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02)
         bar.set_label("share of the true class's pixels [%]")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
     return figure
 
 

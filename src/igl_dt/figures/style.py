@@ -62,10 +62,11 @@ SERIES = {
 
 # Each colour is as far as possible from those before it (OKLab), to the normal eye as well as under simulated
 # deuteranopia and protanopia: the first N are a good choice for N classes. None is close to NEUTRAL.
-_CLASS_COLORS = (
-    "#383838 #0072b2 #e69f00 #007800 #e187ff #fff02d #69a596 #5a0087 #b42d78 #96e187 #6978f0 #f0695a "
-    "#96c3d2 #3c3cb4 #1e5a3c #b45a5a #699600 #7887b4 #c3ffa5 #ffc300 #b4b487 #782d69 #780f00 #f0c3ff"
-).split()
+_CLASS_COLORS = [
+    *("#383838", "#0072b2", "#e69f00", "#007800", "#e187ff", "#fff02d", "#69a596", "#5a0087"),
+    *("#b42d78", "#96e187", "#6978f0", "#f0695a", "#96c3d2", "#3c3cb4", "#1e5a3c", "#b45a5a"),
+    *("#699600", "#7887b4", "#c3ffa5", "#ffc300", "#b4b487", "#782d69", "#780f00", "#f0c3ff"),
+]
 
 
 def series(network: str) -> Series:
@@ -94,15 +95,15 @@ def class_palette(num_classes: int) -> np.ndarray:
 
 
 @contextmanager
-def new_figure(height: float, constrained: bool = True) -> Iterator[Figure]:
+def new_figure(height: float, layout: Literal["constrained", "compressed"] | None = "constrained") -> Iterator[Figure]:
     """A figure to draw on, with the shared settings; its layout is final at the end of the block.
 
     Args:
         height: Inches.
-        constrained: Let matplotlib find the places of the axes, rather than the caller.
+        layout: How matplotlib finds the places of the axes; None: the caller places them.
     """
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained" if constrained else None)
+        figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout=layout)
         yield figure
         # Ticks are made, and the layout is computed, when a figure is first drawn: while the settings hold, and once.
         figure.draw_without_rendering()
