@@ -54,7 +54,10 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
         checks = list(pool.map(lambda picture: _check_files(root, picture, len(listing.class_names)), pictures))
     problems = [check for check in checks if isinstance(check, str)]
     if problems:
-        raise DataError(f"{len(problems)} of {len(pictures)} pictures in {root} cannot be used:\n" + show(problems, "\n"))
+        raise DataError(
+            f"{len(problems)} of {len(pictures)} pictures in {root} cannot be used; repair their files, or take them out:\n"
+            + show(problems, "\n")
+        )
     checked = [(picture, check) for picture, check in zip(pictures, checks, strict=True) if not isinstance(check, str)]
     rows = [(p.id, p.split, p.image, p.mask, check.width, check.height, check.sha256) for p, check in checked]
     pixels = {picture.id: check.class_pixels for picture, check in checked if check.class_pixels is not None}
@@ -89,13 +92,13 @@ def _check_files(root: Path, picture: Picture, num_classes: int) -> _Checked | s
     digest = hashlib.sha256()
     try:
         image_path = root / picture.image
-        digest.update(image_path.read_bytes())
         image = read_image(image_path)
+        digest.update(image_path.read_bytes())
         height, width = image.shape[:2]
         if picture.mask is not None:
             mask_path = root / picture.mask
-            digest.update(mask_path.read_bytes())
             mask = read_mask(mask_path)
+            digest.update(mask_path.read_bytes())
             if mask.shape != (height, width):
                 return f"{mask_path} is {mask.shape[1]}×{mask.shape[0]} and its picture {width}×{height} (width×height)"
             pixels = np.bincount(mask.ravel(), minlength=256)
@@ -136,9 +139,11 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise DataError(f"{path} is missing")
     try:
-        image = Image.open(path)
-        image.load()
+        with Image.open(path) as image:
+            image.load()
     except Exception as error:  # Pillow's decoders raise what they like on broken files
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
     return image
