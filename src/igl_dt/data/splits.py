@@ -10,6 +10,7 @@ import pandas as pd
 
 from igl_dt.data.manifest import show
 from igl_dt.data.sources import DataError
+from igl_dt.data.sources.listing import read_lines
 from igl_dt.parameters import SplittingParameters
 
 
@@ -93,7 +94,7 @@ def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int
 def _read_list(path: Path, train: pd.DataFrame) -> list[str]:
     if not path.is_file():
         raise DataError(f"the list {path} is missing")
-    ids = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    ids = read_lines(path)
     if not ids:
         raise DataError(f"the list {path} is empty")
     if repeated := sorted(set(_repeated(ids))):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from igl_dt.data.sources.listing import DataError, Listing, Picture, Split, read_class_names
+from igl_dt.data.sources.listing import DataError, Listing, Picture, Split, parse_options, read_class_names, read_lines
 from igl_dt.parameters import Parameters
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -22,9 +22,9 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     """List a folder in the manner of CamVid.
 
     Raises:
-        DataError: the root, a split's folder, a listed picture or ``classes.txt`` is missing or empty.
+        DataError: the root, a split's folder, a listed picture or ``classes.txt`` is missing or empty; or there are options.
     """
-    CamVidOptions(**options)
+    parse_options("camvid", CamVidOptions, options)
     if not root.is_dir():
         raise DataError(
             f"dataset.root {str(root)!r} is not a folder: it must hold train/images, train/masks, val/images, val/masks and classes.txt"
@@ -43,7 +43,7 @@ def _list_split(root: Path, split: Split) -> Iterator[Picture]:
     if not images:
         raise DataError(f"no pictures in {root / split / 'images'}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     listed = root / f"{split}.txt"
-    ids = [line.strip() for line in listed.read_text("utf-8").splitlines() if line.strip()] if listed.is_file() else sorted(images)
+    ids = read_lines(listed) if listed.is_file() else sorted(images)
     if unknown := [id_ for id_ in ids if id_ not in images]:
         raise DataError(f"{listed} names {len(unknown)} pictures that are not in {root / split / 'images'}: {', '.join(unknown[:5])}")
     for id_ in ids:

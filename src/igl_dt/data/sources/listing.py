@@ -1,9 +1,15 @@
 """What every source gives: a listing of pictures and the names of the classes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
+from pydantic import ValidationError
+
+from igl_dt.parameters import Parameters
+
+Options = TypeVar("Options", bound=Parameters)
 Split = Literal["train", "val", "test"]
 
 
@@ -30,6 +36,33 @@ class DataError(ValueError):
     """Something is wrong with the pictures, masks, lists or folders that were given."""
 
 
+def parse_options(source: str, kind: type[Options], options: Mapping[str, Any]) -> Options:
+    """Turn ``dataset.options`` into the source's own object.
+
+    Raises:
+        DataError: an unknown or wrong option.
+    """
+    try:
+        return kind(**options)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors())
+        known = ", ".join(kind.model_fields) or "none"
+        raise DataError(f"dataset.options of the source {source}: {problems}. It takes: {known}") from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Read a text file's lines without the blank ones, and without the blanks around them.
+
+    Raises:
+        DataError: the file is no UTF-8 text.
+    """
+    try:
+        text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no text in UTF-8: {error}; save it as such") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def read_class_names(path: Path) -> tuple[str, ...]:
     """Read class names, one per line, in the order of their ids.
 
@@ -38,7 +71,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """
     if not path.is_file():
         raise DataError(f"{path} is missing: it must name the classes, one per line, in the order of their ids")
-    names = tuple(line.strip() for line in path.read_text("utf-8").splitlines() if line.strip())
+    names = tuple(read_lines(path))
     if not names:
         raise DataError(f"{path} is empty: it must name the classes, one per line, in the order of their ids")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
