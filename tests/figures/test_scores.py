@@ -102,6 +102,11 @@ def test_without_supervised_sorted_by_iou(check_figure: CheckFigure) -> None:
     assert labels == ["mIoU", "sign_symbol", "car", "sky"]
 
 
+def test_no_gain_is_plus_zero() -> None:
+    level = {"student": scores(0.5, 0.4, 0.3), "supervised": scores(0.5, 0.4, 0.3001)}
+    assert [text.get_text() for text in plot_per_class(level).axes[0].texts] == ["gain", "+0.0", "+0.0", "+0.0", "+0.0"]
+
+
 def test_dots_fit_many_long_names(check_figure: CheckFigure) -> None:
     check_figure(lambda: plot_per_class(camvid_metrics()))
 

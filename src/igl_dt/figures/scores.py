@@ -94,7 +94,7 @@ def plot_per_class(metrics: Metrics) -> Figure:
                 axes.text(1, height, "not in this set", color=FAINT, verticalalignment="center", fontsize=9)
             elif gain is not None and not np.isnan(gain[name]):
                 axes.text(
-                    1.015, height, f"{gain[name]:+.1f}".replace("-", "−"), transform=axes.get_yaxis_transform(),
+                    1.015, height, _signed(gain[name]), transform=axes.get_yaxis_transform(),
                     verticalalignment="center", fontweight="bold" if name == "mIoU" else "normal",
                 )  # fmt: skip
         axes.set_xlim(0, 100)
@@ -117,9 +117,9 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
     Raises:
         ValueError: Rows and columns have different names.
     """
-    names = list(confusion.index)
-    if list(confusion.columns) != names:
-        raise ValueError(f"rows {names} and columns {list(confusion.columns)} of a confusion matrix must be the same")
+    names, columns = ([str(name) for name in axis] for axis in confusion.axes)
+    if columns != names:
+        raise ValueError(f"rows {names} and columns {columns} of a confusion matrix must be the same")
     counts = confusion.to_numpy(dtype=float)
     occurring = counts.sum(axis=1, keepdims=True)
     shares = 100 * np.divide(counts, occurring, out=np.full_like(counts, np.nan), where=occurring > 0)
@@ -149,6 +149,10 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
         bar.set_label("share of the true class's pixels [%]")
         bar.outline.set_visible(False)
     return figure
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 1) + 0:+.1f}".replace("-", "−")  # + 0: there is no minus zero
 
 
 def _check_classes(metrics: Metrics) -> None:
