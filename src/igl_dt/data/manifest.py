@@ -55,7 +55,7 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
     problems = [check for check in checks if isinstance(check, str)]
     if problems:
         raise DataError(
-            f"{len(problems)} of {len(pictures)} pictures in {root} cannot be used; repair their files, or take them out:\n"
+            f"{len(problems)} of {len(pictures)} pictures in {root} cannot be used; repair or remove them:\n"
             + show(problems, "\n")
         )
     checked = [(picture, check) for picture, check in zip(pictures, checks, strict=True) if not isinstance(check, str)]
@@ -72,7 +72,8 @@ def _check_ids(pictures: Sequence[Picture]) -> None:
     splits: dict[str, str] = {}
     for picture in pictures:
         if picture.id in splits:
-            raise DataError(f"the id {picture.id!r} is in {splits[picture.id]} and again in {picture.split}: ids must be unique")
+            first, second = splits[picture.id], picture.split
+            raise DataError(f"the id {picture.id!r} is in {first} and again in {second}: ids must be unique")
         splits[picture.id] = picture.split
     for needed in ("train", "val"):
         if needed not in splits.values():
@@ -104,7 +105,8 @@ def _check_files(root: Path, picture: Picture, num_classes: int) -> _Checked | s
             pixels = np.bincount(mask.ravel(), minlength=256)
             wrong = [id_ for id_ in np.flatnonzero(pixels).tolist() if id_ >= num_classes and id_ != IGNORE_INDEX]
             if wrong:
-                return f"{mask_path} has the ids {wrong}: they must be 0 to {num_classes - 1}, or {IGNORE_INDEX} to be ignored"
+                known = f"0 to {num_classes - 1}, or {IGNORE_INDEX} to be ignored"
+                return f"{mask_path} has the ids {wrong}: they must be {known}"
             class_pixels = pixels[:num_classes]
     except DataError as error:
         return str(error)
@@ -134,7 +136,8 @@ def read_mask(path: Path) -> np.ndarray:
     """
     mask = _open(path)
     if mask.mode not in ("L", "P", "1"):
-        raise DataError(f"{path} has mode {mask.mode}: a mask must be a grayscale or palette picture of class ids (mode L or P)")
+        wanted = "a grayscale or palette picture of class ids (mode L or P)"
+        raise DataError(f"{path} has mode {mask.mode}: a mask must be {wanted}")
     return np.array(mask, dtype=np.uint8)
 
 

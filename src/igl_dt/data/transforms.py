@@ -15,7 +15,7 @@ from igl_dt.parameters import IGNORE_INDEX, AugmentationParameters, Size, Strong
 
 
 class CropWindow(NamedTuple):
-    """Where a crop lies: ``box`` of the picture is scaled to ``size`` and put at ``offset`` of the crop, maybe mirrored."""
+    """Where a crop lies: ``box`` of the picture is scaled to ``size``, put at ``offset`` in the crop, maybe flipped."""
 
     box: tuple[float, float, float, float]
     """Left, top, right, bottom in pixels of the picture."""

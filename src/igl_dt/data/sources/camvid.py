@@ -22,14 +22,15 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     """List a folder in the manner of CamVid.
 
     Raises:
-        DataError: the root, a split's folder, a listed picture or ``classes.txt`` is missing or empty; or there are options.
+        DataError: the root, a split's folder, a listed picture or ``classes.txt`` is missing or empty; or an option.
     """
     parse_options("camvid", CamVidOptions, options)
     if not root.is_dir():
         raise DataError(
-            f"dataset.root {str(root)!r} is not a folder: it must hold train/images, train/masks, val/images, val/masks and classes.txt"
+            f"dataset.root {str(root)!r} is not a folder: "
+            "it must hold train/images, train/masks, val/images, val/masks and classes.txt"
         )
-    pictures = []
+    pictures: list[Picture] = []
     for split in get_args(Split):
         if split == "test" and not (root / split).exists():
             continue
@@ -38,19 +39,20 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
 
 
 def _list_split(root: Path, split: Split) -> Iterator[Picture]:
-    images = _files_by_id(root / split / "images")
-    masks = _files_by_id(root / split / "masks")
+    image_folder, mask_folder = root / split / "images", root / split / "masks"
+    images, masks = _files_by_id(image_folder), _files_by_id(mask_folder)
     if not images:
-        raise DataError(f"no pictures in {root / split / 'images'}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"no pictures in {image_folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     listed = root / f"{split}.txt"
     ids = read_lines(listed) if listed.is_file() else sorted(images)
     if unknown := [id_ for id_ in ids if id_ not in images]:
-        raise DataError(f"{listed} names {len(unknown)} pictures that are not in {root / split / 'images'}: {', '.join(unknown[:5])}")
+        named = ", ".join(unknown[:5])
+        raise DataError(f"{listed} names {len(unknown)} pictures that are not in {image_folder}: {named}")
     for id_ in ids:
         if id_ not in masks and split != "train":
-            raise DataError(f"{split} picture {id_!r} has no mask in {root / split / 'masks'}: it is needed to measure with")
-        image, mask = images[id_], masks.get(id_)
-        yield Picture(id_, split, image.relative_to(root).as_posix(), mask.relative_to(root).as_posix() if mask else None)
+            raise DataError(f"{split} picture {id_!r} has no mask in {mask_folder}: it is needed to measure with")
+        image, mask = images[id_].relative_to(root), masks.get(id_)
+        yield Picture(id_, split, image.as_posix(), mask.relative_to(root).as_posix() if mask else None)
 
 
 def _files_by_id(folder: Path) -> dict[str, Path]:
