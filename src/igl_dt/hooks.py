@@ -1,40 +1,78 @@
-"""What happens around a Kedro run: parameters are checked first, and errors are said plainly."""
+"""What happens around a Kedro run: what can be checked is checked first, and errors are said plainly."""
 
 import difflib
 import logging
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
 import click
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
+from kedro.io import DatasetError
+from kedro.pipeline import Pipeline
 from pydantic import BaseModel, ValidationError
 
+from igl_dt.data.splits import check_trainable
 from igl_dt.parameters import ProjectParameters
 
 logger = logging.getLogger(__name__)
 
 
 class CheckParameters:
-    """Checks all parameters before anything is run, whichever pipeline it is."""
+    """Checks the parameters of all stages before the first of them, which may train for hours."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Stop with a list of all that is wrong with the parameters."""
+        """Stop with a list of all that is wrong with the parameters, whichever pipeline is run."""
         try:
-            ProjectParameters.model_validate(context.config_loader["parameters"])
+            self._parameters = ProjectParameters.model_validate(context.config_loader["parameters"])
         except ValidationError as error:
             raise click.ClickException("these parameters are wrong:\n" + "\n".join(_explain(error))) from error
 
+    @hook_impl
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Stop where the device is absent that the pipeline is to run on."""
+        self._inputs = {name for node in pipeline.nodes for name in node.inputs}
+        if "params:runtime" in self._inputs:
+            from igl_dt.engine.determinism import set_up
+
+            try:
+                set_up(self._parameters.runtime)
+            except ValueError as error:
+                raise click.ClickException(str(error)) from error
+
+    @hook_impl
+    def after_node_run(self, outputs: dict[str, Any]) -> None:
+        """As soon as the pictures are known, stop where a stage of the pipeline cannot be trained on them."""
+        if "labeled" in outputs:
+            for stage in ("teacher_pretraining", "student_learning"):
+                if f"params:{stage}" in self._inputs:
+                    augmentation = getattr(self._parameters, stage).augmentation
+                    image_size = self._parameters.dataset.image_size
+                    check_trainable(outputs["labeled"], outputs["unlabeled"], image_size, augmentation, stage)
+
 
 class SayErrorsPlainly:
-    """Ends a failed run with the error's message alone where it is one of bad input, not of the code."""
+    """Ends a failed run with the error's message alone where it says what was wrong with the input."""
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
-        """Show input errors without a traceback."""
-        if isinstance(error, ValueError | OSError) and type(error).__module__.startswith("igl_dt"):
+        """Show an error without a traceback where it was raised with a message for the user.
+
+        That is: by this project, or by a Kedro dataset that cannot read or write its file.
+        """
+        if _is_ours(error) or isinstance(error, DatasetError):
+            logger.debug("the run failed", exc_info=error)
             raise click.ClickException(str(error)) from error
+
+
+def _is_ours(error: Exception) -> bool:
+    """Tell whether an error is of a kind of this project's, or a ValueError that its code raised."""
+    if type(error).__module__.startswith("igl_dt."):
+        return True
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, ValueError) and frame.f_globals["__name__"].startswith("igl_dt.")
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
@@ -48,8 +86,10 @@ def _explain(error: ValidationError) -> Iterator[str]:
             yield f"  {'.'.join(path)}: unknown; {hint}"
         elif problem["type"] == "missing":
             yield f"  {'.'.join(path)}: missing"
+        elif problem["type"] == "value_error":  # of several keys at once, which the message names
+            yield f"  {'.'.join(path)}: {message}"
         else:
-            yield f"  {'.'.join(path)}: {message}" + (f", not {problem['input']!r}" if path else "")
+            yield f"  {'.'.join(path)}: {message}, not {problem['input']!r}"
 
 
 def _fields(model: Any, path: list[str]) -> list[str]:

@@ -1,7 +1,8 @@
 """From a manifest to tensors: one picture at its reading size, and the batch of one training step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from igl_dt.data.manifest import read_image, read_mask
-from igl_dt.data.sources import DataError
+from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     crop_image,
     crop_mask,
@@ -22,7 +23,7 @@ from igl_dt.data.transforms import (
     padding_mask,
     strong_view,
 )
-from igl_dt.parameters import AugmentationParameters, DatasetParameters, StageParameters
+from igl_dt.parameters import DatasetParameters, StageParameters
 from igl_dt.randomness import generator
 
 
@@ -84,13 +85,17 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> "Batch":
         """Move all tensors."""
-        return Batch(*(None if tensor is None else tensor.to(device, non_blocking=True) for tensor in self))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def parts(self, count: int) -> Iterator["Batch"]:
         """Cut the batch into equal parts, for gradient accumulation."""
         size = len(self.images) // count
         for start in range(0, size * count, size):
-            yield Batch(*(None if tensor is None else tensor[start : start + size] for tensor in self))
+            yield self._map(itemgetter(slice(start, start + size)))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        images, masks, *others = self
+        return Batch(change(images), change(masks), *(None if tensor is None else change(tensor) for tensor in others))
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -120,11 +125,7 @@ class TrainingBatches(Dataset[Batch]):
         self.reader, self.parameters, self.seed, self.stage = reader, parameters, seed, stage
         self.labeled = list(zip(labeled["image"], labeled["mask"], strict=True))
         self.unlabeled = None if unlabeled is None else list(unlabeled["image"])
-        if not self.labeled:
-            raise DataError(f"{stage}: there are no labelled pictures")
-        if self.unlabeled is not None and not self.unlabeled:
-            raise DataError(f"{stage}: there are no unlabelled pictures; label fewer, with splitting.labeled_fraction below 1")
-        _check_crop(reader, labeled, parameters.augmentation, stage)
+        check_trainable(labeled, unlabeled, reader.image_size, parameters.augmentation, stage)
 
     def __len__(self) -> int:
         return self.parameters.steps
@@ -187,17 +188,6 @@ class TrainingBatches(Dataset[Batch]):
 @lru_cache(maxsize=4)
 def _permutation(seed: int, stage: str, name: str, epoch: int, count: int) -> np.ndarray:
     return generator(seed, stage, name, "order", epoch).permutation(count)
-
-
-def _check_crop(reader: PictureReader, rows: pd.DataFrame, augmentation: AugmentationParameters, stage: str) -> None:
-    height, width = reader.image_size or (int(rows["height"].max()), int(rows["width"].max()))
-    largest = augmentation.scale[1]
-    crop_height, crop_width = augmentation.crop_size
-    if crop_height > height * largest or crop_width > width * largest:
-        raise DataError(
-            f"{stage}.augmentation.crop_size is {crop_height}×{crop_width} (height×width), but the labelled pictures are at most "
-            f"{height}×{width}, scaled by at most {largest}: at most {int(height * largest)}×{int(width * largest)} makes sense"
-        )
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:

@@ -11,7 +11,7 @@ import pandas as pd
 from igl_dt.data.manifest import show
 from igl_dt.data.sources import DataError
 from igl_dt.data.sources.listing import read_lines
-from igl_dt.parameters import SplittingParameters
+from igl_dt.parameters import AugmentationParameters, Size, SplittingParameters
 
 
 class Splits(NamedTuple):
@@ -68,14 +68,48 @@ def split_labels(
     return Splits(**parts, summary=_summarize(parts, class_pixels))
 
 
+def check_trainable(
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame | None,
+    image_size: Size | None,
+    augmentation: AugmentationParameters,
+    stage: str,
+) -> None:
+    """Check that a stage can be trained on these pictures.
+
+    Args:
+        labeled: rows of the manifest.
+        unlabeled: rows of the manifest; None where the stage needs none.
+        image_size: (height, width) at which pictures are read; None: as they are on disk.
+        augmentation: of the stage.
+        stage: its name, for messages.
+
+    Raises:
+        DataError: there are no labelled or unlabelled pictures, or the crop is larger than any picture ever becomes.
+    """
+    if labeled.empty:
+        raise DataError(f"{stage}: there are no labelled pictures")
+    if unlabeled is not None and unlabeled.empty:
+        raise DataError(f"{stage}: there are no unlabelled pictures; label fewer: splitting.labeled_fraction below 1")
+    height, width = image_size or (int(labeled["height"].max()), int(labeled["width"].max()))
+    largest = augmentation.scale[1]
+    crop_height, crop_width = augmentation.crop_size
+    if crop_height > height * largest or crop_width > width * largest:
+        raise DataError(
+            f"{stage}.augmentation.crop_size is {crop_height}×{crop_width} (height×width), but the labelled pictures "
+            f"are at most {height}×{width}, scaled by at most {largest}: "
+            f"give at most {int(height * largest)}×{int(width * largest)}"
+        )
+
+
 def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int) -> list[str]:
     """Draw ids in the order of their hash; first those that bring the most classes not yet seen (greedy cover)."""
     count = round(fraction * len(ids))
     if count == 0:
         needed = f"at least {1 / len(ids):.2g}" if len(ids) else "training pictures with masks"
         raise DataError(
-            f"splitting.labeled_fraction {fraction} of {len(ids)} training pictures with a mask gives no labelled picture: "
-            f"it takes {needed}"
+            f"splitting.labeled_fraction {fraction} of {len(ids)} training pictures with a mask gives no labelled "
+            f"picture: it takes {needed}"
         )
     order = sorted(ids, key=lambda id_: hashlib.sha256(f"{seed}/{id_}".encode()).digest())
     occurs = class_pixels.loc[order].to_numpy() > 0
