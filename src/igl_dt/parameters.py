@@ -6,9 +6,9 @@ an error before any work. The marks [paper], [family] and [ours] have the meanin
 said by the IGL-DT paper, taken from the published methods it builds on, or our own choice.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 IGNORE_INDEX = 255
 """Mask value of pixels that count neither in a loss nor in a score."""
@@ -17,6 +17,17 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Size = tuple[PositiveInt, PositiveInt]
 """Height and width in pixels."""
+T = TypeVar("T", bound=tuple[float, float])
+
+
+def _in_order(bounds: T) -> T:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lower bound comes first, not {list(bounds)}")
+    return bounds
+
+
+Range = Annotated[T, AfterValidator(_in_order)]
+"""Lower and upper bound."""
 
 
 class Parameters(BaseModel):
@@ -139,7 +150,7 @@ class StrongAugmentation(Parameters):
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.25
     jitter_probability: Probability = 0.8
     grayscale_probability: Probability = 0.2
-    blur_sigma: tuple[Weight, Weight] = (0.1, 2.0)
+    blur_sigma: Range[tuple[Weight, Weight]] = (0.1, 2.0)
     """Range of the Gaussian's standard deviation in pixels."""
     blur_probability: Probability = 0.5
 
@@ -149,7 +160,7 @@ class AugmentationParameters(Parameters):
 
     crop_size: Size
     """(height, width) of the training crops; padded with 0, masks with 255, where the scaled picture is smaller."""
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
+    scale: Range[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]] = (0.5, 2.0)
     """Range of the random scale before cropping."""
     flip_probability: Probability = 0.5
     strong: StrongAugmentation = StrongAugmentation()
@@ -159,7 +170,7 @@ class AugmentationParameters(Parameters):
     """Whether labelled pictures are taken in their strong view."""
     cutmix_probability: Probability = 0.5
     """How often an unlabelled picture gets a box of its neighbour in the batch (CutMix)."""
-    cutmix_area: tuple[Probability, Probability] = (0.02, 0.4)
+    cutmix_area: Range[tuple[Probability, Probability]] = (0.02, 0.4)
     """Range of the box's share of the crop."""
     cutmix_ratio: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Boxes are between this and its inverse times as wide as high."""
@@ -255,6 +266,15 @@ class StudentLearningParameters(StageParameters):
     losses: IglDtParameters = IglDtParameters()
     reference: bool = True
     """Also train the student's network on the labelled pictures alone, for as many steps."""
+
+    @model_validator(mode="after")
+    def _reference_has_batches(self) -> "StudentLearningParameters":
+        if self.reference and self.batch_size == self.accumulate:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) over accumulate ({self.accumulate}) must be at least 2, for DeepLabV3+ has "
+                "a batch norm over one value per picture; or set reference to false"
+            )
+        return self
 
 
 class EvaluationParameters(Parameters):
