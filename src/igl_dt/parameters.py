@@ -271,8 +271,8 @@ class StudentLearningParameters(StageParameters):
     def _reference_has_batches(self) -> "StudentLearningParameters":
         if self.reference and self.batch_size == self.accumulate:
             raise ValueError(
-                f"batch_size ({self.batch_size}) over accumulate ({self.accumulate}) must be at least 2, for DeepLabV3+ has "
-                "a batch norm over one value per picture; or set reference to false"
+                f"batch_size ({self.batch_size}) over accumulate ({self.accumulate}) must be at least 2: DeepLabV3+ "
+                "has a batch norm over one value per picture; or set reference to false"
             )
         return self
 
