@@ -1,14 +1,12 @@
 """DeepLabV3+, the student."""
 
-from typing import ClassVar
-
 import torch
 from timm.layers import Format
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from igl_dt.networks.encoder import build_encoder
+from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
 from igl_dt.parameters import DeepLabV3PlusParameters
 
@@ -19,12 +17,13 @@ LOW_LEVEL_CHANNELS = 48
 class DeepLabV3Plus(SegmentationNetwork):
     """DeepLabV3+ (Chen et al. 2018): atrous spatial pyramid on the deepest features, refined with those of stride 4.
 
-    The decoder's two 3×3 convolutions are plain, as in the code of CPS, U2PL and UniMatch [family], to be comparable with
-    them; the paper has plain ones too, but for its Xception. Features are their output, of stride 4; logits are
+    The decoder's two 3×3 convolutions are plain rather than depthwise separable, as in the networks that the field
+    compares on VOC and Cityscapes (UniMatch and others) [family]. Features are their output, of stride 4; logits are
     upsampled bilinearly from there.
     """
 
-    name: ClassVar[str] = "student"
+    name = "student"
+    parameters_type = DeepLabV3PlusParameters
 
     def __init__(self, parameters: DeepLabV3PlusParameters, class_names: tuple[str, ...]) -> None:
         """Build the network.
@@ -34,8 +33,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         """
         super().__init__(parameters, class_names)
         self.encoder = _build_encoder(parameters, f"networks.{self.name}")
-        strides: list[int] = self.encoder.feature_info.reduction()
-        channels: list[int] = self.encoder.feature_info.channels()
+        channels, strides = channels_and_strides(self.encoder)
         self.low_level = strides.index(4)
         self.pyramid = ASPP(channels[-1], parameters.atrous_rates, parameters.channels)
         self.low_level_projection = nn.Sequential(
@@ -53,8 +51,8 @@ class DeepLabV3Plus(SegmentationNetwork):
         )
         self.classifier = nn.Conv2d(parameters.channels, self.num_classes, 1)
         self.feature_channels = parameters.channels
-        self.size_multiple = max(32, strides[-1])
-        self.channels_last = self.encoder.output_fmt == Format.NHWC
+        self.size_multiple = strides[-1]
+        self.encoder_is_channels_last = getattr(self.encoder, "output_fmt", Format.NCHW) == Format.NHWC
 
     def segment(self, images: Tensor) -> NetworkOutput:
         """See the base class.
@@ -65,12 +63,12 @@ class DeepLabV3Plus(SegmentationNetwork):
         """
         if self.training and len(images) == 1:
             raise ValueError(
-                "networks.student cannot be trained on a batch of one picture, for its pyramid's pooled branch has a batch "
-                "norm over one value per picture; make batch_size / accumulate at least 2"
+                "networks.student cannot be trained on one picture at a time: its pyramid's pooled branch normalises "
+                "one value per picture over the batch; make batch_size / accumulate at least 2"
             )
         stages = self.encoder(images)
         low_level, deep = stages[self.low_level], stages[-1]
-        if self.channels_last:
+        if self.encoder_is_channels_last:
             low_level, deep = low_level.permute(0, 3, 1, 2), deep.permute(0, 3, 1, 2)
         x = F.interpolate(self.pyramid(deep), size=low_level.shape[2:], mode="bilinear", align_corners=False)
         features = self.decoder(torch.cat((x, self.low_level_projection(low_level)), dim=1))
@@ -89,9 +87,9 @@ def _build_encoder(parameters: DeepLabV3PlusParameters, key: str) -> nn.Module:
         except ValueError as error:
             build_encoder(parameters.encoder, f"{key}.encoder")  # fails too where the stride is not to blame
             raise ValueError(
-                f"{key}.output_stride: {parameters.encoder.name} cannot be built with stride {stride}; set it to 32"
+                f"{key}.output_stride: {parameters.encoder.name} cannot have {stride}, 32 leaves it as it is: {error}"
             ) from error
-    strides = encoder.feature_info.reduction()
+    _, strides = channels_and_strides(encoder)
     if strides[-1] != stride:
         raise ValueError(
             f"{key}.output_stride is {stride}, but the deepest features of {parameters.encoder.name} with the options "
@@ -99,6 +97,7 @@ def _build_encoder(parameters: DeepLabV3PlusParameters, key: str) -> nn.Module:
         )
     if 4 not in strides:
         raise ValueError(
-            f"{key}.encoder.name: {parameters.encoder.name} has features of strides {strides}, but DeepLabV3+ needs stride 4"
+            f"{key}.encoder.name: the features of {parameters.encoder.name} have strides {strides}, but DeepLabV3+ "
+            "needs those of stride 4"
         )
     return encoder

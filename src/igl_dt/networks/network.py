@@ -28,17 +28,22 @@ class SegmentationNetwork(nn.Module, ABC):
     """Base of the networks: a timm backbone as ``encoder``, a decoder, and a 1×1 convolution as ``classifier``.
 
     A subclass builds its modules in ``__init__``, where it also sets ``feature_channels`` and ``size_multiple``, and
-    says in ``segment`` what it does with normalised pictures. Pictures of any size are taken.
+    says in ``segment`` what it does with normalised pictures. Pictures of any size are taken. All is computed in
+    channels-last layout, which is faster on the CPU; the output has that layout too.
     """
 
     name: ClassVar[str]
     """Key of the network in ``networks`` parameters, and the name that weight files record."""
+    parameters_type: ClassVar[type[NetworkParameters]]
+    """What the network is built from."""
+    encoder: nn.Module
+    """The backbone: its parameters, and no others, are named ``encoder.*``."""
     feature_channels: int
     """C of ``NetworkOutput.features``."""
     size_multiple: int
     """Height and width that ``segment`` gets are multiples of this."""
-    encoder: nn.Module
-    """The backbone: its parameters, and no others, are named ``encoder.*``."""
+    configuration: dict[str, Any]
+    """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, whose place trained weights take."""
     mean: Tensor
     std: Tensor
 
@@ -48,36 +53,30 @@ class SegmentationNetwork(nn.Module, ABC):
         Args:
             parameters: The network's parameters.
             class_names: Names of the N classes, by index.
+
+        Raises:
+            ValueError: There are no classes.
         """
         super().__init__()
         if not class_names:
             raise ValueError(f"networks.{self.name}: class_names is empty, a network needs at least one class")
-        self.parameters_object = parameters
         self.class_names = tuple(class_names)
+        self.num_classes = len(class_names)
+        settings = parameters.model_dump(mode="json")
+        settings["encoder"]["pretrained"] = None
+        self.configuration = {"network": self.name, "parameters": settings, "class_names": list(class_names)}
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
-
-    @property
-    def num_classes(self) -> int:
-        """N."""
-        return len(self.class_names)
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """All that ``build_network`` needs, as JSON-able values; without ``pretrained``, for trained weights replace it."""
-        parameters = self.parameters_object.model_dump(mode="json")
-        parameters["encoder"]["pretrained"] = None
-        return {"network": self.name, "parameters": parameters, "class_names": list(self.class_names)}
 
     @abstractmethod
     def segment(self, images: Tensor) -> NetworkOutput:
         """Segment pictures that are normalised and whose size is a multiple of ``size_multiple``.
 
         Args:
-            images: B×3×H×W float.
+            images: B×3×H×W float, channels-last.
 
         Returns:
-            Logits B×N×H×W and features B×C×h×w where h and w divide H and W.
+            Logits B×N×H×W and features B×C×h×w where h divides H and w divides W.
         """
 
     def forward(self, images: Tensor) -> NetworkOutput:
@@ -96,18 +95,18 @@ class SegmentationNetwork(nn.Module, ABC):
             ValueError: The pictures have another shape or dtype.
         """
         if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ValueError(f"networks take pictures of shape B×3×H×W, none of them 0; got {tuple(images.shape)}")
+            raise ValueError(f"networks take pictures of shape B×3×H×W, at least 1×3×1×1; got {tuple(images.shape)}")
         if images.dtype != torch.uint8 and not images.is_floating_point():
-            raise ValueError(f"networks take pictures as uint8, or as float with values of 0 to 255; got {images.dtype}")
+            raise ValueError(f"networks take pictures as uint8, or as float with values 0 to 255; got {images.dtype}")
         height, width = images.shape[2:]
         bottom, right = -height % self.size_multiple, -width % self.size_multiple
         images = (images.to(self.mean.dtype, memory_format=torch.channels_last) - self.mean) / self.std
         if not (bottom or right):
             return self.segment(images)
-        output = self.segment(F.pad(images, (0, right, 0, bottom), mode="replicate"))
+        padded = self.segment(F.pad(images, (0, right, 0, bottom), mode="replicate"))
 
         def crop(maps: Tensor) -> Tensor:
             row_stride, column_stride = (height + bottom) // maps.shape[2], (width + right) // maps.shape[3]
             return maps[..., : -(-height // row_stride), : -(-width // column_stride)]
 
-        return NetworkOutput(crop(output.logits), crop(output.features))
+        return NetworkOutput(crop(padded.logits), crop(padded.features))

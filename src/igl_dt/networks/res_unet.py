@@ -1,12 +1,10 @@
 """ResUnet, the teacher for local detail."""
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igl_dt.networks.encoder import build_encoder
+from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
 from igl_dt.parameters import ResUnetParameters
 
@@ -15,11 +13,12 @@ class ResUnet(SegmentationNetwork):
     """U-Net (Ronneberger et al. 2015) of residual blocks (Zhang et al. 2018, "Deep Residual U-Net") on a timm ResNet.
 
     ``decoder_channels`` says how many times the decoder doubles the resolution, and so how deep the encoder goes: k
-    decoder blocks use the encoder's k + 1 shallowest stages, of strides 2 to 2^(k + 1). Features are the last block's, of
-    stride 2; logits are upsampled bilinearly from there.
+    decoder blocks use the encoder's k + 1 shallowest stages, of strides 2 to 2^(k + 1). Features are the last block's,
+    of stride 2; logits are upsampled bilinearly from there.
     """
 
-    name: ClassVar[str] = "res_unet"
+    name = "res_unet"
+    parameters_type = ResUnetParameters
 
     def __init__(self, parameters: ResUnetParameters, class_names: tuple[str, ...]) -> None:
         """Build the network.
@@ -33,17 +32,16 @@ class ResUnet(SegmentationNetwork):
         try:
             self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", out_indices=tuple(range(stages)))
         except ValueError as error:
-            available = build_encoder(parameters.encoder, f"{key}.encoder")  # fails too if the number of stages is right
+            whole = build_encoder(parameters.encoder, f"{key}.encoder")  # fails too where other things are to blame
             raise ValueError(
-                f"{key}.decoder_channels has {stages - 1} entries, but the stages of {parameters.encoder.name} allow for "
-                f"{len(available.feature_info.info) - 1} at most"
+                f"{key}.decoder_channels has {stages - 1} entries, but {parameters.encoder.name} allows for "
+                f"{len(channels_and_strides(whole)[0]) - 1} at most, one per stage but the deepest: {error}"
             ) from error
-        channels: list[int] = self.encoder.feature_info.channels()
-        strides: list[int] = self.encoder.feature_info.reduction()
+        channels, strides = channels_and_strides(self.encoder)
         if strides != [2 ** (index + 1) for index in range(stages)]:
             raise ValueError(
-                f"{key}.encoder.name: the stages of {parameters.encoder.name!r} have strides {strides}, but a U-Net needs "
-                f"{[2 ** (index + 1) for index in range(stages)]}; take a ResNet"
+                f"{key}.encoder.name: the stages of {parameters.encoder.name} have strides {strides}, but this U-Net "
+                "needs 2, 4, 8, …; take a ResNet"
             )
         block = PostActivationBlock if parameters.block == "post_activation" else PreActivationBlock
         widths = [channels[-1], *parameters.decoder_channels]

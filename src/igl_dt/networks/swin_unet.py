@@ -1,19 +1,19 @@
 """SwinUnet, the teacher for global context."""
 
 import copy
+import itertools
 import math
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from igl_dt.networks.encoder import build_encoder
+from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
 from igl_dt.parameters import SwinUnetParameters
 
 
 class SwinUnet(SegmentationNetwork):
-    """U-Net of Swin blocks (Cao et al. 2021, "Swin-Unet") around any Swin Transformer of timm.
+    """U-Net of Swin blocks (Cao et al. 2021, "Swin-Unet") around a Swin Transformer of timm, version 1 or 2.
 
     The decoder mirrors the encoder: patch expanding, the encoder's features of the same resolution joined by a linear
     layer, Swin blocks, and so on up to the resolution of the patches; a last expansion leads to pixels. The decoder's
@@ -21,31 +21,34 @@ class SwinUnet(SegmentationNetwork):
     of the input and as many channels as the first stage.
 
     As skip connections serve the stages' outputs, as timm returns them (the original takes their inputs) [ours].
-    ``stem`` and ``refine`` are additions that let it learn from scratch [ours]; the stem's form follows Xiao et al. 2021,
-    "Early convolutions help transformers see better".
+    ``stem`` and ``refine`` are additions that let it learn from scratch [ours]; the stem follows Xiao et al. 2021,
+    "Early convolutions help transformers see better", and takes no pretrained weights. With ``refine`` the features are
+    what its convolution makes of them.
     """
 
-    name: ClassVar[str] = "swin_unet"
+    name = "swin_unet"
+    parameters_type = SwinUnetParameters
 
     def __init__(self, parameters: SwinUnetParameters, class_names: tuple[str, ...]) -> None:
         """Build the network.
 
         Raises:
-            ValueError: The encoder is no Swin Transformer, or its stages are too shallow for ``decoder_depth``, or its
-                patches too odd for the convolutional stem.
+            ValueError: The encoder is no Swin Transformer, its stages are too shallow for ``decoder_depth``, or its
+                patches have a size that a convolutional stem cannot have.
         """
         super().__init__(parameters, class_names)
         key = f"networks.{self.name}"
         self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", strict_img_size=False)
-        channels: list[int] = self.encoder.feature_info.channels()
-        patch_size: int = self.encoder.feature_info.reduction()[0]
-        stages = [getattr(self.encoder, f"layers_{index}", None) for index in range(len(channels))]
-        if not all(hasattr(stage, "blocks") for stage in stages):
-            raise ValueError(f"{key}.encoder.name: {parameters.encoder.name!r} is not built like timm's Swin Transformers")
-        shallowest = min(len(stage.blocks) for stage in stages[:-1]) if len(stages) > 1 else parameters.decoder_depth
-        if parameters.decoder_depth > shallowest:
+        channels, strides = channels_and_strides(self.encoder)
+        patch_size = strides[0]
+        stages = [stage for name, stage in self.encoder.named_children() if name.startswith("layers_")]
+        blocks = [list(stage.blocks) for stage in stages if isinstance(stage.blocks, nn.Sequential | nn.ModuleList)]
+        if len(blocks) != len(channels):
+            raise ValueError(f"{key}.encoder.name: {parameters.encoder.name!r} is not built like a Swin Transformer")
+        depth = parameters.decoder_depth
+        if depth > (most := min((len(stage) for stage in blocks[:-1]), default=depth)):
             raise ValueError(
-                f"{key}.decoder_depth is {parameters.decoder_depth}, but must be at most {shallowest}: "
+                f"{key}.decoder_depth is {depth}, but must be at most {most}: "
                 "the decoder's blocks start as copies of the encoder's, and one of its stages has no more"
             )
         if parameters.stem == "convolutional":
@@ -55,7 +58,7 @@ class SwinUnet(SegmentationNetwork):
 
         self.norm = nn.LayerNorm(channels[-1])
         self.decoder = nn.ModuleList(
-            DecoderStage(channels[index + 1], channels[index], stages[index].blocks[: parameters.decoder_depth])
+            DecoderStage(channels[index + 1], channels[index], blocks[index][:depth])
             for index in reversed(range(len(channels) - 1))
         )
         self.expand_norm = nn.LayerNorm(channels[0])
@@ -69,7 +72,7 @@ class SwinUnet(SegmentationNetwork):
         )
         self.classifier = nn.Conv2d(channels[0], self.num_classes, 1)
         self.feature_channels = channels[0]
-        self.size_multiple = patch_size * 2 ** (len(channels) - 1)
+        self.size_multiple = strides[-1]
 
     def segment(self, images: Tensor) -> NetworkOutput:
         """See the base class."""
@@ -103,12 +106,12 @@ class PatchExpanding(nn.Module):
 class DecoderStage(nn.Module):
     """Patch expanding to twice the resolution, the skip connection, and Swin blocks copied from the encoder."""
 
-    def __init__(self, in_channels: int, out_channels: int, blocks: nn.Sequential) -> None:
+    def __init__(self, in_channels: int, out_channels: int, blocks: list[nn.Module]) -> None:
         """Build one stage; ``blocks`` are copied."""
         super().__init__()
         self.expand = PatchExpanding(in_channels, out_channels, 2)
         self.join = nn.Linear(2 * out_channels, out_channels)
-        self.blocks = copy.deepcopy(blocks)
+        self.blocks = nn.Sequential(*copy.deepcopy(blocks))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """From B×H×W×C and a skip of B×2H×2W×D to B×2H×2W×D."""
@@ -124,7 +127,7 @@ class ConvolutionalStem(nn.Module):
         depth = int(math.log2(patch_size))
         widths = [3] + [channels // 2 ** (depth - 1 - index) for index in range(depth)]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Conv2d(fan_in, fan_out, 3, 2, 1, bias=False), nn.BatchNorm2d(fan_out), nn.GELU()]
         self.convolutions = nn.Sequential(*layers)
         self.norm = nn.LayerNorm(channels)

@@ -31,7 +31,7 @@ def save_network(network: SegmentationNetwork, path: str | Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(save(tensors, metadata={METADATA_KEY: header}))
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,7 +55,7 @@ def load_network(path: str | Path) -> SegmentationNetwork:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(METADATA_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not iterable itself)
     except SafetensorError as error:
         raise ValueError(f"{path} is cut short or no safetensors file: {error}") from error
     try:
@@ -66,8 +66,11 @@ def load_network(path: str | Path) -> SegmentationNetwork:
         raise ValueError(f"{path} is a safetensors file, but not one of this project's networks")
     if configuration["version"] != FORMAT_VERSION:
         raise ValueError(f"{path} has format version {configuration['version']}, this code reads {FORMAT_VERSION}")
-    with torch.random.fork_rng(devices=()):
-        network = rebuild_network(configuration)
+    try:
+        with torch.random.fork_rng(devices=()):
+            network = rebuild_network(configuration)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     expected = network.state_dict()
     wrong = [
         name
@@ -78,8 +81,8 @@ def load_network(path: str | Path) -> SegmentationNetwork:
     ]
     if wrong:
         raise ValueError(
-            f"{path}: {len(wrong)} tensors are missing, unknown or of another shape or dtype than its own configuration "
-            f"demands, the first: {', '.join(wrong[:4])}"
+            f"{path}: {len(wrong)} tensors are missing, unknown or not of the shape and dtype that the file's own "
+            f"configuration demands, the first: {', '.join(wrong[:4])}"
         )
     network.load_state_dict(tensors)
     return network.eval()
