@@ -90,6 +90,8 @@ class SwinUnetParameters(Parameters):
     """How pictures become tokens: timm's linear patch embedding, or stride-2 3×3 convolutions [ours] (trains from scratch far faster)."""
     refine: bool = False
     """A 3×3 convolution before the classifier [ours]."""
+    head_channels: PositiveInt | None = None
+    """Channels at full resolution; null: those of the encoder's first stage, as in the reference. Fewer are faster [ours]."""
 
 
 class ResUnetParameters(Parameters):

@@ -20,8 +20,8 @@ def build_optimizer(network: nn.Module, parameters: OptimizerParameters) -> opti
         decay = parameters.weight_decay if decayed else 0.0
         options.append({"params": members, "lr": rate, "peak_lr": rate, "weight_decay": decay})
     if parameters.name == "adamw":
-        return optim.AdamW(options, betas=(parameters.momentum, 0.999))
-    return optim.SGD(options, momentum=parameters.momentum)
+        return optim.AdamW(options, betas=(parameters.momentum, 0.999), fused=True)
+    return optim.SGD(options, momentum=parameters.momentum, fused=True)
 
 
 def rate_factor(step: int, steps: int, parameters: OptimizerParameters) -> float:

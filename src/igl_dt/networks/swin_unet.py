@@ -62,16 +62,15 @@ class SwinUnet(SegmentationNetwork):
             for index in reversed(range(len(channels) - 1))
         )
         self.expand_norm = nn.LayerNorm(channels[0])
-        self.expand = PatchExpanding(channels[0], channels[0], patch_size)
+        width = parameters.head_channels or channels[0]
+        self.expand = PatchExpanding(channels[0], width, patch_size)
         self.refine = (
-            nn.Sequential(
-                nn.Conv2d(channels[0], channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]), nn.ReLU()
-            )
+            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
             if parameters.refine
             else nn.Identity()
         )
-        self.classifier = nn.Conv2d(channels[0], self.num_classes, 1)
-        self.feature_channels = channels[0]
+        self.classifier = nn.Conv2d(width, self.num_classes, 1)
+        self.feature_channels = width
         self.size_multiple = strides[-1]
 
     def segment(self, images: Tensor) -> NetworkOutput:
