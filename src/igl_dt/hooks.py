@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+import os
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,11 @@ class CheckParameters:
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Stop with a list of all that is wrong with the parameters, whichever pipeline is run."""
+        """Stop with a list of all that is wrong with the parameters, whichever pipeline is run.
+
+        Relative paths among them are taken from the project's folder, wherever the command was typed.
+        """
+        os.chdir(context.project_path)
         try:
             self._parameters = ProjectParameters.model_validate(context.config_loader["parameters"])
         except ValidationError as error:
@@ -34,7 +39,7 @@ class CheckParameters:
     def before_pipeline_run(self, pipeline: Pipeline) -> None:
         """Stop where the device is absent that the pipeline is to run on."""
         self._inputs = {name for node in pipeline.nodes for name in node.inputs}
-        if "params:runtime" in self._inputs:
+        if self._parameters.runtime.device == "cuda" and "params:runtime" in self._inputs:
             from igl_dt.engine.determinism import set_up
 
             try:
@@ -71,8 +76,8 @@ def _is_ours(error: Exception) -> bool:
     """Tell whether an error is of a kind of this project's, or a ValueError that its code raised."""
     if type(error).__module__.startswith("igl_dt."):
         return True
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return isinstance(error, ValueError) and frame.f_globals["__name__"].startswith("igl_dt.")
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, ValueError) and bool(modules) and modules[-1].startswith("igl_dt.")
 
 
 def _explain(error: ValidationError) -> Iterator[str]:
