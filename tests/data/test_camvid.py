@@ -1,0 +1,92 @@
+"""Folders in the manner of CamVid are listed as they are, or it is said what they lack."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from igl_dt.data.sources import DataError, Picture
+from igl_dt.data.sources.camvid import list_pictures
+
+
+def ids(folder: Path, split: str) -> list[str]:
+    return [picture.id for picture in list_pictures(folder, {}).pictures if picture.split == split]
+
+
+def test_lists_every_picture_with_its_mask(unspoilt: Path) -> None:
+    listing = list_pictures(unspoilt, {})
+    assert listing.class_names == ("road", "tree", "pole")
+    assert len(listing.pictures) == 12
+    assert listing.pictures[3] == Picture("train3", "train", "train/images/train3.png", "train/masks/train3.png")
+    for picture in listing.pictures:
+        assert (unspoilt / picture.image).is_file() and (unspoilt / str(picture.mask)).is_file()
+
+
+def test_a_training_picture_without_mask_is_unlabeled(folder: Path) -> None:
+    (folder / "train/masks/train3.png").unlink()
+    assert [picture.id for picture in list_pictures(folder, {}).pictures if picture.mask is None] == ["train3"]
+
+
+def test_a_list_at_the_root_chooses_the_pictures(folder: Path) -> None:
+    (folder / "train.txt").write_bytes(b"\xef\xbb\xbf train4\r\n\r\ntrain1 ")  # mark, blanks, no final newline
+    assert ids(folder, "train") == ["train4", "train1"]
+    assert ids(folder, "val") == ["val0", "val1"]
+
+
+def test_test_pictures_may_be_missing_and_other_files_may_lie_about(folder: Path) -> None:
+    shutil.rmtree(folder / "test")
+    (folder / "train/images/Thumbs.db").touch()
+    assert ids(folder, "test") == [] and len(ids(folder, "train")) == 8
+
+
+def spoil(folder: Path, how: str) -> None:
+    match how:
+        case "no root":
+            shutil.rmtree(folder)
+        case "no pictures":
+            shutil.rmtree(folder / "train/images")
+            (folder / "train/images").mkdir()
+        case "no val":
+            shutil.rmtree(folder / "val")
+        case "no val mask":
+            (folder / "val/masks/val1.png").unlink()
+        case "listed but not there":
+            (folder / "train.txt").write_text("train1\ntrain99\n")
+        case "binary list":
+            (folder / "train.txt").write_bytes(b"\xff\xfe\x00")
+        case "no classes":
+            (folder / "classes.txt").unlink()
+        case "empty classes":
+            (folder / "classes.txt").write_text("\n \n")
+        case "class twice":
+            (folder / "classes.txt").write_text("road\ntree\nroad\n")
+        case "two files for one id":
+            (folder / "train/images/train1.jpg").touch()
+
+
+@pytest.mark.parametrize(
+    ("how", "named"),
+    [
+        ("no root", ["dataset.root", "{folder}", "train/images", "classes.txt"]),
+        ("no pictures", ["{folder}/train/images", ".png"]),
+        ("no val", ["{folder}/val/images"]),
+        ("no val mask", ["val1", "{folder}/val/masks"]),
+        ("listed but not there", ["{folder}/train.txt", "train99", "{folder}/train/images"]),
+        ("binary list", ["{folder}/train.txt", "UTF-8"]),
+        ("no classes", ["{folder}/classes.txt", "missing", "one per line"]),
+        ("empty classes", ["{folder}/classes.txt", "empty", "one per line"]),
+        ("class twice", ["{folder}/classes.txt", "twice", "road"]),
+        ("two files for one id", ["train1.jpg", "train1.png", "remove one"]),
+    ],
+)
+def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) -> None:
+    spoil(folder, how)
+    with pytest.raises(DataError) as raised:
+        list_pictures(folder, {})
+    for part in named:
+        assert part.format(folder=folder) in str(raised.value)
+
+
+def test_takes_no_options(unspoilt: Path) -> None:
+    with pytest.raises(DataError, match=r"dataset\.options of the source camvid: max_side: .* It takes: none"):
+        list_pictures(unspoilt, {"max_side": 3})

@@ -1,0 +1,261 @@
+"""A batch is a function of the seed, the stage and the step, and of nothing else."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
+from igl_dt.data.manifest import read_manifest
+from igl_dt.data.sources import DataError
+from igl_dt.data.splits import split_labels
+from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters, StageParameters
+
+
+def make_reader(root: Path, image_size: tuple[int, int] | None = None, cache_mib: int = 1) -> PictureReader:
+    return PictureReader(DatasetParameters(source="camvid", root=str(root), image_size=image_size), cache_mib)
+
+
+def make_parameters(steps: int = 4, batch_size: int = 3, **augmentation: object) -> StageParameters:
+    changes = {"crop_size": (16, 20), "strong_unlabeled": True} | augmentation
+    return StageParameters(steps=steps, batch_size=batch_size, augmentation=AugmentationParameters(**changes))
+
+
+@pytest.fixture(scope="module")
+def parts(unspoilt: Path):
+    manifest = read_manifest(DatasetParameters(source="camvid", root=str(unspoilt)))
+    return split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
+
+
+@pytest.fixture(scope="module")
+def make(unspoilt: Path, parts):
+    """Make the training batches of the unspoilt folder."""
+
+    def make(
+        seed: int = 0, stage: str = "stage", alone: bool = False, reader: PictureReader | None = None, **parameters
+    ):
+        unlabeled = None if alone else parts.unlabeled
+        reader = reader or make_reader(unspoilt)
+        return TrainingBatches(reader, parts.labeled, unlabeled, make_parameters(**parameters), seed, stage)
+
+    return make
+
+
+def assert_same(one: Batch, other: Batch) -> None:
+    for name, first, second in zip(Batch._fields, one, other, strict=True):
+        assert (first is None) == (second is None), name
+        assert first is None or torch.equal(first, second), name
+
+
+def test_a_batch_has_the_promised_shapes_and_types(make) -> None:
+    batch = make()[0]
+    for pictures in (batch.images, batch.weak, batch.strong):
+        assert pictures.shape == (3, 3, 16, 20) and pictures.dtype == torch.uint8 and pictures.is_contiguous()
+    assert batch.masks.shape == (3, 16, 20) and batch.masks.dtype == torch.uint8
+    assert set(batch.masks.unique().tolist()) <= {0, 1, 2, 255}
+    assert batch.padding.shape == batch.cutmix.shape == (3, 16, 20)
+    assert batch.padding.dtype == batch.cutmix.dtype == torch.bool
+    assert not torch.equal(batch.weak, batch.strong)
+    assert len(make(steps=7)) == 7
+
+
+def test_what_is_not_asked_for_is_none(make) -> None:
+    batch = make(strong_unlabeled=False, cutmix_probability=0)[0]
+    assert batch.strong is None and batch.cutmix is None and batch.weak is not None
+    alone = make(alone=True)[0]
+    assert alone.weak is None and alone.strong is None and alone.padding is None and alone.cutmix is None
+
+
+def test_a_batch_does_not_depend_on_those_before(make) -> None:
+    batches, again = make(), make()
+    in_order = [batches[step] for step in range(4)]
+    for step in (2, 0, 3, 1, 2):
+        assert_same(in_order[step], again[step])
+
+
+def test_seed_stage_and_step_decide(unspoilt: Path, parts) -> None:
+    """The crops as well as the order: there is only one picture to choose."""
+
+    def batch(seed: int = 0, stage: str = "stage", step: int = 0) -> Batch:
+        one = parts.labeled.iloc[:1]
+        return TrainingBatches(make_reader(unspoilt), one, one, make_parameters(), seed, stage)[step]
+
+    for other in (batch(seed=1), batch(stage="other"), batch(step=1)):
+        for name in ("images", "masks", "weak", "strong", "cutmix"):
+            assert not torch.equal(getattr(batch(), name), getattr(other, name)), name
+
+
+def test_one_picture_in_two_slots_gives_two_crops(make, unspoilt: Path, parts) -> None:
+    one = parts.labeled.iloc[:1]
+    batch = TrainingBatches(make_reader(unspoilt), one, one, make_parameters(), 0, "stage")[0]
+    for pictures in (batch.images, batch.weak):
+        assert len({picture.numpy().tobytes() for picture in pictures}) == 3
+    assert not torch.equal(batch.images, batch.weak)
+
+
+def test_the_number_of_steps_changes_no_batch(make) -> None:
+    assert_same(make(steps=4)[2], make(steps=400)[2])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_workers_change_nothing(make, workers: int) -> None:
+    expected = [make()[step] for step in range(4)]
+    loaded = list(make().loader(0, workers, pin_memory=False))
+    assert len(loaded) == 4
+    for one, other in zip(expected, loaded, strict=True):
+        assert isinstance(other, Batch)
+        assert_same(one, other)
+
+
+def test_a_loader_may_start_later(make) -> None:
+    batches = make()
+    loaded = list(batches.loader(2, 0, pin_memory=False))
+    assert len(loaded) == 2
+    assert_same(loaded[0], batches[2])
+
+
+def test_the_cache_changes_nothing(make, unspoilt: Path) -> None:
+    cached, direct = make(reader=make_reader(unspoilt, cache_mib=1)), make(reader=make_reader(unspoilt, cache_mib=0))
+    for _ in range(2):
+        for step in range(4):
+            assert_same(cached[step], direct[step])
+
+
+def test_the_cache_keeps_what_has_room_and_no_more(tmp_path: Path) -> None:
+    names = [f"{index}.png" for index in range(3)]
+    for name in names:
+        Image.fromarray(np.zeros((400, 400, 3), np.uint8)).save(tmp_path / name)  # 0.46 MiB each
+    reader = make_reader(tmp_path, cache_mib=1)
+    for name in names:
+        reader.image(name)
+        (tmp_path / name).unlink()
+    assert reader.image("0.png").shape == reader.image("1.png").shape == (400, 400, 3)
+    with pytest.raises(DataError, match=r"2\.png is missing"):
+        reader.image("2.png")
+
+
+def test_labeled_crops_are_the_same_with_and_without_unlabeled(make) -> None:
+    """So the reference sees what the student sees, and only the teachers and the unlabelled pictures differ."""
+    for step in range(4):
+        both, alone = make()[step], make(alone=True)[step]
+        assert torch.equal(both.images, alone.images) and torch.equal(both.masks, alone.masks)
+
+
+def test_a_strong_view_of_labeled_pictures_keeps_the_geometry(make) -> None:
+    weak, strong = make()[0], make(strong_labeled=True)[0]
+    assert torch.equal(weak.masks, strong.masks) and not torch.equal(weak.images, strong.images)
+    assert torch.equal(weak.weak, strong.weak)
+
+
+def test_options_of_the_strong_view_leave_the_weak_one_alone(make) -> None:
+    with_strong, without = make()[1], make(strong_unlabeled=False)[1]
+    assert torch.equal(with_strong.weak, without.weak) and torch.equal(with_strong.cutmix, without.cutmix)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (4, 4), (3, 5), (10, 1)])
+def test_each_picture_comes_once_per_epoch_in_a_new_order(tmp_path: Path, count: int, batch_size: int) -> None:
+    for index in range(count):
+        Image.fromarray(np.full((8, 8, 3), 10 + index, np.uint8)).save(tmp_path / f"{index}.png")
+        Image.fromarray(np.full((8, 8), index, np.uint8)).save(tmp_path / f"{index}_mask.png")
+    names = [str(index) for index in range(count)]
+    rows = pd.DataFrame({"id": names, "image": [f"{n}.png" for n in names], "mask": [f"{n}_mask.png" for n in names]})
+    rows = rows.assign(height=8, width=8)
+    epochs = 6
+    steps = -(-epochs * count // batch_size)
+    parameters = make_parameters(steps, batch_size, crop_size=(8, 8), scale=(1.0, 1.5))
+    batches = TrainingBatches(make_reader(tmp_path), rows, rows, parameters, 0, "stage")
+    labeled = [int(mask[0, 0]) for step in range(steps) for mask in batches[step].masks]
+    unlabeled = [int(view[0, 0, 0]) - 10 for step in range(steps) for view in batches[step].weak]
+    assert labeled != unlabeled
+    for seen in (labeled, unlabeled):
+        orders = [tuple(seen[epoch * count : (epoch + 1) * count]) for epoch in range(epochs)]
+        assert all(Counter(order) == Counter(range(count)) for order in orders)
+        assert len(set(orders)) >= 3
+
+
+def test_masks_of_unlabeled_pictures_are_never_read(folder: Path) -> None:
+    manifest = read_manifest(DatasetParameters(source="camvid", root=str(folder)))
+    parts = split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
+    batches = TrainingBatches(make_reader(folder), parts.labeled, parts.unlabeled, make_parameters(), 0, "stage")
+    expected = [batches[step] for step in range(4)]
+    for id_ in parts.unlabeled["id"]:
+        (folder / f"train/masks/{id_}.png").unlink()
+    again = TrainingBatches(make_reader(folder), parts.labeled, parts.unlabeled, make_parameters(), 0, "stage")
+    for step in range(4):
+        assert_same(expected[step], again[step])
+
+
+def test_pictures_are_read_at_the_size_asked_for(unspoilt: Path, parts) -> None:
+    row = parts.labeled.iloc[0]
+    reader = make_reader(unspoilt, image_size=(10, 50))
+    image, mask = reader.image(row["image"]), reader.mask(row["mask"])
+    assert image.shape == (10, 50, 3) and mask.shape == (10, 50) and image.dtype == mask.dtype == np.uint8
+    assert set(np.unique(mask)) <= {0, 1, 2, 255}  # nearest neighbour: no ids in between
+    pairs = list(reader.pairs(parts.val))
+    assert [tuple(image.shape) for image, _ in pairs] == [(3, 10, 50)] * 2
+    untouched = make_reader(unspoilt)
+    np.testing.assert_array_equal(
+        untouched.mask(row["mask"]), make_reader(unspoilt, image_size=(24, 32)).mask(row["mask"])
+    )
+
+
+def test_pairs_of_one_size_come_together(tmp_path: Path) -> None:
+    sizes = [(4, 6), (8, 6), (4, 6), (8, 5)]
+    for index, size in enumerate(sizes):
+        Image.fromarray(np.full((*size, 3), index, np.uint8)).save(tmp_path / f"{index}.png")
+        Image.fromarray(np.full(size, index, np.uint8)).save(tmp_path / f"{index}_mask.png")
+    rows = pd.DataFrame(
+        [(str(i), f"{i}.png", f"{i}_mask.png", *size) for i, size in enumerate(sizes)],
+        columns=["id", "image", "mask", "height", "width"],
+    )
+    pairs = list(make_reader(tmp_path).pairs(rows))
+    assert [int(mask[0, 0]) for _, mask in pairs] == [0, 2, 3, 1]
+    for image, mask in pairs:
+        assert image.dtype == mask.dtype == torch.uint8 and image.shape == (3, *mask.shape)
+        assert (image == mask).all()
+
+
+def test_a_batch_is_cut_into_equal_parts(make) -> None:
+    batch = make(batch_size=6)[0]
+    parts = list(batch.parts(3))
+    assert [len(part.images) for part in parts] == [2, 2, 2]
+    for name, whole in batch._asdict().items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), whole)
+    assert_same(next(batch.parts(1)), batch)
+    assert [part.weak for part in make(batch_size=6, alone=True)[0].parts(2)] == [None, None]
+
+
+def test_a_batch_moves_as_a_whole(make) -> None:
+    moved = make(strong_unlabeled=False)[0].to(torch.device("meta"))
+    assert moved.strong is None
+    assert all(tensor.device.type == "meta" for tensor in moved if tensor is not None)
+
+
+def test_too_large_a_crop_or_no_pictures_are_errors(unspoilt: Path, parts) -> None:
+    reader, none = make_reader(unspoilt), parts.labeled.iloc[:0]
+    too_large = make_parameters(crop_size=(49, 20))  # pictures are 24 high, scaled by at most 2
+    with pytest.raises(DataError, match=r"stage\.augmentation\.crop_size is 49×20 .* at most 48×64"):
+        TrainingBatches(reader, parts.labeled, None, too_large, 0, "stage")
+    with pytest.raises(DataError, match="at most 20×20"):
+        TrainingBatches(
+            make_reader(unspoilt, (10, 10)), parts.labeled, None, make_parameters(crop_size=(21, 9)), 0, "stage"
+        )
+    with pytest.raises(DataError, match="stage: there are no labelled pictures"):
+        TrainingBatches(reader, none, parts.unlabeled, make_parameters(), 0, "stage")
+    with pytest.raises(DataError, match="stage: there are no unlabelled pictures"):
+        TrainingBatches(reader, parts.labeled, none, make_parameters(), 0, "stage")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_broke_since_it_was_checked_is_named(folder: Path, workers: int) -> None:
+    manifest = read_manifest(DatasetParameters(source="camvid", root=str(folder)))
+    train = manifest.pictures[manifest.pictures["split"] == "train"]
+    for path in (folder / "train/images").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    batches = TrainingBatches(make_reader(folder), train, None, make_parameters(), 0, "stage")
+    with pytest.raises(DataError, match=r"train/images/train\d\.png cannot be read as a picture"):
+        next(iter(batches.loader(0, workers, pin_memory=False)))
