@@ -1,0 +1,251 @@
+"""Bad input ends a run with a message that names it and the way out, before anything is trained or written."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+import torch
+import yaml
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from PIL import Image
+
+PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's configuration in a folder of its own, with an environment ``tiny`` on pictures drawn here."""
+    root = tmp_path / "project"
+    shutil.copytree(PROJECT / "conf", root / "conf")
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(PROJECT / name, root)
+    (root / "src").mkdir()
+    _draw_pictures(root / "pictures")
+
+    parameters = yaml.safe_load((PROJECT / "conf/smoke/parameters.yml").read_text("utf-8"))
+    parameters["dataset"] = {"source": "camvid", "root": "pictures"}
+    parameters["runtime"] = {"threads": 1, "workers": 0}
+    for stage in ("teacher_pretraining", "student_learning"):
+        parameters[stage]["augmentation"] = {"crop_size": [24, 32]}
+    (root / "conf/tiny").mkdir()
+    (root / "conf/tiny/parameters.yml").write_text(yaml.safe_dump(parameters), "utf-8")
+    (root / "conf/tiny/globals.yml").write_text("recipe: tiny\n", "utf-8")
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
+    return root
+
+
+def _draw_pictures(root: Path) -> None:
+    """Draw a folder in the manner of CamVid: 32×24, three classes, 8 pictures to train on and 2 to measure with."""
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 8, "val": 2}.items():
+        for kind, shape, most in (("images", (24, 32, 3), 256), ("masks", (24, 32), 3)):
+            (root / split / kind).mkdir(parents=True)
+            for index in range(count):
+                array = rng.integers(0, most, shape, dtype=np.uint8)
+                Image.fromarray(array).save(root / split / kind / f"{split}{index}.png")
+    (root / "classes.txt").write_text("road\ntree\npole\n")
+
+
+@pytest.fixture
+def fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the project with changed parameters; give the message with which it fails before it trains."""
+    trained = []
+    monkeypatch.setattr("igl_dt.stages.train", lambda method, *_: trained.append(method))
+
+    def fails(parameters: dict | None = None, pipeline: str = "full") -> str:
+        bootstrap_project(project)
+        session = KedroSession.create(project, env="tiny", runtime_params=parameters)
+        with pytest.raises(click.ClickException) as raised:
+            session.run(pipeline_names=[pipeline])
+        assert not trained
+        models = project / "data/06_models"
+        assert not models.exists() or not any(models.rglob("*"))
+        return raised.value.message
+
+    return fails
+
+
+def test_nothing_is_wrong_to_begin_with(project: Path) -> None:
+    bootstrap_project(project)
+    KedroSession.create(project, env="tiny").run(pipeline_names=["data_splitting"])
+    assert {path.name for path in (project / "data/05_model_input/tiny").iterdir()} >= {"manifest.csv", "labeled.csv"}
+
+
+def test_paths_are_relative_to_the_project_wherever_the_command_is_typed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project / "conf")
+    test_nothing_is_wrong_to_begin_with(project)
+
+
+class TestPictures:
+    def test_no_folder(self, fails: Run) -> None:
+        message = fails({"dataset": {"root": "nowhere"}})
+        assert "dataset.root 'nowhere' is not a folder: it must hold train/images" in message
+
+    def test_an_empty_folder(self, fails: Run, project: Path) -> None:
+        (project / "empty").mkdir()
+        message = fails({"dataset": {"root": "empty"}})
+        assert "no pictures in empty/train/images: expected files ending in .png" in message
+
+    def test_a_truncated_picture_and_one_that_is_none(self, fails: Run, project: Path) -> None:
+        image = project / "pictures/train/images/train4.png"
+        image.write_bytes(image.read_bytes()[:-300])
+        (project / "pictures/train/images/train5.png").write_text("no picture")
+        message = fails()
+        assert "2 of 10 pictures in pictures cannot be used; repair or remove them" in message
+        assert "pictures/train/images/train4.png cannot be read as a picture: " in message and "truncated" in message
+        assert "pictures/train/images/train5.png cannot be read as a picture: " in message
+
+    def test_a_mask_of_another_size(self, fails: Run, project: Path) -> None:
+        Image.fromarray(np.zeros((12, 16), np.uint8)).save(project / "pictures/train/masks/train2.png")
+        assert "pictures/train/masks/train2.png is 16×12 and its picture 32×24 (width×height)" in fails()
+
+    def test_an_id_out_of_range(self, fails: Run, project: Path) -> None:
+        Image.fromarray(np.full((24, 32), 11, np.uint8)).save(project / "pictures/val/masks/val1.png")
+        message = fails()
+        assert "pictures/val/masks/val1.png has the ids [11]: they must be 0 to 2, or 255 to be ignored" in message
+
+    def test_a_mask_in_colours(self, fails: Run, project: Path) -> None:
+        Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(project / "pictures/train/masks/train2.png")
+        assert "train2.png has mode RGB: a mask must be a grayscale or palette picture of class ids" in fails()
+
+    def test_another_s_folder_for_the_shapes(self, fails: Run) -> None:
+        assert "holds files that the source shapes did not draw" in fails({"dataset": {"source": "shapes"}})
+
+
+class TestSplits:
+    @staticmethod
+    def lists(project: Path, **ids: str) -> dict:
+        for name, text in ids.items():
+            (project / f"{name}.txt").write_text(text.replace(" ", "\n"), "utf-8")
+        return {"splitting": {"labeled_fraction": None} | {f"{name}_list": f"{name}.txt" for name in ids}}
+
+    def test_a_fraction_too_small(self, fails: Run) -> None:
+        message = fails({"splitting": {"labeled_fraction": 0.01}})
+        assert "splitting.labeled_fraction 0.01 of 8 training pictures" in message and "at least 0.12" in message
+
+    def test_nothing_left_unlabeled(self, fails: Run) -> None:
+        message = fails({"splitting": {"labeled_fraction": 1.0}})
+        assert "there are no unlabelled pictures" in message and "splitting.labeled_fraction below 1" in message
+
+    def test_a_labeled_picture_without_mask(self, fails: Run, project: Path) -> None:
+        (project / "pictures/train/masks/train6.png").unlink()
+        assert "1 labelled pictures have no mask: train6" in fails(self.lists(project, labeled="train6 train7"))
+
+    def test_an_unknown_id(self, fails: Run, project: Path) -> None:
+        message = fails(self.lists(project, labeled="train1 train01"))
+        assert "labeled.txt names 1 ids that are no training pictures: train01" in message
+
+    def test_an_id_in_both_lists(self, fails: Run, project: Path) -> None:
+        message = fails(self.lists(project, labeled="train1 train2", unlabeled="train3 train2"))
+        assert "1 ids are in both labeled.txt and unlabeled.txt: train2" in message
+
+    def test_a_list_that_is_not_there(self, fails: Run) -> None:
+        message = fails({"splitting": {"labeled_fraction": None, "labeled_list": "no/list.txt"}})
+        assert "the list no/list.txt is missing" in message
+
+    def test_a_list_beside_a_fraction(self, fails: Run, project: Path) -> None:
+        changes = self.lists(project, labeled="train1")
+        changes["splitting"]["labeled_fraction"] = 0.5
+        assert "exactly one of splitting.labeled_fraction and splitting.labeled_list" in fails(changes)
+
+
+class TestParameters:
+    def test_an_unknown_one(self, fails: Run) -> None:
+        assert "student_learning.stepps: unknown; did you mean 'steps'?" in fails({"student_learning": {"stepps": 3}})
+
+    def test_a_wrong_type(self, fails: Run) -> None:
+        message = fails({"teacher_pretraining": {"batch_size": "four"}})
+        assert "teacher_pretraining.batch_size: Input should be a valid integer" in message and "'four'" in message
+
+    def test_an_unknown_source(self, fails: Run) -> None:
+        assert "dataset.source 'camvit'" in (message := fails({"dataset": {"source": "camvit"}}))
+        assert "did you mean 'camvid'?" in message
+
+    def test_an_option_that_the_source_does_not_take(self, fails: Run) -> None:
+        message = fails({"dataset": {"options": {"max_side": 64}}})
+        assert "dataset.options of the source camvid: max_side" in message
+
+    @pytest.mark.parametrize("stage", ["teacher_pretraining", "student_learning"])
+    def test_a_crop_too_large(self, fails: Run, stage: str) -> None:
+        message = fails({stage: {"augmentation": {"crop_size": [64, 49]}}})
+        assert f"{stage}.augmentation.crop_size is 64×49 (height×width)" in message
+        assert "at most 24×32, scaled by at most 1.5: give at most 36×48" in message
+
+    @pytest.mark.parametrize("network", ["swin_unet", "res_unet", "student"])
+    def test_an_unknown_backbone(self, fails: Run, network: str) -> None:
+        message = fails({"networks": {network: {"encoder": {"name": "resnet19"}}}})
+        assert f"networks.{network}.encoder.name" in message and "'resnet19'" in message and "resnet18" in message
+
+    def test_an_unknown_option_of_a_backbone(self, fails: Run) -> None:
+        message = fails({"networks": {"student": {"encoder": {"options": {"chanels": [8, 16, 32, 64]}}}}})
+        assert "networks.student.encoder" in message and "chanels" in message
+
+    def test_pretrained_weights_that_are_not_there(self, fails: Run) -> None:
+        message = fails({"networks": {"student": {"encoder": {"pretrained": "no/weights.pth"}}}})
+        assert "networks.student.encoder.pretrained" in message and "no/weights.pth" in message
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
+    @pytest.mark.parametrize("pipeline", ["full", "teacher_pretraining"])
+    def test_no_cuda(self, fails: Run, project: Path, pipeline: str) -> None:
+        message = fails({"runtime": {"device": "cuda"}}, pipeline)
+        assert "runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto" in message
+        assert not (project / "data").exists()
+
+
+def test_a_stage_without_the_one_before(fails: Run) -> None:
+    assert "data/05_model_input/tiny/" in fails(pipeline="teacher_pretraining")
+
+
+class TestCommand:
+    """The same as a user sees it."""
+
+    @staticmethod
+    def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": f"{PROJECT / 'src'}{os.pathsep}{project}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    @pytest.mark.parametrize(
+        ("arguments", "last_line"),
+        [
+            (["--params=student_learning.stepps=3"], "  student_learning.stepps: unknown; did you mean 'steps'?"),
+            (
+                ["--pipeline=full", "--params=dataset.root=nowhere"],
+                "Error: dataset.root 'nowhere' is not a folder: "
+                "it must hold train/images, train/masks, val/images, val/masks and classes.txt",
+            ),
+        ],
+    )
+    def test_the_message_is_the_last_thing_printed(self, project: Path, arguments: list[str], last_line: str) -> None:
+        done = self.python(project, "-m", "kedro", "run", "--env=tiny", *arguments)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == last_line
+        assert "Traceback" not in done.stdout + done.stderr
+
+    def test_splitting_does_not_import_torch(self, project: Path) -> None:
+        code = (
+            "import sys, torch_forbidden; from kedro.framework.cli import main; "
+            "sys.argv = ['kedro', 'run', '--env=tiny', '--pipeline=data_splitting']; main()"
+        )
+        (project / "torch_forbidden.py").write_text("import sys; sys.modules['torch'] = None\n")
+        done = self.python(project, "-c", code)
+        assert done.returncode == 0, done.stderr
+        assert (project / "data/05_model_input/tiny/split_summary.json").is_file()
