@@ -17,46 +17,49 @@ def create_pipeline() -> Pipeline:
     evaluations = [
         Node(
             evaluate_network,
-            inputs=[f"{namespace}.{network}", *measured, "params:seed"],
-            outputs=f"{namespace}.{network.replace('network', 'confusion')}",
+            inputs=[network, *measured, "params:seed"],
+            outputs=f"confusion_{network}",
             name=f"evaluate_{network}_node",
-            namespace=namespace,
+            namespace="evaluation",
         )
-        for namespace, network in (
-            ("swin_unet", "network"),
-            ("res_unet", "network"),
-            ("student", "network"),
-            ("student", "best_network"),
-        )
+        for network in ("swin_unet", "res_unet", "student", "student_best")
     ]
     return Pipeline(
         [
-            Node(choose_measured, inputs=["val", "test"], outputs="measured", name="choose_measured_node"),
+            Node(
+                choose_measured,
+                inputs=["val", "test"],
+                outputs="measured",
+                name="choose_measured_node",
+                namespace="evaluation",
+            ),
             *evaluations,
             Node(
                 evaluate_references,
                 inputs=["reference_networks", *measured, "params:seed"],
                 outputs="reference_confusions",
                 name="evaluate_references_node",
+                namespace="evaluation",
             ),
             Node(
                 collect_metrics,
                 inputs=[
-                    "student.confusion",
-                    "student.best_confusion",
-                    "swin_unet.confusion",
-                    "res_unet.confusion",
+                    "confusion_student",
+                    "confusion_student_best",
+                    "confusion_swin_unet",
+                    "confusion_res_unet",
                     "reference_confusions",
                 ],
                 outputs="metrics",
                 name="collect_metrics_node",
+                namespace="evaluation",
             ),
             Node(
                 predict_examples,
                 inputs=[
-                    "student.network",
-                    "swin_unet.network",
-                    "res_unet.network",
+                    "student",
+                    "swin_unet",
+                    "res_unet",
                     "reference_networks",
                     *measured,
                     "params:reporting",
@@ -64,6 +67,7 @@ def create_pipeline() -> Pipeline:
                 ],
                 outputs="examples",
                 name="predict_examples_node",
+                namespace="evaluation",
             ),
         ],
         tags="evaluation",

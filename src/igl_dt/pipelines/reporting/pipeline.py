@@ -9,21 +9,33 @@ def create_pipeline() -> Pipeline:
     """Make the pipeline."""
     return Pipeline(
         [
-            Node(tabulate_classes, inputs="metrics", outputs="per_class_table", name="tabulate_classes_node"),
+            Node(
+                tabulate_classes,
+                inputs="metrics",
+                outputs="per_class_table",
+                name="tabulate_classes_node",
+                namespace="reporting",
+            ),
             Node(
                 draw_curves,
                 inputs=["history_teachers", "history_student", "history_supervised"],
                 outputs=["loss_figure", "miou_figure"],
                 name="draw_curves_node",
+                namespace="reporting",
             ),
             Node(
                 draw_scores,
-                inputs=["metrics", "student.confusion"],
+                inputs=["metrics", "confusion_student"],
                 outputs=["per_class_figure", "confusion_figure"],
                 name="draw_scores_node",
+                namespace="reporting",
             ),
             Node(
-                draw_examples, inputs=["examples", "class_names"], outputs="examples_figure", name="draw_examples_node"
+                draw_examples,
+                inputs=["examples", "class_names"],
+                outputs="examples_figure",
+                name="draw_examples_node",
+                namespace="reporting",
             ),
         ],
         tags="reporting",
