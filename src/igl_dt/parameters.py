@@ -62,7 +62,9 @@ class SplittingParameters(Parameters):
     @model_validator(mode="after")
     def _one_of_both(self) -> "SplittingParameters":
         if (self.labeled_fraction is None) == (self.labeled_list is None):
-            raise ValueError("give exactly one of splitting.labeled_fraction and splitting.labeled_list, set the other to null")
+            raise ValueError(
+                "give exactly one of splitting.labeled_fraction and splitting.labeled_list, set the other to null"
+            )
         if self.unlabeled_list is not None and self.labeled_list is None:
             raise ValueError("splitting.unlabeled_list needs splitting.labeled_list beside it")
         return self
@@ -87,11 +89,13 @@ class SwinUnetParameters(Parameters):
     decoder_depth: PositiveInt = 2
     """Swin blocks per decoder stage; they start from the encoder's weights of the same resolution."""
     stem: Literal["patches", "convolutional"] = "patches"
-    """How pictures become tokens: timm's linear patch embedding, or stride-2 3×3 convolutions [ours] (trains from scratch far faster)."""
+    """How pictures become tokens: timm's linear patch embedding, or stride-2 3×3 convolutions [ours], which learn from
+    scratch far faster."""
     refine: bool = False
     """A 3×3 convolution before the classifier [ours]."""
     head_channels: PositiveInt | None = None
-    """Channels at full resolution; null: those of the encoder's first stage, as in the reference. Fewer are faster [ours]."""
+    """Channels at full resolution; null: those of the encoder's first stage, as in the reference. Fewer are faster
+    [ours]."""
 
 
 class ResUnetParameters(Parameters):

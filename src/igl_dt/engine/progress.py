@@ -42,7 +42,8 @@ class Progress:
         elif done == self._total or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             left = self.seconds / max(done - self._first, 1) * (self._total - done)
-            logger.info("%s  step %d/%d  %.0f images/s  %.0f s left  %s", self._stage, done, self._total, speed, left, shown)
+            line = "%s  step %d/%d  %.0f images/s  %.0f s left  %s"
+            logger.info(line, self._stage, done, self._total, speed, left, shown)
 
     def close(self) -> None:
         """Take the bar away."""

@@ -66,7 +66,7 @@ def train(
     """
     device = set_up(runtime)
     stage, parameters = batches.stage, batches.parameters
-    method.to(device, memory_format=torch.channels_last)
+    method.to(device)
     modules = method.trained()
     running = {name: build_optimizer(module, optimizers[name]) for name, module in modules.items()}
     recorder = _Recorder()
@@ -97,9 +97,9 @@ def train(
             progress.update(done, {name: value for name, value in row.items() if not name.startswith("learning_rate")})
     progress.close()
     trained.history = recorder.table()
-    method.to("cpu", memory_format=torch.contiguous_format).eval()
-    scores = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
-    logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", stage, parameters.steps, progress.seconds, scores)
+    method.cpu().eval()
+    best = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
+    logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", stage, parameters.steps, progress.seconds, best)
     return trained
 
 
@@ -154,8 +154,8 @@ class _Recorder:
             if not all(map(math.isfinite, values.values())):
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
                 raise TrainingError(
-                    f"{stage}: a loss is not finite at step {step}: {shown}. Lower the learning rate or that loss's weight, "
-                    "add warmup_steps or clip_norm, or take runtime.precision=float32"
+                    f"{stage}: a loss is not finite at step {step}: {shown}. Lower the learning rate or that loss's "
+                    "weight, add warmup_steps or clip_norm, or take runtime.precision=float32"
                 )
             for name, value in values.items():
                 sums.setdefault(name, []).append(value)

@@ -32,7 +32,7 @@ class CrossPseudoSupervision(Method):
         parameters: CrossPseudoSupervisionParameters,
     ) -> None:
         super().__init__({"swin_unet": swin_unet, "res_unet": res_unet})
-        self.parameters = parameters
+        self.settings = parameters
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup and the weighted L_cps of each teacher; see ``Method.forward``."""
@@ -51,13 +51,15 @@ class CrossPseudoSupervision(Method):
                 with torch.no_grad():
                     predicted = cutmix(network(batch.weak).logits, batch.cutmix)
             labels[name] = pseudo_labels(predicted, ignore=padding)
-            if self.parameters.cps_on_labeled:
-                labels[name] = torch.cat([pseudo_labels(logits[name][:labeled], ignore=target == IGNORE_INDEX), labels[name]])
+            if self.settings.cps_on_labeled:
+                labels[name] = torch.cat(
+                    [pseudo_labels(logits[name][:labeled], ignore=target == IGNORE_INDEX), labels[name]]
+                )
 
-        weight = self.parameters.cps_weight * ramp_up(step, self.parameters.ramp_up_steps)
+        weight = self.settings.cps_weight * ramp_up(step, self.settings.ramp_up_steps)
         terms = {}
         for name, other in (("swin_unet", "res_unet"), ("res_unet", "swin_unet")):
-            crossed = logits[name] if self.parameters.cps_on_labeled else logits[name][labeled:]
-            terms[f"{name}.supervised"] = supervised_loss(logits[name][:labeled], target, self.parameters.supervised)
+            crossed = logits[name] if self.settings.cps_on_labeled else logits[name][labeled:]
+            terms[f"{name}.supervised"] = supervised_loss(logits[name][:labeled], target, self.settings.supervised)
             terms[f"{name}.cross_pseudo"] = weight * pseudo_label_loss(crossed, labels[other])
         return terms

@@ -1,12 +1,12 @@
 """Stage 2: the student, between two frozen teachers.
 
-    L   = L_l + L_u                                                                                     [paper]
-    L_l = L_sup(S) + λ_pl · [L_P(S, Y_su) + L_P(S, Y_ru)]                                               [paper]
-    L_u = L_P(S, Y_su) + λ_glo · L_Glo(S, T_su) + λ_dis · L_Dis(S, T_ru)     in the global state        [paper, form: family]
-    L_u = L_P(S, Y_ru) + λ_loc · L_Loc(S, T_ru) + λ_dis · L_Dis(S, T_su)     in the local state
+    L   = L_l + L_u                                                                              [paper]
+    L_l = L_sup(S) + λ_pl · [L_P(S, Y_su) + L_P(S, Y_ru)]                                        [paper]
+    L_u = L_P(S, Y_su) + λ_glo · L_Glo(S, T_su) + λ_dis · L_Dis(S, T_ru)    in the global state  [paper; form: family]
+    L_u = L_P(S, Y_ru) + λ_loc · L_Loc(S, T_ru) + λ_dis · L_Dis(S, T_su)    in the local state   [paper; form: family]
 
-The states take turns. Teachers see the weak views, the student the strong one with CutMix, for which the teachers' maps
-are mixed with the same boxes [family: CPS, UniMatch].
+The states take turns. Teachers see the weak views, the student the strong one with CutMix, for which the teachers'
+maps are mixed with the same boxes [family: CPS, UniMatch].
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class IglDt(Method):
         parameters: IglDtParameters,
     ) -> None:
         super().__init__({"student": student})
-        self.parameters = parameters
+        self.settings = parameters
         self.student = student
         self.teachers = nn.ModuleDict({SWIN_UNET: swin_unet, RES_UNET: res_unet}).requires_grad_(False).eval()
         both = parameters.discrepancy_space == "features"
@@ -77,7 +77,7 @@ class IglDt(Method):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted terms of L_l and L_u; see ``Method.forward``."""
         assert batch.weak is not None and batch.padding is not None
-        parameters, target, labeled = self.parameters, batch.masks.long(), len(batch.images)
+        parameters, target, labeled = self.settings, batch.masks.long(), len(batch.images)
         guide, other = self._roles(step)
         teachers = self._predict(batch)
 
@@ -114,7 +114,7 @@ class IglDt(Method):
 
     def _roles(self, step: int) -> tuple[str, str]:
         """Name the state's teacher, and the one that the student shall not lean on."""
-        in_global_state = step // self.parameters.swap_every % 2 == 0
+        in_global_state = step // self.settings.swap_every % 2 == 0
         return (SWIN_UNET, RES_UNET) if in_global_state else (RES_UNET, SWIN_UNET)
 
     @torch.no_grad()
@@ -124,7 +124,7 @@ class IglDt(Method):
         return {name: teacher(images) for name, teacher in self.teachers.items()}
 
     def _labels(self, logits: Tensor, padding: Tensor) -> Tensor:
-        return pseudo_labels(logits, self.parameters.confidence_threshold, padding)
+        return pseudo_labels(logits, self.settings.confidence_threshold, padding)
 
     @staticmethod
     def _mix(x: Tensor, boxes: Tensor | None) -> Tensor:

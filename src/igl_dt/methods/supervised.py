@@ -20,8 +20,8 @@ class Supervised(Method):
 
     def __init__(self, name: str, network: SegmentationNetwork, parameters: SupervisedLossParameters) -> None:
         super().__init__({name: network})
-        self.network, self.parameters = network, parameters
+        self.network, self.settings = network, parameters
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup; see ``Method.forward``."""
-        return {"supervised": supervised_loss(self.network(batch.images).logits, batch.masks.long(), self.parameters)}
+        return {"supervised": supervised_loss(self.network(batch.images).logits, batch.masks.long(), self.settings)}

@@ -18,4 +18,4 @@ def split_labels(
     pictures: pd.DataFrame, class_pixels: pd.DataFrame, splitting: SplittingParameters, seed: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Say which training pictures keep their masks."""
-    return tuple(splits.split_labels(pictures, class_pixels.set_index("id"), splitting, seed))
+    return splits.split_labels(pictures, class_pixels.set_index("id"), splitting, seed)

@@ -54,7 +54,8 @@ def collect_metrics(
     from igl_dt.stages import score_confusion
 
     confusions = {"student": student, "student_best": student_best, "swin_unet": swin_unet, "res_unet": res_unet}
-    return {name: score_confusion(confusion.set_index("truth")) for name, confusion in (confusions | references).items()}
+    confusions |= references
+    return {name: score_confusion(confusion.set_index("truth")) for name, confusion in confusions.items()}
 
 
 def predict_examples(

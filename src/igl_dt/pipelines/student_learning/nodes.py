@@ -36,7 +36,8 @@ def learn_student(
     from igl_dt.stages import Surroundings, learn_student
 
     surroundings = Surroundings(dataset, evaluation, runtime, seed)
-    return tuple(learn_student(student, swin_unet, res_unet, labeled, unlabeled, val, parameters, surroundings))
+    learned = learn_student(student, swin_unet, res_unet, labeled, unlabeled, val, parameters, surroundings)
+    return learned.last, learned.best, learned.history
 
 
 def learn_reference(

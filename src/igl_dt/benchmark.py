@@ -1,0 +1,179 @@
+"""What the engine costs: its step beside the bare networks' on the same tensors, in one run.
+
+The bare step is what nobody can do without: the forward passes that the method asks for, one backward pass, and the
+optimisers' steps. The engine's step adds losses, pseudo-labels, mixing, schedules, seeding, records and progress. The
+two run in turns, so that a slow moment of the machine hits both, and the ratio is that of the medians. Batches are made
+beforehand: that is how the engine finds them once the loader has warmed up; what making one costs is printed beside it.
+
+``make bench``, or ``python -m igl_dt.benchmark``: exit code 1 where a ratio is above 1.05.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
+from igl_dt.data.manifest import read_manifest
+from igl_dt.data.splits import split_labels
+from igl_dt.engine.determinism import set_up
+from igl_dt.engine.optimization import build_optimizer
+from igl_dt.engine.training import train
+from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
+from igl_dt.networks import SegmentationNetwork
+from igl_dt.parameters import (
+    AugmentationParameters,
+    CrossPseudoSupervisionParameters,
+    DatasetParameters,
+    DeepLabV3PlusParameters,
+    EncoderParameters,
+    IglDtParameters,
+    OptimizerParameters,
+    ResUnetParameters,
+    RuntimeParameters,
+    SplittingParameters,
+    StageParameters,
+    SwinUnetParameters,
+)
+from igl_dt.stages import initialize_network
+
+LIMIT = 1.05
+WARMUP_STEPS = 3
+STEPS_PER_ROUND = 5
+ROUNDS = 8
+OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
+RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
+
+
+class ReadyBatches(TrainingBatches):
+    """The batches of a stage, made beforehand; step ``k`` finds the ``k``-th, and takes the time at which it does."""
+
+    def prepare(self) -> float:
+        """Make the batches; gives the median seconds of one, once pictures are in memory."""
+        seconds = []
+        self.ready = []
+        for step in range(len(self)):
+            start = time.perf_counter()
+            self.ready.append(super().__getitem__(step))
+            seconds.append(time.perf_counter() - start)
+        self.moments: list[float] = []
+        return statistics.median(seconds)
+
+    def __getitem__(self, step: int) -> Batch:
+        self.moments.append(time.perf_counter())
+        return self.ready[step]
+
+    def loader(self, start: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+        """See the base class."""
+        return super().loader(start, 0, pin_memory)
+
+
+def measure(name: str, method: Method, batches: ReadyBatches, forward: Callable[[Batch], Sequence[Tensor]]) -> float:
+    """Time both kinds of step in turns.
+
+    Args:
+        name: printed.
+        method: of the stage.
+        batches: of the stage.
+        forward: the bare forward passes; gives the outputs that get gradients.
+
+    Returns:
+        Median seconds of the engine's step over those of the bare one.
+    """
+    loading = batches.prepare()
+    optimizers = dict.fromkeys(method.trained(), OPTIMIZER)
+    engine, bare = [], []
+    for round_ in range(ROUNDS + 1):
+        batches.moments.clear()
+        train(method, batches, optimizers, RUNTIME, validate=lambda network: 0.0)
+        steps = [end - start for start, end in zip(batches.moments, batches.moments[1:], strict=False)]
+        method.to(memory_format=torch.channels_last).train()
+        running = [build_optimizer(module, OPTIMIZER) for module in method.trained().values()]
+        others = [_bare_step(forward, batch, running) for batch in batches.ready]
+        if round_ > 0:
+            engine += steps[WARMUP_STEPS:]
+            bare += others[WARMUP_STEPS:]
+    ratio = statistics.median(engine) / statistics.median(bare)
+    print(
+        f"{name}: engine {statistics.median(engine):.4f} s/step, bare networks {statistics.median(bare):.4f} s/step, "
+        f"ratio {ratio:.3f} (limit {LIMIT}); making a batch {loading:.4f} s"
+    )
+    return ratio
+
+
+def _bare_step(
+    forward: Callable[[Batch], Sequence[Tensor]], batch: Batch, optimizers: Sequence[torch.optim.Optimizer]
+) -> float:
+    start = time.perf_counter()
+    outputs = forward(batch)
+    torch.autograd.backward(outputs, [torch.full_like(output, 1e-6) for output in outputs])
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return time.perf_counter() - start
+
+
+def main() -> int:
+    """Run the benchmark on drawn pictures; gives the exit code."""
+    set_up(RUNTIME)
+    swin_unet, res_unet, student = _networks()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = DatasetParameters(
+            source="shapes", root=f"{folder}/shapes", options={"train": 64, "val": 2, "test": 0, "min_side": 128}
+        )
+        manifest = read_manifest(dataset)
+        splits = split_labels(
+            manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0
+        )
+        reader = PictureReader(dataset, cache_mib=64)
+
+        def batches(strong: bool) -> ReadyBatches:
+            augmentation = AugmentationParameters(crop_size=(128, 128), strong_unlabeled=strong)
+            stage = StageParameters(steps=WARMUP_STEPS + STEPS_PER_ROUND, batch_size=4, augmentation=augmentation)
+            return ReadyBatches(reader, splits.labeled, splits.unlabeled, stage, 0, "benchmark")
+
+        def pretraining(batch: Batch) -> Sequence[Tensor]:
+            assert batch.weak is not None
+            images = torch.cat([batch.images, batch.weak])
+            with torch.no_grad():
+                for teacher in (swin_unet, res_unet):
+                    teacher(batch.weak)
+            return [teacher(images).logits for teacher in (swin_unet, res_unet)]
+
+        def learning(batch: Batch) -> Sequence[Tensor]:
+            assert batch.weak is not None and batch.strong is not None
+            with torch.no_grad():
+                for teacher in (swin_unet, res_unet):
+                    teacher(torch.cat([batch.images, batch.weak]))
+            output = student(torch.cat([batch.images, batch.strong]))
+            return [output.logits, output.features]
+
+        method: Method = CrossPseudoSupervision(swin_unet, res_unet, CrossPseudoSupervisionParameters())
+        ratios = [measure("teacher pretraining", method, batches(strong=False), pretraining)]
+        method = IglDt(student, swin_unet, res_unet, IglDtParameters())
+        ratios.append(measure("student learning", method, batches(strong=True), learning))
+    return int(max(ratios) > LIMIT)
+
+
+def _networks() -> tuple[SegmentationNetwork, SegmentationNetwork, SegmentationNetwork]:
+    """ResNet-18 networks and a narrow Swin-Unet, as one trains them without a GPU."""
+    swin = {"embed_dim": 48, "depths": (2, 2, 2, 2), "num_heads": (3, 6, 12, 24), "window_size": 4}
+    swin_unet = SwinUnetParameters(
+        encoder=EncoderParameters(name="swin_tiny_patch4_window7_224", options=swin), stem="convolutional"
+    )
+    resnet = EncoderParameters(name="resnet18")
+    names = [f"class {index}" for index in range(9)]
+    return (
+        initialize_network("swin_unet", swin_unet, names, seed=0),
+        initialize_network("res_unet", ResUnetParameters(encoder=resnet, decoder_channels=(128, 64, 32, 32)), names, 0),
+        initialize_network("student", DeepLabV3PlusParameters(encoder=resnet, channels=128), names, seed=0),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
