@@ -148,7 +148,7 @@ class OptimizerParameters(Parameters):
 
 
 class StrongAugmentation(Parameters):
-    """Photometric augmentation of the strong view, on top of the weak one; defaults: the field's (UniMatch) [family]."""
+    """Photometric augmentation of the strong view, on top of the weak one; defaults are UniMatch's [family]."""
 
     brightness: Weight = 0.5
     contrast: Weight = 0.5
