@@ -92,7 +92,7 @@ def measure(name: str, method: Method, batches: ReadyBatches, forward: Callable[
         batches.moments.clear()
         train(method, batches, optimizers, RUNTIME, validate=lambda network: 0.0)
         steps = [end - start for start, end in zip(batches.moments, batches.moments[1:], strict=False)]
-        method.to(memory_format=torch.channels_last).train()
+        method.train()
         running = [build_optimizer(module, OPTIMIZER) for module in method.trained().values()]
         others = [_bare_step(forward, batch, running) for batch in batches.ready]
         if round_ > 0:

@@ -19,7 +19,7 @@ def set_up(runtime: RuntimeParameters) -> torch.device:
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms does the same, and imports a compiler
     # A debugging aid that costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
