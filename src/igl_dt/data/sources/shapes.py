@@ -4,18 +4,19 @@ Every picture is a sea or a field under a strip of sky, with toys lying about. T
 halves of the method have something to do:
 
 - *global context*: the very same drawing is a ``boat`` at sea and a ``wagon`` on land, and another one is a
-  ``starfish`` at sea and a ``flower`` on land. The object's own pixels say nothing about which it is, only the texture
-  of the scene around it does (waves, or grass and soil); the colours of both kinds of scene overlap.
-- *local detail*: ``wire`` is a curve of one to two pixels, ``pebble`` a dot of three to five.
+  ``starfish`` at sea and a ``flower`` on land. The object's own pixels say nothing about which it is, only the scene
+  around it does: waves, or blades of grass under a hilly horizon. Water tends to blue and land to yellow, but both come
+  in greens, and the light tints them.
+- *local detail*: ``wire`` is a curve of about two pixels, ``coin`` a dot of four to six.
 
-Colours, patterns, light, blur and noise are drawn for every picture alike and say nothing about a class.
+The other classes are learned from shape and pattern. Colours overlap between classes, and light, contrast, blur and
+noise are drawn for every picture anew: few labelled pictures do not show them all.
 
 The pixels are a function of (seed, split, index, options). They are computed with uniform random numbers, arithmetic
 and square roots of float64 alone, which IEEE 754 rounds in one way, so that they are the same on every machine.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,16 +26,16 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from igl_dt.data.sources.listing import DataError, Listing, Picture, Split
+from igl_dt.data.sources.listing import DataError, Listing, Picture, Split, parse_options
 from igl_dt.parameters import Parameters
 from igl_dt.randomness import generator
 
-CLASS_NAMES = ("background", "boat", "wagon", "starfish", "flower", "ring", "crate", "wire", "pebble")
+CLASS_NAMES = ("background", "boat", "wagon", "starfish", "flower", "ring", "crate", "wire", "coin")
 """Class names in the order of their ids in the masks."""
 
-DRAWING_VERSION = 1
+DRAWING_VERSION = 2
 """Rises whenever the same options give other pixels, so that a folder drawn before is drawn anew."""
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     Raises:
         DataError: an unknown or wrong option, or ``root`` holds files that this source did not draw.
     """
-    parsed = _parse_options(options)
+    parsed = parse_options("shapes", ShapesOptions, options)
     listing = Listing(
         tuple(
             Picture(id_, split, f"{split}/images/{id_}.png", f"{split}/masks/{id_}.png")
@@ -87,16 +88,6 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     if not _is_drawn(root, listing, identity):
         _draw_folder(root, listing, identity, parsed)
     return listing
-
-
-def _parse_options(options: Mapping[str, Any]) -> ShapesOptions:
-    try:
-        return ShapesOptions(**options)
-    except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'options'}: {e['msg']}" for e in error.errors())
-        raise DataError(
-            f"dataset.options of the source shapes: {problems}. It takes {', '.join(ShapesOptions.model_fields)}"
-        ) from error
 
 
 def _is_drawn(root: Path, listing: Listing, identity: str) -> bool:
@@ -127,8 +118,8 @@ def _draw_folder(root: Path, listing: Listing, identity: str, options: ShapesOpt
         (drawn / "classes.txt").write_text("\n".join(listing.class_names) + "\n", "utf-8")
         (drawn / "shapes.json").write_text(identity, "utf-8")
         if root.exists():
-            os.replace(root, Path(temporary, "replaced"))
-        os.replace(drawn, root)
+            root.replace(Path(temporary, "replaced"))
+        drawn.replace(root)
 
 
 def draw_scene(seed: int, split: Split, index: int, options: ShapesOptions) -> tuple[Bytes, Bytes]:
@@ -190,8 +181,27 @@ class _Dice:
         t = self.uniform(-steepness, steepness)
         return (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
 
-    def colour(self) -> Floats:
-        return _from_hsv(self.uniform(0, 1), self.uniform(0.5, 0.95), self.uniform(0.5, 1))
+    def colour(self, palette: str) -> Floats:
+        hue, saturation, value = PALETTES[palette]
+        return _from_hsv(self.uniform(*hue), self.uniform(*saturation), self.uniform(*value))
+
+
+Range = tuple[float, float]
+
+PALETTES: dict[str, tuple[Range, Range, Range]] = {
+    "cool": ((0.3, 0.6), (0.4, 0.95), (0.5, 1.0)),
+    "dark": ((0.0, 1.0), (0.2, 0.8), (0.05, 0.2)),
+    "gold": ((0.13, 0.18), (0.7, 1.0), (0.9, 1.0)),
+    "pale": ((0.0, 1.0), (0.0, 0.35), (0.8, 1.0)),
+    "pink": ((0.7, 1.0), (0.4, 0.95), (0.5, 1.0)),
+    "warm": ((-0.05, 0.09), (0.6, 0.95), (0.5, 1.0)),
+    "white": ((0.0, 1.0), (0.0, 0.15), (0.9, 1.0)),
+    "wood": ((0.05, 0.13), (0.35, 0.7), (0.5, 0.9)),
+}
+"""Ranges of hue (in turns), saturation and value."""
+
+HUES: dict[Scene, Range] = {"sea": (0.32, 0.68), "field": (0.06, 0.45)}
+"""Hue of the ground: both come in greens, so that a third of the pictures does not give itself away by colour."""
 
 
 def _from_hsv(hue: float, saturation: float, value: float) -> Floats:
@@ -231,44 +241,46 @@ def _mix(first: Floats, second: Floats, share: Floats) -> Floats:
     return first * (1 - share[..., None]) + second * share[..., None]
 
 
-# The backdrop: sky above, and water or land below. Only its texture says which.
+# The backdrop: sky above, and water or land below.
 
 
 def _paint_backdrop(scene: Scene, height: int, width: int, dice: _Dice) -> Floats:
     """Paint sky and ground: H×W×3."""
-    hue, saturation, value = dice.uniform(0.08, 0.68), dice.uniform(0.15, 0.45), dice.uniform(0.4, 0.8)
-    step = dice.uniform(0.18, 0.32) * (1 if value < 0.6 else -1)
+    hue, saturation, value = dice.uniform(*HUES[scene]), dice.uniform(0.15, 0.45), dice.uniform(0.3, 0.75)
+    step = dice.uniform(0.25, 0.4) * (1 if value < 0.5 else -1)
     dark = _from_hsv(hue, saturation, value)
     light = _from_hsv(hue + dice.uniform(-0.08, 0.08), saturation * dice.uniform(0.5, 1.1), value + step)
-    horizon = height * dice.uniform(0.1, 0.26)
-    y, x = _pixels(height, width)
+    horizon = np.full((1, width), height * dice.uniform(0.1, 0.24))
+    if scene == "field":
+        horizon = horizon + (_noise(dice, 1, width, (1, width / 5)) - 0.5) * height * 0.16
+    y, _ = _pixels(height, width)
     depth = (y - horizon) / (height - horizon)
-    ground = _mix(dark, light, (_paint_water if scene == "sea" else _paint_land)(depth, x, dice))
+    ground = _mix(dark, light, (_paint_water if scene == "sea" else _paint_land)(depth, dice))
 
     zenith, haze = _from_hsv(dice.uniform(0, 1), 0.25, dice.uniform(0.6, 1)), _from_hsv(dice.uniform(0, 1), 0.15, 0.95)
     clouds = _smooth(_noise(dice, height, width, (height / 16, width / 6)) * 2 - 0.8) * dice.uniform(0, 0.6)
-    sky = _mix(_mix(zenith, haze, np.clip(y / horizon, 0, 1) + 0 * x), np.ones(3), clouds)
-    return _mix(sky, ground, np.clip(y - horizon, 0, 1) + 0 * x)
+    sky = _mix(_mix(zenith, haze, np.clip(y / horizon, 0, 1)), np.ones(3), clouds)
+    return _mix(sky, ground, np.clip(y - horizon, 0, 1))
 
 
-def _paint_water(depth: Floats, x: Floats, dice: _Dice) -> Floats:
+def _paint_water(depth: Floats, dice: _Dice) -> Floats:
     """Waves: crests across the picture, denser towards the horizon; H×W in [0, 1]."""
-    height, width = depth.size, x.size
-    rows = height / dice.uniform(6, 12) * depth * (1.5 - 0.5 * depth)
-    swell = _noise(dice, height, width, (dice.uniform(8, 16), dice.uniform(8, 20))) * dice.uniform(0.8, 2.2)
-    crests = _wave(rows + x * dice.uniform(-0.02, 0.02) + swell)
+    height, width = depth.shape
+    rows = height / dice.uniform(7, 11) * depth * (1.4 - 0.4 * depth)
+    swell = _noise(dice, height, width, (dice.uniform(8, 16), dice.uniform(10, 20))) * dice.uniform(0.8, 1.6)
+    crests = _wave(rows + swell) ** 2
     glitter = _noise(dice, height, width, (1.5, dice.uniform(4, 9)))
-    share = dice.uniform(0.3, 0.7)
+    share = dice.uniform(0.65, 0.85)
     return share * crests + (1 - share) * glitter
 
 
-def _paint_land(depth: Floats, x: Floats, dice: _Dice) -> Floats:
+def _paint_land(depth: Floats, dice: _Dice) -> Floats:
     """Grass and soil: blades that stand up, over blotches; H×W in [0, 1]."""
-    height, width = depth.size, x.size
-    size = dice.uniform(6, 16)
-    blotches = _wave(_noise(dice, height, width, (size, size * dice.uniform(1, 1.6))) * dice.uniform(0.8, 1.6))
-    blades = _noise(dice, height, width, (dice.uniform(4, 9), 1.5))
-    share = dice.uniform(0.3, 0.7)
+    height, width = depth.shape
+    size = dice.uniform(8, 16)
+    blotches = _noise(dice, height, width, (size, size * dice.uniform(1, 1.6)))
+    blades = _smooth(_noise(dice, height, width, (dice.uniform(4, 8), 1.6)) * 3 - 1)
+    share = dice.uniform(0.15, 0.35)
     return share * blotches + (1 - share) * blades
 
 
@@ -286,12 +298,14 @@ class _Canvas:
 
 
 class _Frame(NamedTuple):
-    """Every pixel's place as an object sees it that stands somewhere and is turned."""
+    """Every pixel's place as an object sees it that stands somewhere and is turned: H×W."""
 
     u: Floats
     """Pixels to the right of the object's centre."""
     v: Floats
     """Pixels below the object's centre."""
+    sunward: Floats
+    """Pixels from the object's centre towards the sun."""
 
 
 @dataclass(frozen=True)
@@ -302,28 +316,26 @@ class _Look:
     second: Floats
     pattern: str
     period: float
-    direction: tuple[float, float]
+    """Pixels from one stripe or dot to the next."""
 
     def paint(self, frame: _Frame) -> Floats:
-        """Paint the whole plane: H×W×3."""
-        a = (frame.u * self.direction[0] + frame.v * self.direction[1]) / self.period
-        b = (frame.v * self.direction[0] - frame.u * self.direction[1]) / self.period
+        """Paint the whole frame: H×W×3."""
+        u, v = frame.u / self.period, frame.v / self.period
         if self.pattern == "stripes":
-            share = _smooth(_wave(a) * 2 - 0.5)
-        elif self.pattern == "checks":
-            share = _smooth(_wave(a) + _wave(b) - 0.5)
+            share = _smooth(_wave(u) * 2 - 0.5)
+        elif self.pattern == "planks":
+            share = _smooth(_wave(v) * 2 - 0.5)
         elif self.pattern == "dots":
-            share = _smooth(_wave(a) * _wave(b) * 4 - 1)
+            share = _smooth(_wave(u) * _wave(v) * 4 - 1)
         elif self.pattern == "quarters":
-            share = _smooth(a * b * 4 + 0.5)
+            share = _smooth(u * v * 4 + 0.5)
         else:
-            share = np.zeros_like(a)
+            share = np.zeros_like(u)
         return _mix(self.first, self.second, share)
 
 
-def _draw_look(dice: _Dice, pattern: str = "plain", upright: bool = True) -> _Look:
-    direction = (1.0, 0.0) if upright else (0.0, 1.0)
-    return _Look(dice.colour(), dice.colour(), pattern, dice.uniform(4, 9), direction)
+def _draw_look(dice: _Dice, first: str, second: str | None = None, pattern: str = "plain") -> _Look:
+    return _Look(dice.colour(first), dice.colour(second or first), pattern, dice.uniform(4, 9))
 
 
 Parts = list[tuple[Floats, _Look]]
@@ -332,11 +344,11 @@ Parts = list[tuple[Floats, _Look]]
 
 def _put(canvas: _Canvas, frame: _Frame, parts: Parts, size: float, class_id: int) -> None:
     """Put an object on the canvas: lit from the sun's side, darker along its outlines, with a shadow."""
-    light = 1 + 0.4 * np.clip((frame.u * canvas.sun[0] + frame.v * canvas.sun[1]) / size, -1, 1)
+    light = 1 + 0.4 * np.clip(frame.sunward / size, -1, 1)
     colour = np.zeros_like(canvas.image)
     outline = np.full_like(frame.u, np.inf)
     for distance, look in parts:
-        rim = 1 - 0.4 * np.clip(1 + distance / 1.5, 0, 1)
+        rim = 1 - 0.4 * np.clip(1 + distance, 0, 1)
         colour = _mix(colour, look.paint(frame) * (light * rim)[..., None], np.clip(1.5 - distance, 0, 1))
         outline = np.minimum(outline, distance)
     cover = np.clip(0.5 - outline, 0, 1)
@@ -371,8 +383,8 @@ def _make_vessel(frame: _Frame, size: float, dice: _Dice) -> Parts:
     wide, high = half * dice.uniform(0.65, 0.85), size * dice.uniform(0.28, 0.42)
     arch = (np.sqrt((frame.u / wide) ** 2 + (frame.v / high) ** 2) - 1) * min(wide, high)
     cover = np.maximum(arch, frame.v - 2)
-    wheel, apart, wheels = size * dice.uniform(0.09, 0.13), foot * dice.uniform(0.5, 0.75), _draw_look(dice)
-    parts = [(cover, _draw_look(dice, "stripes")), (hull, _draw_look(dice))]
+    wheel, apart, wheels = size * dice.uniform(0.09, 0.13), foot * dice.uniform(0.5, 0.75), _draw_look(dice, "dark")
+    parts = [(cover, _draw_look(dice, "pale", "warm", "stripes")), (hull, _draw_look(dice, "warm"))]
     return parts + [(_disc(frame, at, 2 * height - wheel * 0.6, wheel), wheels) for at in (-apart, apart)]
 
 
@@ -396,37 +408,38 @@ def _make_star(frame: _Frame, size: float, dice: _Dice) -> Parts:
         reached = along * (reach - tip)
         distance = np.sqrt((frame.u - x * reached) ** 2 + (frame.v - y * reached) ** 2) - (root + (tip - root) * along)
         arms = np.minimum(arms, distance)
-    return [(arms, _draw_look(dice, "dots")), (_disc(frame, 0, 0, root * dice.uniform(0.7, 1.1)), _draw_look(dice))]
+    heart = _disc(frame, 0, 0, root * dice.uniform(0.7, 1.1))
+    return [(arms, _draw_look(dice, "pink", "pink", "dots")), (heart, _draw_look(dice, "warm"))]
 
 
 def _make_ring(frame: _Frame, size: float, dice: _Dice) -> Parts:
     """A ring, more or less from the side, through which one sees what is behind it."""
-    squash, half = dice.uniform(0.7, 1), size * dice.uniform(0.07, 0.12)
-    seen = _Frame(frame.u, frame.v / squash)
-    return [((np.abs(_disc(seen, 0, 0, size * 0.5 - half)) - half) * squash, _draw_look(dice, "quarters"))]
+    squash, half = dice.uniform(0.7, 1), size * dice.uniform(0.09, 0.13)
+    middle = _disc(frame._replace(v=frame.v / squash), 0, 0, size * 0.5 - half)
+    return [((np.abs(middle) - half) * squash, _draw_look(dice, "white", "cool", "quarters"))]
 
 
 def _make_crate(frame: _Frame, size: float, dice: _Dice) -> Parts:
-    """A box with a frame around it."""
+    """A box of planks in a frame."""
     half_width, half_height = size * dice.uniform(0.36, 0.46), size * dice.uniform(0.3, 0.46)
     box = _box(frame, half_width, half_height)
     board = size * dice.uniform(0.08, 0.13)
-    return [(box, _draw_look(dice, "stripes", False)), (np.maximum(box, -box - board), _draw_look(dice))]
+    rim = np.maximum(box, -box - board)
+    return [(box, _draw_look(dice, "wood", "dark", "planks")), (rim, _draw_look(dice, "wood"))]
 
 
 def _make_wire(frame: _Frame, size: float, dice: _Dice) -> Parts:
     """A slack wire."""
-    sag, half = dice.uniform(-0.5, 0.8) / size, dice.uniform(0.7, 1.1)
-    steepness = 2 * sag * frame.u
-    distance = np.abs(frame.v - sag * frame.u**2) / np.sqrt(1 + steepness**2) - half
-    return [(np.maximum(distance, np.abs(frame.u) - size), _draw_look(dice))]
+    sag, half = dice.uniform(-1, 1.6) / size, dice.uniform(0.9, 1.3)
+    distance = np.abs(frame.v - sag * frame.u**2) / np.sqrt(1 + (2 * sag * frame.u) ** 2) - half
+    return [(np.maximum(distance, np.abs(frame.u) - size * 0.5), _draw_look(dice, "dark"))]
 
 
-def _make_pebbles(frame: _Frame, size: float, dice: _Dice) -> Parts:
-    """A handful of pebbles."""
+def _make_coins(frame: _Frame, size: float, dice: _Dice) -> Parts:
+    """A handful of coins."""
     places = [(dice.uniform(-0.5, 0.5) * size, dice.uniform(-0.3, 0.3) * size) for _ in range(dice.whole(6, 12))]
-    dots = [_disc(frame, u, v, dice.uniform(1.5, 2.5)) for u, v in places]
-    return [(np.minimum.reduce(dots), _draw_look(dice))]
+    discs = [_disc(frame, u, v, dice.uniform(2, 3)) for u, v in places]
+    return [(np.minimum.reduce(discs), _draw_look(dice, "gold"))]
 
 
 class _Kind(NamedTuple):
@@ -436,8 +449,8 @@ class _Kind(NamedTuple):
     names: Mapping[Scene, str]
     """Class name by scene."""
     frequency: float
-    """Share of the scenes where it occurs."""
-    size: tuple[float, float]
+    """Share of the scenes that have one or two of it."""
+    size: Range
     """Range of the extent over the picture's mean side."""
     tilt: float
     """Tangent of half the largest angle by which it is turned."""
@@ -448,32 +461,46 @@ def _everywhere(name: str) -> dict[Scene, str]:
 
 
 KINDS = (
-    _Kind(_make_vessel, {"sea": "boat", "field": "wagon"}, 0.8, (0.4, 0.62), 0.1),
-    _Kind(_make_star, {"sea": "starfish", "field": "flower"}, 0.8, (0.4, 0.6), 1.0),
-    _Kind(_make_ring, _everywhere("ring"), 0.6, (0.35, 0.6), 0.3),
-    _Kind(_make_crate, _everywhere("crate"), 0.6, (0.3, 0.5), 0.3),
-    _Kind(_make_wire, _everywhere("wire"), 0.6, (0.6, 0.9), 0.4),
-    _Kind(_make_pebbles, _everywhere("pebble"), 0.6, (0.4, 0.7), 1.0),
+    _Kind(_make_vessel, {"sea": "boat", "field": "wagon"}, 0.85, (0.34, 0.5), 0.1),
+    _Kind(_make_star, {"sea": "starfish", "field": "flower"}, 0.85, (0.32, 0.48), 1.0),
+    _Kind(_make_ring, _everywhere("ring"), 0.75, (0.32, 0.48), 0.3),
+    _Kind(_make_crate, _everywhere("crate"), 0.75, (0.26, 0.42), 0.3),
+    _Kind(_make_wire, _everywhere("wire"), 0.65, (1.2, 1.8), 0.4),
+    _Kind(_make_coins, _everywhere("coin"), 0.65, (0.4, 0.7), 1.0),
 )
 
 
 def _put_objects(canvas: _Canvas, scene: Scene, dice: _Dice) -> None:
+    """Put five to nine objects on the canvas, each at the emptiest of a few places."""
     kinds = [kind for kind in KINDS if dice.chance(kind.frequency) for _ in range(dice.whole(1, 2))]
-    while len(kinds) < 4:
+    while len(kinds) < 5:
         kinds.append(dice.pick(KINDS))
     order = np.argsort(dice.grid(len(kinds)), kind="stable")
     height, width = canvas.mask.shape
     side = np.sqrt(height * width)
-    y, x = _pixels(height, width)
     taken: list[tuple[float, float]] = []
     for kind in [kinds[i] for i in order[:9]]:
         places = [(dice.uniform(0.1, 0.9) * width, dice.uniform(0.25, 0.9) * height) for _ in range(6)]
-        across, down = max(places, key=lambda place: _clearance(place, taken))
-        taken.append((across, down))
-        cos, sin = dice.direction(kind.tilt)
-        frame = _Frame((x - across) * cos + (y - down) * sin, (y - down) * cos - (x - across) * sin)
+        centre = max(places, key=lambda place: _clearance(place, taken))
+        taken.append(centre)
         size = side * dice.uniform(*kind.size)
-        _put(canvas, frame, kind.make(frame, size, dice), size, CLASS_NAMES.index(kind.names[scene]))
+        part, frame = _around(canvas, centre, size * 0.75 + 8, dice.direction(kind.tilt))
+        _put(part, frame, kind.make(frame, size, dice), size, CLASS_NAMES.index(kind.names[scene]))
+
+
+def _around(
+    canvas: _Canvas, centre: tuple[float, float], reach: float, turn: tuple[float, float]
+) -> tuple[_Canvas, _Frame]:
+    """Cut out the part of the canvas that an object can touch (a view, for speed), and see it as the object does."""
+    (left, right), (top, bottom) = (
+        (max(int(at - reach), 0), min(int(at + reach) + 1, length))
+        for at, length in zip(centre, reversed(canvas.mask.shape), strict=True)
+    )
+    part = _Canvas(canvas.image[top:bottom, left:right], canvas.mask[top:bottom, left:right], canvas.sun)
+    y, x = _pixels(bottom - top, right - left)
+    x, y = x + left - centre[0], y + top - centre[1]
+    u, v = x * turn[0] + y * turn[1], y * turn[0] - x * turn[1]
+    return part, _Frame(u, v, x * canvas.sun[0] + y * canvas.sun[1])
 
 
 def _clearance(place: tuple[float, float], taken: Sequence[tuple[float, float]]) -> float:
@@ -487,13 +514,13 @@ def _develop(image: Floats, dice: _Dice) -> Bytes:
     """Turn a painted scene into a photograph of it: H×W×3 uint8."""
     height, width, _ = image.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
-    light = dice.uniform(0.85, 1.25) * (1 + dice.uniform(-0.25, 0.25) * x + dice.uniform(-0.25, 0.25) * y)
+    light = dice.uniform(0.75, 1.25) * (1 + dice.uniform(-0.25, 0.25) * x + dice.uniform(-0.25, 0.25) * y)
     light = light * (1 - dice.uniform(0, 0.2) * (x * x + y * y))
-    image = image * light[..., None] * (0.8 + 0.4 * dice.grid(3))
-    image = 0.45 + (image - 0.45) * dice.uniform(0.6, 1.15)
-    image = _blur(image, dice.uniform(0, 0.25))
+    image = image * light[..., None] * (0.75 + 0.5 * dice.grid(3))
+    image = 0.45 + (image - 0.45) * dice.uniform(0.6, 1.2)
+    image = _blur(image, dice.uniform(0, 0.14))
     noise = dice.grid(height, width, 3) + dice.grid(height, width, 3) + dice.grid(height, width, 1) - 1.5
-    image = image + noise * dice.uniform(0.01, 0.08)
+    image = image + noise * dice.uniform(0.01, 0.05)
     return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
