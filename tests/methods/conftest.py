@@ -1,0 +1,95 @@
+"""Small networks and one batch, for losses that are computed anew by slow hand."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from igl_dt.data.loading import Batch
+from igl_dt.networks import NetworkOutput
+
+CLASSES = 3
+HEIGHT, WIDTH = 6, 8
+
+
+class TinyNetwork(nn.Module):
+    """Logits that depend on a pixel's neighbours, so that mixing before and after it are two things."""
+
+    def __init__(self, seed: int, channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.feature_channels, self.stride = channels, stride
+        self.class_names = tuple("abc")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = nn.Conv2d(3, channels, 3, padding=1)
+            self.classifier = nn.Conv2d(channels, CLASSES, 3, padding=1)
+        nn.init.normal_(self.classifier.weight, std=0.5, generator=torch.Generator().manual_seed(seed))
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        features = 4 * self.encoder(images.float() / 128 - 1)
+        return NetworkOutput(self.classifier(features), F.avg_pool2d(features, self.stride))
+
+
+@pytest.fixture
+def tiny_network() -> Callable[..., nn.Module]:
+    return TinyNetwork
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """Make two labelled and two unlabelled pictures, some pixels of which do not count."""
+
+    def make(cutmix: bool = True, strong: bool = True) -> Batch:
+        draw = torch.Generator().manual_seed(7)
+
+        def pictures() -> Tensor:
+            return torch.randint(0, 256, (2, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=draw)
+
+        masks = torch.randint(0, CLASSES, (2, HEIGHT, WIDTH), dtype=torch.uint8, generator=draw)
+        masks[0, 1, 2:5] = 255
+        padding = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
+        padding[0, :, -2:], padding[1, -1] = True, True
+        boxes = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
+        boxes[0, 2:6, 2:6], boxes[1, 0:4, 4:8] = True, True  # on even pixels: the same at stride 2
+        images, weak, loud = pictures(), pictures(), pictures()
+        return Batch(images, masks, weak, loud if strong else None, padding, boxes if cutmix else None)
+
+    return make
+
+
+class ByHand:
+    """What the equations say, without the project's losses."""
+
+    @staticmethod
+    def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+        losses = [
+            -logits[b, :, y, x].log_softmax(0)[int(labels[b, y, x])].item()
+            for b in range(labels.shape[0])
+            for y in range(labels.shape[1])
+            for x in range(labels.shape[2])
+            if labels[b, y, x] != 255
+        ]
+        return sum(losses) / len(losses)
+
+    @staticmethod
+    def mix(x: Tensor, boxes: Tensor | None) -> Tensor:
+        """Paste what lies in each sample's box from the sample before it."""
+        mixed = x.clone()
+        if boxes is not None:
+            stride = boxes.shape[-1] // x.shape[-1]
+            for sample, box in enumerate(boxes[:, ::stride, ::stride]):
+                mixed[sample][..., box] = x[sample - 1][..., box]
+        return mixed
+
+    @staticmethod
+    def labels(logits: Tensor, ignore: Tensor, threshold: float = 0.0) -> Tensor:
+        confidence, labels = logits.softmax(dim=1).max(dim=1)
+        labels[ignore | (confidence < threshold)] = 255
+        return labels
+
+
+@pytest.fixture
+def by_hand() -> type[ByHand]:
+    return ByHand

@@ -1,0 +1,260 @@
+"""Stage 2: the terms of each state are those of the equations, and the teachers stay as they are."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from igl_dt.data.loading import Batch
+from igl_dt.methods import IglDt
+from igl_dt.parameters import IglDtParameters, StudentLearningParameters
+
+GLOBAL, LOCAL = 0, 1
+"""Steps in either state, where states are swapped at each."""
+WEIGHTS = {
+    "labeled_pseudo_label_weight": 0.7,
+    "unlabeled_pseudo_label_weight": 0.9,
+    "global_weight": 0.3,
+    "local_weight": 20.0,
+    "discrepancy_weight": 0.05,
+    "local_regions": 2,
+}
+
+
+@pytest.fixture
+def networks(tiny_network) -> dict[str, nn.Module]:
+    """The student's features are half as high and wide as the pictures; one teacher's are larger, one's as large."""
+    return {
+        "student": tiny_network(1, channels=5, stride=2),
+        "swin_unet": tiny_network(2, channels=4, stride=1),
+        "res_unet": tiny_network(3, channels=6, stride=2),
+    }
+
+
+def make(networks: dict[str, nn.Module], **parameters: Any) -> IglDt:
+    torch.manual_seed(0)  # for projections
+    return IglDt(**networks, parameters=IglDtParameters(**WEIGHTS | parameters))
+
+
+def values(terms: dict[str, Tensor]) -> dict[str, float]:
+    assert all(term.shape == () for term in terms.values())
+    return {name: term.item() for name, term in terms.items()}
+
+
+class Seen:
+    """What each network says of the batch, mixed as the equations ask."""
+
+    def __init__(self, networks: dict[str, nn.Module], batch: Batch, by_hand: Any) -> None:
+        strong = by_hand.mix(batch.weak if batch.strong is None else batch.strong, batch.cutmix)
+        with torch.no_grad():
+            self.known = {name: network(batch.images).logits for name, network in networks.items()}
+            clean = {name: network(batch.weak) for name, network in networks.items() if name != "student"}
+            self.logits = {name: by_hand.mix(output.logits, batch.cutmix) for name, output in clean.items()}
+            self.features = {name: by_hand.mix(output.features, batch.cutmix) for name, output in clean.items()}
+            self.logits["student"], self.features["student"] = networks["student"](strong)
+        self.ignored = batch.masks == 255
+        self.padding = by_hand.mix(batch.padding, batch.cutmix)
+
+
+def labeled_terms(seen: Seen, batch: Batch, by_hand: Any) -> dict[str, float]:
+    """L_l = L_sup(S) + λ_pl · [L_P(S, Y_su) + L_P(S, Y_ru)]."""
+    student = seen.known["student"]
+    pseudo = [
+        by_hand.cross_entropy(student, by_hand.labels(seen.known[name], seen.ignored))
+        for name in ("swin_unet", "res_unet")
+    ]
+    return {
+        "supervised": by_hand.cross_entropy(student, batch.masks),
+        "labeled_pseudo_label": WEIGHTS["labeled_pseudo_label_weight"] * sum(pseudo),
+    }
+
+
+def unlabeled_pseudo_label(seen: Seen, names: list[str], by_hand: Any, threshold: float = 0.0) -> float:
+    losses = [
+        by_hand.cross_entropy(seen.logits["student"], by_hand.labels(seen.logits[name], seen.padding, threshold))
+        for name in names
+    ]
+    return WEIGHTS["unlabeled_pseudo_label_weight"] * sum(losses)
+
+
+def global_context(student_map: Tensor, teacher_map: Tensor) -> float:
+    """(1/N) Σ |GAP(student) − GAP(teacher)|, mean over the pictures."""
+    differences = [
+        abs(student_map[b, n].mean().item() - teacher_map[b, n].mean().item())
+        for b in range(len(student_map))
+        for n in range(student_map.shape[1])
+    ]
+    return WEIGHTS["global_weight"] * sum(differences) / len(differences)
+
+
+def local_regional(student: Tensor, teacher: Tensor) -> float:
+    """Mean squared difference of the cosines between all pairs of 2×2 regions."""
+    total = []
+    for b in range(len(student)):
+        ours, theirs = (F.adaptive_avg_pool2d(x[b], 2).flatten(1) for x in (student, teacher))
+        for i in range(4):
+            for j in range(4):
+                one = F.cosine_similarity(ours[:, i], ours[:, j], dim=0)
+                other = F.cosine_similarity(theirs[:, i], theirs[:, j], dim=0)
+                total.append((one - other).item() ** 2)
+    return WEIGHTS["local_weight"] * sum(total) / len(total)
+
+
+def discrepancy(student: Tensor, teacher: Tensor) -> float:
+    """Mean over the positions of 1 + cos."""
+    return WEIGHTS["discrepancy_weight"] * (1 + F.cosine_similarity(student, teacher, dim=1).mean().item())
+
+
+class TestTermsAreThoseOfTheEquations:
+    @pytest.mark.parametrize("strong", [False, True])
+    @pytest.mark.parametrize("cutmix", [False, True])
+    @pytest.mark.parametrize("state", [GLOBAL, LOCAL])
+    def test_by_default(self, networks, make_batch, by_hand, state: int, cutmix: bool, strong: bool) -> None:
+        batch = make_batch(cutmix, strong)
+        seen = Seen(networks, batch, by_hand)
+        guide, other = ("swin_unet", "res_unet") if state == GLOBAL else ("res_unet", "swin_unet")
+        wanted = labeled_terms(seen, batch, by_hand)
+        wanted["unlabeled_pseudo_label"] = unlabeled_pseudo_label(seen, [guide], by_hand)
+        if state == GLOBAL:
+            wanted["global_context"] = global_context(seen.logits["student"], seen.logits["swin_unet"])
+        else:
+            wanted["local_regional"] = local_regional(seen.features["student"], seen.features["res_unet"])
+        wanted["discrepancy"] = discrepancy(seen.logits["student"].softmax(1), seen.logits[other].softmax(1))
+        assert values(make(networks)(batch, state)) == pytest.approx(wanted, rel=1e-4)
+
+    def test_both_teachers_may_label_in_either_state(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        wanted = unlabeled_pseudo_label(Seen(networks, batch, by_hand), ["swin_unet", "res_unet"], by_hand)
+        method = make(networks, pseudo_label_source="both")
+        for state in (GLOBAL, LOCAL):
+            assert values(method(batch, state))["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
+
+    def test_labels_below_the_confidence_threshold_do_not_count(self, networks, make_batch, by_hand) -> None:
+        batch, threshold = make_batch(), 0.8
+        seen = Seen(networks, batch, by_hand)
+        confident = seen.logits["swin_unet"].softmax(1).amax(1) >= threshold
+        assert 0.1 < confident.float().mean() < 0.9
+        terms = values(make(networks, confidence_threshold=threshold)(batch, GLOBAL))
+        wanted = unlabeled_pseudo_label(seen, ["swin_unet"], by_hand, threshold)
+        assert terms["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
+        assert terms["unlabeled_pseudo_label"] != pytest.approx(
+            unlabeled_pseudo_label(seen, ["swin_unet"], by_hand), rel=1e-3
+        )
+
+    def test_global_context_of_probabilities(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        wanted = global_context(seen.logits["student"].softmax(1), seen.logits["swin_unet"].softmax(1))
+        terms = values(make(networks, global_map="probabilities")(batch, GLOBAL))
+        assert terms["global_context"] == pytest.approx(wanted, rel=1e-4)
+
+    def test_in_the_space_of_features(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        method = make(networks, global_map="features", discrepancy_space="features")
+        with torch.no_grad():
+            projected = {name: layer(seen.features["student"]) for name, layer in method.projections.items()}
+        pooled = F.avg_pool2d(seen.features["swin_unet"], 2)
+        in_global, in_local = values(method(batch, GLOBAL)), values(method(batch, LOCAL))
+        assert in_global["global_context"] == pytest.approx(global_context(projected["swin_unet"], pooled), rel=1e-4)
+        wanted = discrepancy(projected["res_unet"], seen.features["res_unet"])
+        assert in_global["discrepancy"] == pytest.approx(wanted, rel=1e-4)
+        assert in_local["discrepancy"] == pytest.approx(discrepancy(projected["swin_unet"], pooled), rel=1e-4)
+
+
+class TestStates:
+    @pytest.mark.parametrize("swap_every", [1, 3])
+    def test_take_turns(self, networks, make_batch, swap_every: int) -> None:
+        method, batch = make(networks, swap_every=swap_every), make_batch()
+        for step in range(12):
+            in_global_state = step // swap_every % 2 == 0
+            terms = method(batch, step)
+            assert ("global_context" in terms) == in_global_state
+            assert ("local_regional" in terms) == (not in_global_state)
+
+    def test_the_unlabelled_weights_ramp_up(self, networks, make_batch) -> None:
+        batch = make_batch()
+        full = [values(make(networks)(batch, state)) for state in (GLOBAL, LOCAL)]
+        ramping = make(networks, ramp_up_steps=8)
+        for step in (0, 3, 4, 7, 8, 9):
+            share = math.exp(-5 * max(0, 1 - step / 8) ** 2)
+            wanted = {
+                name: value * (1 if name in ("supervised", "labeled_pseudo_label") else share)
+                for name, value in full[step % 2].items()
+            }
+            assert values(ramping(batch, step)) == pytest.approx(wanted, rel=1e-5)
+
+    @pytest.mark.parametrize(
+        ("weight", "term", "state"),
+        [
+            ("labeled_pseudo_label_weight", "labeled_pseudo_label", GLOBAL),
+            ("global_weight", "global_context", GLOBAL),
+            ("local_weight", "local_regional", LOCAL),
+            ("discrepancy_weight", "discrepancy", LOCAL),
+        ],
+    )
+    def test_a_term_without_weight_is_not_computed(self, networks, make_batch, weight, term, state) -> None:
+        batch = make_batch()
+        with_it, without_it = make(networks)(batch, state), make(networks, **{weight: 0})(batch, state)
+        assert values(without_it) == {name: value for name, value in values(with_it).items() if name != term}
+
+
+class TestGradients:
+    @pytest.mark.parametrize("state", [GLOBAL, LOCAL])
+    def test_reach_the_student_from_every_term_and_no_teacher(self, networks, make_batch, state: int) -> None:
+        method = make(networks)
+        for name, term in method(make_batch(), state).items():
+            gradients = torch.autograd.grad(
+                term, list(networks["student"].encoder.parameters()), retain_graph=True, allow_unused=True
+            )
+            assert all(gradient is not None and gradient.any() for gradient in gradients), name
+            assert not any(parameter.requires_grad for parameter in method.teachers.parameters())
+
+    def test_train_the_projections(self, networks, make_batch) -> None:
+        method = make(networks, global_map="features", discrepancy_space="features")
+        for state, reached in ((GLOBAL, {"swin_unet", "res_unet"}), (LOCAL, {"swin_unet"})):
+            method.zero_grad()
+            sum(method(make_batch(), state).values()).backward()
+            assert {name for name, layer in method.projections.items() if layer.weight.grad is not None} == reached
+
+
+class TestProjections:
+    @pytest.mark.parametrize(
+        ("parameters", "names"),
+        [
+            ({}, set()),
+            ({"global_map": "features"}, {"swin_unet"}),
+            ({"discrepancy_space": "features"}, {"swin_unet", "res_unet"}),
+        ],
+    )
+    def test_are_made_where_needed_and_are_no_part_of_the_student(self, networks, parameters, names) -> None:
+        before = set(networks["student"].state_dict())
+        method = make(networks, **parameters)
+        assert set(method.projections) == names
+        for name in names:
+            assert method.projections[name].in_channels == networks["student"].feature_channels
+            assert method.projections[name].out_channels == networks[name].feature_channels
+        assert set(networks["student"].state_dict()) == before
+        trained = {id(parameter) for parameter in method.trained()["student"].parameters()}
+        of_projections = {id(parameter) for parameter in method.projections.parameters()}
+        assert len(of_projections) == 2 * len(names)
+        assert trained == {id(parameter) for parameter in networks["student"].parameters()} | of_projections
+
+
+def test_what_is_trained_has_an_optimiser_of_its_name(networks) -> None:
+    method = make(networks)
+    assert method.trained().keys() == method.networks.keys() == {"student"}
+    assert "student" in StudentLearningParameters.model_fields
+
+
+def test_teachers_stay_in_evaluation_mode(networks) -> None:
+    method = make({name: network.train() for name, network in networks.items()})
+    assert not networks["swin_unet"].training and not networks["res_unet"].training
+    assert method.train() is method
+    assert networks["student"].training
+    assert not any(module.training for module in method.teachers.modules())
+    method.eval()
+    assert not networks["student"].training
