@@ -116,7 +116,8 @@ def learn_student(
         parameters: of the stage.
         surroundings: of the run.
     """
-    method = IglDt(student, swin_unet, res_unet, parameters.losses)
+    with seeded(surroundings.seed, "initial weights", "projections"):
+        method = IglDt(student, swin_unet, res_unet, parameters.losses)
     optimizers = {"student": parameters.student}
     trained = _train(method, labeled, unlabeled, val, parameters, optimizers, "student_learning", surroundings)
     return Learned(student, _with_weights(student, trained.best["student"]), trained.history)
