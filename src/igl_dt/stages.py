@@ -164,7 +164,7 @@ def evaluate_network(network: SegmentationNetwork, pictures: pd.DataFrame, surro
 
 def score_confusion(confusion: pd.DataFrame) -> Scores:
     """Turn a table of ``evaluate_network`` into scores."""
-    return score(torch.from_numpy(confusion.to_numpy()), list(confusion.columns))
+    return score(torch.from_numpy(confusion.to_numpy(copy=True)), list(confusion.columns))
 
 
 def predict_examples(
