@@ -31,6 +31,6 @@ def draw_scores(metrics: dict[str, Any], confusion: pd.DataFrame) -> tuple[Figur
 def draw_examples(examples: dict[str, Callable[[], Image.Image]], class_names: list[str]) -> Figure:
     """Draw pictures, truth and predictions side by side, errors marked, like Fig. 4 of the paper."""
     masks: dict[str, list[np.ndarray]] = {}
-    for name in sorted(examples):
-        masks.setdefault(name.split("/")[0], []).append(np.asarray(examples[name]()))
+    for kind, number in sorted((kind, int(number)) for kind, number in (name.split("/") for name in examples)):
+        masks.setdefault(kind, []).append(np.asarray(examples[f"{kind}/{number}"]()))
     return figures.plot_examples(masks.pop("image"), masks.pop("truth"), masks, class_names)
