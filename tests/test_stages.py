@@ -1,0 +1,233 @@
+"""The stages: what they start from, what they measure, and what they do not depend on."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from igl_dt import stages
+from igl_dt.data.loading import TrainingBatches
+from igl_dt.data.manifest import read_manifest
+from igl_dt.data.splits import split_labels
+from igl_dt.engine.training import Trained
+from igl_dt.methods import Method
+from igl_dt.networks import SegmentationNetwork
+from igl_dt.parameters import (
+    DatasetParameters,
+    DeepLabV3PlusParameters,
+    EvaluationParameters,
+    ResUnetParameters,
+    RuntimeParameters,
+    SplittingParameters,
+    StudentLearningParameters,
+    SwinUnetParameters,
+    TeacherPretrainingParameters,
+)
+from igl_dt.stages import Surroundings
+
+CLASSES = ("road", "tree", "pole")
+SWIN = {
+    "name": "swin_tiny_patch4_window7_224",
+    "options": {"embed_dim": 24, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4},
+}
+RESNET = {"name": "resnet18", "options": {"channels": [8, 16, 32, 64], "stem_type": "deep", "stem_width": 8}}
+NETWORKS = {
+    "swin_unet": SwinUnetParameters(encoder=SWIN, decoder_depth=1),
+    "res_unet": ResUnetParameters(encoder=RESNET, decoder_channels=(16, 8)),
+    "student": DeepLabV3PlusParameters(encoder=RESNET, channels=16),
+}
+STAGE = {"steps": 2, "batch_size": 2, "augmentation": {"crop_size": (32, 32), "strong_unlabeled": True}}
+OPTIMIZER = {"name": "adamw", "learning_rate": 0.001}
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_before() -> Iterator[None]:
+    threads, mode, state = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(mode)
+    torch.set_rng_state(state)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of two sizes, in the manner of CamVid."""
+    root = tmp_path_factory.mktemp("stages") / "pictures"
+    rng = np.random.default_rng(0)
+    for split, count in {"train": 8, "val": 7}.items():
+        for kind, most in (("images", 256), ("masks", 3)):
+            (root / split / kind).mkdir(parents=True)
+            for index in range(count):
+                shape = (32, 48) if index % 3 else (40, 36)
+                array = rng.integers(0, most, (*shape, 3) if kind == "images" else shape, dtype=np.uint8)
+                if kind == "masks":
+                    array[:2] = 255
+                Image.fromarray(array).save(root / split / kind / f"{split}{index}.png")
+    (root / "classes.txt").write_text("\n".join(CLASSES))
+    return root
+
+
+@pytest.fixture
+def surroundings(root: Path) -> Surroundings:
+    return Surroundings(
+        DatasetParameters(source="camvid", root=str(root)),
+        EvaluationParameters(),
+        RuntimeParameters(device="cpu", threads=1, workers=0),
+        seed=3,
+    )
+
+
+@pytest.fixture
+def parts(surroundings: Surroundings):
+    manifest = read_manifest(surroundings.dataset)
+    return split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
+
+
+def initial(name: str, seed: int = 3) -> SegmentationNetwork:
+    return stages.initialize_network(name, NETWORKS[name], CLASSES, seed)
+
+
+def same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+class TestInitialWeights:
+    @pytest.mark.parametrize("name", NETWORKS)
+    def test_depend_on_the_seed_and_on_nothing_before(self, name: str) -> None:
+        torch.manual_seed(1)
+        state = torch.get_rng_state()
+        first = initial(name)
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.rand(7)
+        assert same(first.state_dict(), initial(name).state_dict())
+        assert not same(first.state_dict(), initial(name, seed=4).state_dict())
+        assert first.class_names == CLASSES
+
+    def test_differ_by_name(self) -> None:
+        res_unet, student = initial("res_unet"), initial("student")
+        shared = [name for name, tensor in student.encoder.named_parameters() if tensor.ndim == 4]
+        assert any(
+            one.shape == other.shape and not torch.equal(one, other)
+            for one, other in (
+                (res_unet.encoder.state_dict()[name], student.encoder.state_dict()[name])
+                for name in shared
+                if name in res_unet.encoder.state_dict()
+            )
+        )
+
+
+class TestLearning:
+    @pytest.fixture
+    def scripted(self, monkeypatch) -> list[tuple[Method, TrainingBatches]]:
+        """Replace training: every weight becomes 1, and those of the best validation 2."""
+        calls = []
+
+        def train(method: Method, batches: TrainingBatches, *others: object) -> Trained:
+            calls.append((method, batches))
+            trained = Trained(pd.DataFrame({"step": [2]}))
+            for name, network in method.networks.items():
+                trained.best[name] = {key: torch.full_like(tensor, 2) for key, tensor in network.state_dict().items()}
+                network.load_state_dict({key: torch.ones_like(tensor) for key, tensor in network.state_dict().items()})
+            return trained
+
+        monkeypatch.setattr(stages, "train", train)
+        return calls
+
+    @pytest.mark.parametrize(("keep", "value"), [("last", 1), ("best", 2)])
+    def test_teachers_have_the_weights_to_keep(self, scripted, parts, surroundings, keep: str, value: int) -> None:
+        parameters = TeacherPretrainingParameters(**STAGE, swin_unet=OPTIMIZER, res_unet=OPTIMIZER, keep=keep)
+        initials = initial("swin_unet"), initial("res_unet")
+        pictures = parts.labeled, parts.unlabeled, parts.val
+        *teachers, history = stages.pretrain_teachers(*initials, *pictures, parameters, surroundings)
+        assert [teacher is network for teacher, network in zip(teachers, initials, strict=True)] == [True, True]
+        for teacher in teachers:
+            assert all((parameter == value).all() for parameter in teacher.parameters())
+        assert list(history["step"]) == [2]
+
+    def test_student_and_reference_come_last_and_best_and_see_the_same_labelled_crops(
+        self, scripted, parts, surroundings
+    ) -> None:
+        parameters = StudentLearningParameters(**STAGE, student=OPTIMIZER)
+        pictures = parts.labeled, parts.unlabeled, parts.val
+        learned = [
+            stages.learn_student(
+                initial("student"), initial("swin_unet"), initial("res_unet"), *pictures, parameters, surroundings
+            ),
+            stages.learn_reference(initial("student"), parts.labeled, parts.val, parameters, surroundings),
+        ]
+        for last, best, _ in learned:
+            assert all((parameter == 1).all() for parameter in last.parameters())
+            assert all((parameter == 2).all() for parameter in best.parameters())
+        (_, of_student), (_, of_reference) = scripted
+        for step in range(parameters.steps):
+            assert torch.equal(of_student[step].images, of_reference[step].images)
+            assert torch.equal(of_student[step].masks, of_reference[step].masks)
+            assert of_student[step].weak is not None and of_reference[step].weak is None
+
+    def test_nothing_drawn_before_changes_the_student(self, parts, surroundings) -> None:
+        """Not its projections either, which are made for the training and left behind."""
+        losses = {"discrepancy_space": "features", "discrepancy_weight": 1.0}
+        parameters = StudentLearningParameters(**STAGE, student=OPTIMIZER, losses=losses)
+        learned = []
+        for seed in (1, 2):
+            torch.manual_seed(seed)
+            networks = initial("student"), initial("swin_unet"), initial("res_unet")
+            pictures = parts.labeled, parts.unlabeled, parts.val
+            learned.append(stages.learn_student(*networks, *pictures, parameters, surroundings))
+        assert same(learned[0].last.state_dict(), learned[1].last.state_dict())
+        pd.testing.assert_frame_equal(learned[0].history, learned[1].history, check_exact=True)
+        assert not same(learned[0].last.state_dict(), initial("student").state_dict())
+
+    def test_validation_is_the_evaluation(self, parts, surroundings) -> None:
+        parameters = StudentLearningParameters(**STAGE, student=OPTIMIZER)
+        learned = stages.learn_reference(initial("student"), parts.labeled, parts.val, parameters, surroundings)
+        confusion = stages.evaluate_network(learned.last, parts.val, surroundings)
+        assert learned.history["val_miou.supervised"].iloc[-1] == stages.score_confusion(confusion)["miou"]
+
+
+class TestEvaluation:
+    @pytest.mark.parametrize("batch_size", [1, 8])
+    def test_counts_what_one_picture_at_a_time_gives(self, parts, root, surroundings, batch_size: int) -> None:
+        network = initial("student").eval()
+        with torch.no_grad():  # so that it is not of one mind
+            noise = torch.randint(0, 256, (1, 3, 32, 48), generator=torch.Generator().manual_seed(0)).byte()
+            network.classifier.bias -= network(noise).logits.mean(dim=(0, 2, 3))
+        expected = np.zeros((3, 3), dtype=np.int64)
+        for row in parts.val.itertuples():
+            image, truth = (np.array(Image.open(root / path)) for path in (row.image, row.mask))
+            with torch.inference_mode():
+                prediction = network(torch.from_numpy(image).permute(2, 0, 1)[None]).logits[0].argmax(0).numpy()
+            counted = truth != 255
+            np.add.at(expected, (truth[counted], prediction[counted]), 1)
+        at_once = surroundings._replace(evaluation=EvaluationParameters(batch_size=batch_size))
+        confusion = stages.evaluate_network(network, parts.val, at_once)
+        assert list(confusion.index) == list(confusion.columns) == list(CLASSES)
+        np.testing.assert_array_equal(confusion.to_numpy(), expected)
+        assert (expected.sum(axis=0) > 0).sum() > 1
+
+    def test_scores_are_those_of_the_table(self) -> None:
+        table = pd.DataFrame([[3, 1], [0, 4]], index=["a", "b"], columns=["a", "b"])
+        scores = stages.score_confusion(table)
+        assert scores["per_class"] == {"a": pytest.approx(3 / 4), "b": pytest.approx(4 / 5)}
+        assert scores["miou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
+        assert scores["pixels"] == 8
+
+
+class TestExamples:
+    @pytest.mark.parametrize(("count", "rows"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (50, list(range(7)))])
+    def test_are_spread_over_the_pictures(self, parts, root, surroundings, count: int, rows: list[int]) -> None:
+        examples = stages.predict_examples({"student": initial("student")}, parts.val, count, surroundings)
+        kinds = ("image", "truth", "student")
+        assert set(examples) == {f"{kind}/{number + 1}" for kind in kinds for number in range(len(rows))}
+        for number, index in enumerate(rows, start=1):
+            row = parts.val.iloc[index]
+            np.testing.assert_array_equal(examples[f"image/{number}"], np.array(Image.open(root / row["image"])))
+            np.testing.assert_array_equal(examples[f"truth/{number}"], np.array(Image.open(root / row["mask"])))
+            prediction = examples[f"student/{number}"]
+            assert prediction.dtype == np.uint8 and prediction.shape == examples[f"truth/{number}"].shape
+            assert prediction.max() < len(CLASSES)
