@@ -1,0 +1,57 @@
+"""What nodes do beside calling the library."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from igl_dt import figures
+from igl_dt.pipelines.evaluation.nodes import choose_measured, collect_metrics
+from igl_dt.pipelines.reporting.nodes import draw_curves, draw_examples
+
+
+def test_the_test_pictures_are_measured_where_there_are_any() -> None:
+    val, test = pd.DataFrame({"id": ["a"]}), pd.DataFrame({"id": ["b"]})
+    assert choose_measured(val, test) is test
+    assert choose_measured(val, test.iloc[:0]) is val
+
+
+def test_metrics_have_an_entry_per_network_from_tables_as_the_catalog_gives_them() -> None:
+    def table(hits: int) -> pd.DataFrame:
+        return pd.DataFrame({"truth": ["a", "b"], "a": [hits, 1], "b": [0, 3]})
+
+    networks = {"student": 1, "student_best": 2, "swin_unet": 3, "res_unet": 4}
+    tables = {name: table(hits) for name, hits in networks.items()}
+    assert collect_metrics(**tables, references={}).keys() == networks.keys()
+    metrics = collect_metrics(**tables, references={"supervised": table(9)})
+    assert metrics.keys() == {*networks, "supervised"}
+    for name, hits in (networks | {"supervised": 9}).items():
+        assert metrics[name]["per_class"] == {"a": pytest.approx(hits / (hits + 1)), "b": pytest.approx(3 / 4)}
+
+
+def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict = {}
+
+    def plot_examples(images: list, truths: list, predictions: dict, class_names: list[str]) -> None:
+        drawn.update(predictions, image=images, truth=truths)
+
+    monkeypatch.setattr(figures, "plot_examples", plot_examples)
+    values = {f"{kind}/{number}": number for kind in ("student", "image", "truth") for number in (10, 2, 1, 11)}
+    loaders = {
+        name: lambda value=value: Image.fromarray(np.full((2, 2), value, dtype=np.uint8))
+        for name, value in values.items()
+    }
+    draw_examples(loaders, ["a"])
+    assert drawn.keys() == {"image", "truth", "student"}
+    for arrays in drawn.values():
+        assert [int(array[0, 0]) for array in arrays] == [1, 2, 10, 11]
+
+
+def test_histories_without_rows_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    for name in ("plot_losses", "plot_miou"):
+        monkeypatch.setattr(figures, name, lambda histories: drawn.append(list(histories)))
+    rows = pd.DataFrame({"step": [1]})
+    draw_curves(rows, rows, rows.iloc[:0])
+    draw_curves(rows, rows, rows)
+    assert drawn == [["teachers", "student"]] * 2 + [["teachers", "student", "supervised"]] * 2

@@ -1,0 +1,161 @@
+"""The pipelines by name, their inputs, and the catalog that they stand on."""
+
+import inspect
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kedro.config import OmegaConfigLoader
+from kedro.pipeline import Node, Pipeline
+from pydantic import BaseModel
+
+from igl_dt.parameters import ProjectParameters
+from igl_dt.pipeline_registry import register_pipelines
+
+STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
+SRC = Path(__file__).parents[2] / "src"
+IN_MEMORY = {"initial_swin_unet", "initial_res_unet", "initial_student", "measured", "reference_confusions"}
+"""What passes from node to node and is not kept."""
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[str, Pipeline]:
+    return register_pipelines()
+
+
+@pytest.fixture
+def persisted(configuration) -> Callable[[str], dict[str, str]]:
+    """Give the path of each of the catalog's entries."""
+
+    def paths(environment: str) -> dict[str, str]:
+        entries = configuration(environment)["catalog"]
+        return {
+            name: entry.get("filepath") or entry["path"]
+            for name, entry in entries.items()
+            if not name.startswith("_")  # templates of other entries
+        }
+
+    return paths
+
+
+def data_of(pipeline: Pipeline) -> set[str]:
+    return {name for name in pipeline.datasets() if not name.startswith("params:")}
+
+
+def test_names_are_those_that_users_type(pipelines: dict[str, Pipeline]) -> None:
+    assert pipelines.keys() == {*STAGES, "full", "__default__"}
+    assert set(pipelines["full"].nodes) == {node for stage in STAGES for node in pipelines[stage].nodes}
+    assert pipelines["__default__"].nodes == pipelines["full"].nodes
+    assert not {name for name in pipelines["full"].inputs() if not name.startswith("params:")}
+
+
+def test_each_node_is_tagged_and_named_after_its_stage(pipelines: dict[str, Pipeline]) -> None:
+    for stage in STAGES:
+        for node in pipelines[stage].nodes:
+            assert node.tags == {stage}
+            assert node.namespace.split(".")[0] == stage
+            assert node.name.endswith("_node")
+    names = [node.name for node in pipelines["full"].nodes]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_needs_only_what_is_persisted(pipelines: dict[str, Pipeline], stage: str) -> None:
+    """So that it runs alone, in a process of its own."""
+    assert not pipelines[stage].inputs() & IN_MEMORY
+
+
+def _parameters(pipeline: Pipeline) -> list[tuple[Node, str, object]]:
+    """Give each parameter input with its annotation."""
+    found = []
+    for node in pipeline.nodes:
+        annotations = [parameter.annotation for parameter in inspect.signature(node.func).parameters.values()]
+        assert len(annotations) == len(node.inputs), node.name
+        found += [
+            (node, name.removeprefix("params:"), annotation)
+            for name, annotation in zip(node.inputs, annotations, strict=True)
+            if name.startswith("params:")
+        ]
+    return found
+
+
+def test_each_parameter_comes_as_the_object_of_its_own_concern(pipelines: dict[str, Pipeline]) -> None:
+    found = _parameters(pipelines["full"])
+    assert {path.split(".")[0] for _, path, _ in found} == ProjectParameters.model_fields.keys()
+    for node, path, annotation in found:
+        if path == "seed":
+            assert annotation is int, node.name
+            continue
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel), f"{node.name}: {path}"
+        expected: type[BaseModel] = ProjectParameters
+        for part in path.split("."):
+            expected = expected.model_fields[part].annotation
+        assert annotation is expected, f"{node.name}: {path}"
+        assert annotation.model_config["frozen"] and annotation.model_config["extra"] == "forbid"
+
+
+def test_kedro_has_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:
+    with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
+        warnings.simplefilter("error")
+        pipelines = register_pipelines()
+        assert pipelines["full"].group_nodes_by("namespace")
+    assert not caplog.records
+
+
+def test_listing_them_imports_no_torch() -> None:
+    """Listing, drawing and splitting have to be quick."""
+    code = (
+        "import sys\n"
+        "from igl_dt.pipeline_registry import register_pipelines\n"
+        "register_pipelines()\n"
+        "print([name for name in ('torch', 'torchvision', 'timm') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(SRC)})
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == "[]"
+
+
+class TestCatalog:
+    def test_entries_are_what_the_pipelines_pass_on_and_keep(self, pipelines: dict, persisted) -> None:
+        assert set(persisted("base")) == data_of(pipelines["full"]) - IN_MEMORY
+        assert data_of(pipelines["full"]) >= IN_MEMORY
+
+    def test_every_entry_has_a_file_of_its_own_in_its_recipes_folder(
+        self, configuration, environments: list[str], persisted
+    ) -> None:
+        assert {"base", "smoke"} < set(environments)
+        folders: dict[str, str] = {}
+        for environment in environments:
+            recipe = configuration(environment)["globals"]["recipe"]
+            assert recipe not in folders, f"{environment} and {folders[recipe]} would overwrite each other's results"
+            folders[recipe] = environment
+            paths = list(persisted(environment).values())
+            assert len(set(paths)) == len(paths)
+            for path in paths:
+                layer, folder = Path(path).parts[1:3]
+                assert path.startswith("data/") and layer[:2].isdigit() and folder == recipe, path
+
+    def test_paths_are_those_that_others_rely_on(self, persisted) -> None:
+        paths = persisted("smoke")
+        for name in ("manifest", "labeled", "unlabeled", "val", "test"):
+            assert paths[name] == f"data/05_model_input/smoke/{name}.csv"
+        assert paths["split_summary"] == "data/05_model_input/smoke/split_summary.json"
+        for name in ("swin_unet", "res_unet", "student"):
+            assert paths[name] == f"data/06_models/smoke/{name}.safetensors"
+        for name in ("history_teachers", "history_student"):
+            assert paths[name] == f"data/08_reporting/smoke/{name}.csv"
+        assert paths["metrics"] == "data/08_reporting/smoke/metrics.json"
+        assert all(
+            path.startswith("data/08_reporting/smoke/") and path.endswith(".png")
+            for name, path in paths.items()
+            if name.endswith("_figure")
+        )
+
+    def test_every_environments_parameters_are_right(self, configuration, environments: list[str]) -> None:
+        for environment in environments:
+            loader: OmegaConfigLoader = configuration(environment)
+            ProjectParameters.model_validate(loader["parameters"])
