@@ -1,0 +1,153 @@
+"""The whole project once, as a user runs it, and once more stage by stage: the same bytes."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from PIL import Image
+
+PROJECT = Path(__file__).parents[2]
+SPLITS = {"manifest.csv", "labeled.csv", "unlabeled.csv", "val.csv", "test.csv", "split_summary.json"}
+NETWORKS = {"student", "student_best", "swin_unet", "res_unet", "supervised", "supervised_best"}
+
+THREADS = {"runtime": {"threads": 1}}  # two would wait for each other where the tests' machine is busy
+
+Run = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Copy what Kedro needs of the project, without any data."""
+
+    def make(name: str) -> Path:
+        root = tmp_path_factory.mktemp(name) / "project"
+        shutil.copytree(PROJECT / "conf", root / "conf", ignore=shutil.ignore_patterns("local"))
+        (root / "conf/local").mkdir()
+        for file in ("pyproject.toml", ".telemetry"):
+            shutil.copy(PROJECT / file, root)
+        (root / "src").mkdir()
+        return root
+
+    return make
+
+
+def kedro_run(root: Path, *options: str) -> str:
+    """Type ``kedro run --env=smoke`` in a folder; give what it says."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT / "src"), "KEDRO_DISABLE_TELEMETRY": "1"}
+    command = [sys.executable, "-m", "kedro", "run", "--env=smoke", "--params=runtime.threads=1", *options]
+    ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run a pipeline in this process: as the command does, without the seconds that it takes to start."""
+    threads, mode, state = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.get_rng_state()
+    monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
+
+    def run(root: Path, pipeline: str, parameters: dict | None = None) -> None:
+        monkeypatch.chdir(root)
+        bootstrap_project(root)
+        with KedroSession.create(root, env="smoke", runtime_params=THREADS | (parameters or {})) as session:
+            session.run(pipeline_names=[pipeline])
+
+    yield run
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(mode)
+    torch.set_rng_state(state)
+
+
+@pytest.fixture(scope="module")
+def full(make_project) -> Path:
+    """A folder in which the whole has run."""
+    root = make_project("full")
+    said = kedro_run(root, "--pipeline=full")
+    assert "Traceback" not in said
+    assert "student_learning" in said and "step 8/8" in said
+    return root
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted((root / "data").rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_promised_files_are_there(full: Path) -> None:
+    assert {path.name for path in (full / "data/05_model_input/smoke").iterdir()} >= SPLITS
+    weights = full / "data/06_models/smoke"
+    assert {path.stem for path in weights.rglob("*.safetensors")} == NETWORKS
+    assert {path.stem for path in weights.glob("*.safetensors")} >= {"swin_unet", "res_unet", "student"}
+    reporting = full / "data/08_reporting/smoke"
+    figures = sorted(reporting.glob("*.png"))
+    assert {figure.stem for figure in figures} == {"losses", "miou", "per_class_iou", "confusion", "examples"}
+    for figure in figures:
+        with Image.open(figure) as picture:
+            assert min(picture.size) > 100
+    assert not [path for path in (full / "data").glob("*/*") if path.name != "smoke"]
+
+
+def test_metrics_have_an_entry_per_network(full: Path) -> None:
+    metrics = json.loads((full / "data/08_reporting/smoke/metrics.json").read_text("utf-8"))
+    assert metrics.keys() == NETWORKS
+    names = json.loads((full / "data/05_model_input/smoke/class_names.json").read_text("utf-8"))
+    for name, scores in metrics.items():
+        assert 0 <= scores["miou"] <= 1, name
+        assert list(scores["per_class"]) == names
+    assert len({scores["pixels"] for scores in metrics.values()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "networks", "losses"),
+    [
+        ("teachers", {"swin_unet", "res_unet"}, {"swin_unet.supervised", "res_unet.cross_pseudo"}),
+        ("student", {"student"}, {"supervised", "labeled_pseudo_label", "global_context", "local_regional"}),
+        ("supervised", {"supervised"}, {"supervised"}),
+    ],
+)
+def test_histories_have_losses_rates_and_scores(full: Path, name: str, networks: set, losses: set) -> None:
+    history = pd.read_csv(full / f"data/08_reporting/smoke/history_{name}.csv")
+    assert history["step"].tolist() == list(range(1, 9))
+    rates = {f"learning_rate.{network}" for network in networks}
+    assert losses | rates <= set(history)
+    for network in networks:
+        assert history.loc[history[f"val_miou.{network}"].notna(), "step"].tolist() == [4, 8]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
+def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, run_here: Run) -> None:
+    root = make_project("stages")
+    kedro_run(root, "--pipelines=data_splitting,teacher_pretraining")
+    torch.rand(5)  # what was drawn before must not matter
+    for stage in ("student_learning", "evaluation", "reporting"):
+        run_here(root, stage)
+    once, again = outputs(full), outputs(root)
+    assert once.keys() == again.keys()
+    assert [name for name in once if once[name] != again[name]] == []
+
+    # With nothing to learn anew before it, the student alone: without its reference, which leaves no trace.
+    for stage in ("student_learning", "evaluation", "reporting"):
+        run_here(root, stage, {"student_learning": {"reference": False}})
+    without = outputs(root)
+    metrics = json.loads(without["data/08_reporting/smoke/metrics.json"])
+    assert metrics.keys() == NETWORKS - {"supervised", "supervised_best"}
+    gone = once.keys() - without.keys()
+    assert {Path(name).stem for name in gone if name.endswith(".safetensors")} == {"supervised", "supervised_best"}
+    assert all("supervised" in name for name in gone) and not without.keys() - once.keys()
+    for name in ("student", "student_best", "swin_unet", "res_unet"):
+        path = f"data/06_models/smoke/{name}.safetensors"
+        assert without[path] == once[path]
+    assert without["data/08_reporting/smoke/history_student.csv"] == once["data/08_reporting/smoke/history_student.csv"]
+    assert "supervised" not in without["data/08_reporting/smoke/per_class_iou.csv"].decode()
