@@ -94,7 +94,9 @@ def train(
             if validating:
                 scores = _validate(method, validate, trained, runtime, device)
                 row |= {f"val_miou.{name}": miou for name, miou in scores.items()}
-            progress.update(done, {name: value for name, value in row.items() if not name.startswith(("step", "learn"))})
+            progress.update(
+                done, {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
+            )
     progress.close()
     trained.history = recorder.table()
     method.cpu().eval()
