@@ -89,7 +89,7 @@ class SwinUnetParameters(Parameters):
     decoder_depth: PositiveInt = 2
     """Swin blocks per decoder stage; they start from the encoder's weights of the same resolution."""
     stem: Literal["patches", "convolutional"] = "patches"
-    """How pictures become tokens: timm's linear patch embedding, or stride-2 3×3 convolutions [ours], which learn from
+    """How pictures become tokens: timm's linear patch embedding, or pairs of 3×3 convolutions [ours], which learn from
     scratch far faster."""
     refine: bool = False
     """A 3×3 convolution before the classifier [ours]."""

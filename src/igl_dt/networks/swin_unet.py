@@ -118,16 +118,17 @@ class DecoderStage(nn.Module):
 
 
 class ConvolutionalStem(nn.Module):
-    """Pictures to tokens by stride-2 3×3 convolutions, in place of timm's patch embedding."""
+    """Pictures to tokens by 3×3 convolutions, in place of timm's patch embedding."""
 
     def __init__(self, patch_size: int, channels: int) -> None:
-        """Build log2(patch_size) convolutions, each with twice the channels of the one before."""
+        """Build log2(patch_size) pairs of convolutions, the first of a pair with stride 2, each pair twice as wide."""
         super().__init__()
         depth = int(math.log2(patch_size))
         widths = [3] + [channels // 2 ** (depth - 1 - index) for index in range(depth)]
         layers: list[nn.Module] = []
         for fan_in, fan_out in itertools.pairwise(widths):
-            layers += [nn.Conv2d(fan_in, fan_out, 3, 2, 1, bias=False), nn.BatchNorm2d(fan_out), nn.GELU()]
+            layers += [nn.Conv2d(fan_in, fan_out, 3, 2, 1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
+            layers += [nn.Conv2d(fan_out, fan_out, 3, 1, 1, bias=False), nn.BatchNorm2d(fan_out), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers)
         self.norm = nn.LayerNorm(channels)
 
