@@ -6,7 +6,7 @@ SETUP := .venv/.complete
 .PHONY: run setup test lint bench lock
 
 run: setup
-	$(BIN)/kedro run --pipeline=full
+	$(BIN)/kedro run --pipelines=full
 
 setup: $(SETUP)
 

@@ -72,7 +72,8 @@ def train(
     recorder = _Recorder()
     trained = Trained(pd.DataFrame())
     record_every = max(1, parameters.steps // ROWS_PER_HISTORY)
-    progress = Progress(stage, 0, parameters.steps, _pictures_per_step(batches))
+    title = f"{stage} ({', '.join(method.networks)})"
+    progress = Progress(title, 0, parameters.steps, _pictures_per_step(batches))
 
     method.train()
     for step, batch in enumerate(batches.loader(0, runtime.workers, pin_memory=device.type == "cuda")):
@@ -101,7 +102,7 @@ def train(
     trained.history = recorder.table()
     method.cpu().eval()
     best = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
-    logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", stage, parameters.steps, progress.seconds, best)
+    logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", title, parameters.steps, progress.seconds, best)
     return trained
 
 
