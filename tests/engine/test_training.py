@@ -312,7 +312,9 @@ class TestProgress:
         assert line.startswith("some_stage (network)  step 4/4  ")
         assert "images/s" in line and "some_loss 1.250" in line and "val_miou.network 0.500" in line
         assert "learning_rate" not in line
-        assert end.startswith("some_stage (network)  4 steps in ") and end.endswith("best validation mIoU: network 50.0%")
+        assert end.startswith("some_stage (network)  4 steps in ") and end.endswith(
+            "best validation mIoU: network 50.0%"
+        )
 
     def test_a_log_gets_a_line_now_and_then(self, learn, caplog, monkeypatch) -> None:
         monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
