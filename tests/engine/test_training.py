@@ -320,7 +320,7 @@ class TestProgress:
         monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
         with caplog.at_level(logging.INFO, "igl_dt"):
             learn()
-        assert [line.split()[2] for line in lines(caplog)] == ["1/4", "2/4", "3/4", "4/4"]
+        assert [line.split()[3] for line in lines(caplog)] == ["1/4", "2/4", "3/4", "4/4"]
 
     def test_a_terminal_gets_a_bar(self, learn, caplog, capsys, monkeypatch) -> None:
         monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

@@ -59,10 +59,18 @@ def test_second_version_of_swin():
 def test_convolutional_stem_halves_until_the_patch_size(patch_size: int):
     network = build({**OPTIONS, "patch_size": patch_size}, stem="convolutional").eval()
     convolutions = [module for module in network.encoder.patch_embed.modules() if isinstance(module, nn.Conv2d)]
-    assert [(c.kernel_size, c.stride) for c in convolutions] == [((3, 3), (2, 2))] * (patch_size.bit_length() - 1)
+    pair = [((3, 3), (2, 2)), ((3, 3), (1, 1))]
+    assert [(c.kernel_size, c.stride) for c in convolutions] == pair * (patch_size.bit_length() - 1)
     tokens = network.encoder.patch_embed(torch.zeros(1, 3, 32, 64))
     assert tokens.shape == (1, 32 // patch_size, 64 // patch_size, 8)
     assert network(torch.zeros(1, 3, 32, 64)).logits.shape == (1, 2, 32, 64)
+
+
+def test_head_channels_set_the_width_at_full_resolution():
+    network = build(OPTIONS, head_channels=5).eval()
+    output = network(torch.zeros(1, 3, 32, 64))
+    assert network.feature_channels == 5
+    assert output.features.shape == (1, 5, 32, 64)
 
 
 def test_convolutional_stem_needs_a_power_of_two():
