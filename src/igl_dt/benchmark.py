@@ -44,8 +44,8 @@ from igl_dt.stages import initialize_network
 
 LIMIT = 1.05
 WARMUP_STEPS = 3
-STEPS_PER_ROUND = 5
-ROUNDS = 8
+STEPS_PER_ROUND = 6
+ROUNDS = 3
 OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
 RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
 
