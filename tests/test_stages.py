@@ -210,6 +210,17 @@ class TestEvaluation:
         np.testing.assert_array_equal(confusion.to_numpy(), expected)
         assert (expected.sum(axis=0) > 0).sum() > 1
 
+    def test_is_in_the_precision_of_the_run(self, parts, surroundings) -> None:
+        seen = []
+        network = initial("student")
+        network.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+        runtime = surroundings.runtime.model_copy(update={"precision": "bfloat16"})
+        for run, dtype in ((surroundings, torch.float32), (surroundings._replace(runtime=runtime), torch.bfloat16)):
+            seen.clear()
+            stages.evaluate_network(network, parts.val, run)
+            stages.predict_examples({"student": network}, parts.val, 1, run)
+            assert len(seen) > 1 and set(seen) == {dtype}
+
     def test_scores_are_those_of_the_table(self) -> None:
         table = pd.DataFrame([[3, 1], [0, 4]], index=["a", "b"], columns=["a", "b"])
         scores = stages.score_confusion(table)

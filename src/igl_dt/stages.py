@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from igl_dt.data.loading import PictureReader, TrainingBatches
-from igl_dt.engine.determinism import seeded, set_up
+from igl_dt.engine.determinism import autocast, seeded, set_up
 from igl_dt.engine.training import Trained, train
 from igl_dt.evaluation.confusion import Scores, score
 from igl_dt.evaluation.inference import evaluate, predict_probabilities
@@ -185,7 +185,8 @@ def predict_examples(
         examples[f"image/{number}"], examples[f"truth/{number}"] = image, reader.mask(str(row.mask))
         for name, network in networks.items():
             tensor = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
-            probabilities = predict_probabilities(network.to(device), tensor, surroundings.evaluation)
+            with autocast(device, surroundings.runtime):
+                probabilities = predict_probabilities(network.to(device), tensor, surroundings.evaluation)
             examples[f"{name}/{number}"] = probabilities.argmax(dim=1)[0].byte().cpu().numpy()
     return examples
 
@@ -193,7 +194,8 @@ def predict_examples(
 def _evaluate(
     network: SegmentationNetwork, reader: PictureReader, pictures: pd.DataFrame, surroundings: Surroundings
 ) -> Tensor:
-    return evaluate(network, reader.pairs(pictures), surroundings.evaluation, len(network.class_names))
+    with autocast(next(network.parameters()).device, surroundings.runtime):
+        return evaluate(network, reader.pairs(pictures), surroundings.evaluation, len(network.class_names))
 
 
 def _train(

@@ -60,6 +60,8 @@ def spoil(folder: Path, how: str) -> None:
             (folder / "classes.txt").write_text("\n \n")
         case "class twice":
             (folder / "classes.txt").write_text("road\ntree\nroad\n")
+        case "class id":
+            (folder / "classes.txt").write_text("road\nid\n")
         case "two files for one id":
             (folder / "train/images/train1.jpg").touch()
 
@@ -76,6 +78,7 @@ def spoil(folder: Path, how: str) -> None:
         ("no classes", ["{folder}/classes.txt", "missing", "one per line"]),
         ("empty classes", ["{folder}/classes.txt", "empty", "one per line"]),
         ("class twice", ["{folder}/classes.txt", "twice", "road"]),
+        ("class id", ["{folder}/classes.txt", "'id'", "another name"]),
         ("two files for one id", ["train1.jpg", "train1.png", "remove one"]),
     ],
 )

@@ -38,7 +38,7 @@ def test_every_parameter_is_in_the_group_that_its_name_and_shape_say(real_networ
     for path, parameter in network.named_parameters():
         group = groups[id(parameter)]
         assert group["lr"] == group["peak_lr"] == (0.025 if path.startswith("encoder.") else 0.1), path
-        undecayed = id(parameter) in norms or path.endswith(".bias")
+        undecayed = id(parameter) in norms or path.endswith((".bias", ".relative_position_bias_table"))
         assert group["weight_decay"] == (0.0 if undecayed else 0.01), path
 
 

@@ -196,6 +196,19 @@ class TestLossesThatAreNotFinite:
             train(method, make_batches(validate_every=3), {"network": SGD}, runtime, validated.append)
         assert not validated
 
+    def test_a_gradient_that_is_not_finite_in_the_last_step_is_noticed(
+        self, make_batches, tiny_network, runtime
+    ) -> None:
+        validated = []
+        network = tiny_network()
+        network.classifier.weight.register_hook(lambda gradient: gradient * float("nan"))
+        method = Scripted(network, lambda step: {"loss": 1.0})
+        with pytest.raises(
+            TrainingError, match=r"some_stage: after 1 steps, weights of network are not finite\. Lower"
+        ):
+            train(method, make_batches(steps=1), {"network": SGD}, runtime, validated.append)
+        assert not validated
+
 
 class TestBestWeights:
     @pytest.mark.parametrize(("script", "best"), [((0.2, 0.5, 0.5, 0.1), 1), ((0.0, 0.0, 0.0, 0.0), 0)])

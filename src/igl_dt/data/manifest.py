@@ -7,6 +7,7 @@ file's). Everything downstream reads from this table and from nothing else.
 
 import difflib
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -93,13 +94,15 @@ def _check_files(root: Path, picture: Picture, num_classes: int) -> _Checked | s
     digest = hashlib.sha256()
     try:
         image_path = root / picture.image
-        image = read_image(image_path)
-        digest.update(image_path.read_bytes())
+        content = _read(image_path)
+        digest.update(content)
+        image = _decode_image(content, image_path)
         height, width = image.shape[:2]
         if picture.mask is not None:
             mask_path = root / picture.mask
-            mask = read_mask(mask_path)
-            digest.update(mask_path.read_bytes())
+            content = _read(mask_path)
+            digest.update(content)
+            mask = _decode_mask(content, mask_path)
             if mask.shape != (height, width):
                 return f"{mask_path} is {mask.shape[1]}×{mask.shape[0]} and its picture {width}×{height} (width×height)"
             pixels = np.bincount(mask.ravel(), minlength=256)
@@ -122,7 +125,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         DataError: the file is missing, truncated, or no picture.
     """
-    return np.array(_open(path).convert("RGB"))
+    return _decode_image(_read(path), path)
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -134,18 +137,30 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         DataError: the file is missing, truncated, no picture, or a picture in colours instead of ids.
     """
-    mask = _open(path)
+    return _decode_mask(_read(path), path)
+
+
+def _read(path: Path) -> bytes:
+    if not path.is_file():
+        raise DataError(f"{path} is missing")
+    return path.read_bytes()
+
+
+def _decode_image(content: bytes, path: Path) -> np.ndarray:
+    return np.array(_decode(content, path).convert("RGB"))
+
+
+def _decode_mask(content: bytes, path: Path) -> np.ndarray:
+    mask = _decode(content, path)
     if mask.mode not in ("L", "P", "1"):
         wanted = "a grayscale or palette picture of class ids (mode L or P)"
         raise DataError(f"{path} has mode {mask.mode}: a mask must be {wanted}")
     return np.array(mask, dtype=np.uint8)
 
 
-def _open(path: Path) -> Image.Image:
-    if not path.is_file():
-        raise DataError(f"{path} is missing")
+def _decode(content: bytes, path: Path) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             image.load()
     except Exception as error:  # Pillow's decoders raise what they like on broken files
         raise DataError(f"{path} cannot be read as a picture: {error}") from error

@@ -30,6 +30,11 @@ def set_up(runtime: RuntimeParameters) -> torch.device:
     return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def autocast(device: torch.device, runtime: RuntimeParameters) -> torch.autocast:
+    """Give the context in which networks compute: bfloat16 where ``runtime.precision`` says so, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16")
+
+
 @contextmanager
 def seeded(seed: int, *names: str | int) -> Iterator[None]:
     """Draw from torch's generator as from a new one of this purpose, and leave it as it was."""

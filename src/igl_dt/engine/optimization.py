@@ -8,12 +8,14 @@ from igl_dt.parameters import OptimizerParameters
 def build_optimizer(network: nn.Module, parameters: OptimizerParameters) -> optim.Optimizer:
     """Make a network's optimiser: backbone and head apart, and no weight decay on norms and biases.
 
-    The backbone is what lies in a submodule called ``encoder``. Each group keeps its peak rate as ``peak_lr``.
+    The backbone is what lies in a submodule called ``encoder``. Swin's tables of relative positions count as biases, as
+    in its reference implementation. Each group keeps its peak rate as ``peak_lr``.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault(("encoder" in name.split("."), parameter.ndim > 1), []).append(parameter)
+            decayed = parameter.ndim > 1 and not name.endswith("relative_position_bias_table")
+            groups.setdefault(("encoder" in name.split("."), decayed), []).append(parameter)
     options = []
     for (backbone, decayed), members in sorted(groups.items()):
         rate = parameters.learning_rate * (parameters.backbone_factor if backbone else 1.0)

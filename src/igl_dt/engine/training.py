@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.data.loading import TrainingBatches
-from igl_dt.engine.determinism import set_up
+from igl_dt.engine.determinism import autocast, set_up
 from igl_dt.engine.optimization import build_optimizer, rate_factor, set_rates
 from igl_dt.engine.progress import Progress
 from igl_dt.methods import Method
@@ -22,6 +23,11 @@ logger = logging.getLogger(__name__)
 
 ROWS_PER_HISTORY = 100
 """About so many rows does a history have, each the mean over the steps since the one before."""
+
+
+REMEDIES = (
+    "Lower the learning rate or the weight of a loss, add warmup_steps or clip_norm, or take runtime.precision=float32"
+)
 
 
 class TrainingError(RuntimeError):
@@ -61,7 +67,7 @@ def train(
         validate: gives a network's mIoU (a fraction) on the validation pictures.
 
     Raises:
-        TrainingError: a loss is NaN or infinite.
+        TrainingError: a loss is NaN or infinite, or a weight when the networks are validated.
         ValueError: CUDA is asked for and absent.
     """
     device = set_up(runtime)
@@ -73,32 +79,30 @@ def train(
     trained = Trained(pd.DataFrame())
     record_every = max(1, parameters.steps // ROWS_PER_HISTORY)
     title = f"{stage} ({', '.join(method.networks)})"
-    progress = Progress(title, 0, parameters.steps, _pictures_per_step(batches))
-
     method.train()
-    for step, batch in enumerate(batches.loader(0, runtime.workers, pin_memory=device.type == "cuda")):
-        rates = {name: rate_factor(step, parameters.steps, optimizers[name]) for name in modules}
-        for part, pictures in enumerate(batch.parts(parameters.accumulate)):
-            torch.manual_seed(derive_seed(batches.seed, stage, "step", step, part))
-            with torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16"):
-                losses = method(pictures.to(device), step)
-            (torch.stack(list(losses.values())).sum() / parameters.accumulate).backward()
-            recorder.add(step, losses)
-        for name, module in modules.items():
-            _step(running[name], rates[name], module, optimizers[name])
+    with closing(Progress(title, 0, parameters.steps, _pictures_per_step(batches))) as progress:
+        for step, batch in enumerate(batches.loader(0, runtime.workers, pin_memory=device.type == "cuda")):
+            rates = {name: rate_factor(step, parameters.steps, optimizers[name]) for name in modules}
+            for part, pictures in enumerate(batch.parts(parameters.accumulate)):
+                torch.manual_seed(derive_seed(batches.seed, stage, "step", step, part))
+                with autocast(device, runtime):
+                    losses = method(pictures.to(device), step)
+                (torch.stack(list(losses.values())).sum() / parameters.accumulate).backward()
+                recorder.add(step, losses)
+            for name, module in modules.items():
+                _step(running[name], rates[name], module, optimizers[name])
 
-        done = step + 1
-        validating = done % parameters.validate_every == 0 or done == parameters.steps
-        if validating or done % record_every == 0:
-            row = recorder.flush(stage, done)
-            row |= {f"learning_rate.{name}": rates[name] * optimizers[name].learning_rate for name in modules}
-            if validating:
-                scores = _validate(method, validate, trained, runtime, device)
-                row |= {f"val_miou.{name}": miou for name, miou in scores.items()}
-            progress.update(
-                done, {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
-            )
-    progress.close()
+            done = step + 1
+            validating = done % parameters.validate_every == 0 or done == parameters.steps
+            if validating or done % record_every == 0:
+                row = recorder.flush(stage, done)
+                row |= {f"learning_rate.{name}": rates[name] * optimizers[name].learning_rate for name in modules}
+                if validating:
+                    scores = _validate(method, validate, trained, f"{stage}: after {done} steps")
+                    row |= {f"val_miou.{name}": miou for name, miou in scores.items()}
+                progress.update(
+                    done, {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
+                )
     trained.history = recorder.table()
     method.cpu().eval()
     best = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
@@ -118,14 +122,14 @@ def _validate(
     method: Method,
     validate: Callable[[SegmentationNetwork], float],
     trained: Trained,
-    runtime: RuntimeParameters,
-    device: torch.device,
+    when: str,
 ) -> dict[str, float]:
     """Validate each network, and keep the weights of those that are better than ever."""
     scores = {}
     for name, network in method.networks.items():
-        with torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16"):
-            scores[name] = validate(network)
+        if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
+            raise TrainingError(f"{when}, weights of {name} are not finite. {REMEDIES}")
+        scores[name] = validate(network)
         if scores[name] > trained.best_miou.get(name, -math.inf):
             trained.best_miou[name] = scores[name]
             trained.best[name] = {
@@ -156,10 +160,7 @@ class _Recorder:
             values = dict(zip(names, tensor.tolist(), strict=True))
             if not all(map(math.isfinite, values.values())):
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-                raise TrainingError(
-                    f"{stage}: a loss is not finite at step {step}: {shown}. Lower the learning rate or that loss's "
-                    "weight, add warmup_steps or clip_norm, or take runtime.precision=float32"
-                )
+                raise TrainingError(f"{stage}: a loss is not finite at step {step}: {shown}. {REMEDIES}")
             for name, value in values.items():
                 sums.setdefault(name, []).append(value)
         self._pending.clear()

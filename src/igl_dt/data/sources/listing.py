@@ -67,7 +67,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """Read class names, one per line, in the order of their ids.
 
     Raises:
-        DataError: the file is missing, or empty, or names a class twice.
+        DataError: the file is missing, or empty, or names a class twice, or one like a column of the tables, ``id``.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing: it must name the classes, one per line, in the order of their ids")
@@ -76,4 +76,6 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         raise DataError(f"{path} is empty: it must name the classes, one per line, in the order of their ids")
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"{path} names a class twice: {', '.join(repeated)}")
+    if "id" in names:
+        raise DataError(f"{path} names a class 'id', which is the name of a column in the tables; choose another name")
     return names
