@@ -3,11 +3,14 @@
 import difflib
 import logging
 import os
+import shutil
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
+from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DatasetError
@@ -18,6 +21,9 @@ from igl_dt.data.splits import check_trainable
 from igl_dt.parameters import ProjectParameters
 
 logger = logging.getLogger(__name__)
+
+STAGES = ("teacher_pretraining", "student_learning")
+"""What is trained: names of pipelines, of their parameters, and of their folders of recovery states."""
 
 
 class CheckParameters:
@@ -51,11 +57,53 @@ class CheckParameters:
     def after_node_run(self, outputs: dict[str, Any]) -> None:
         """As soon as the pictures are known, stop where a stage of the pipeline cannot be trained on them."""
         if "labeled" in outputs:
-            for stage in ("teacher_pretraining", "student_learning"):
+            for stage in STAGES:
                 if f"params:{stage}" in self._inputs:
                     augmentation = getattr(self._parameters, stage).augmentation
                     image_size = self._parameters.dataset.image_size
                     check_trainable(outputs["labeled"], outputs["unlabeled"], image_size, augmentation, stage)
+
+
+class KeepRecoveryStates:
+    """Lets one run at a time use a recipe's folder of recovery states, and empties it when the run was a success."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Learn where the folder is."""
+        folder = context.config_loader["parameters"].get("runtime", {}).get("recovery_folder")
+        self._folder = None if folder is None else Path(folder)
+
+    @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Stop where another run of the recipe is under way: both would write the same files."""
+        if self._folder is None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self._folder / "lock")
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise click.ClickException(
+                f"another run of this recipe is under way, it holds {self._lock.lock_file}: wait for its end, or run "
+                "another recipe (--env)"
+            ) from error
+
+    @hook_impl
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Remove the states of the stages that were trained: their results are saved."""
+        if self._folder is None:
+            return
+        inputs = {name for node in pipeline.nodes for name in node.inputs}
+        for stage in STAGES:
+            if f"params:{stage}" in inputs:
+                shutil.rmtree(self._folder / stage, ignore_errors=True)
+        self._lock.release()
+
+    @hook_impl
+    def on_pipeline_error(self) -> None:
+        """Let others run."""
+        if self._folder is not None:
+            self._lock.release()
 
 
 class SayErrorsPlainly:

@@ -321,6 +321,10 @@ class RuntimeParameters(Parameters):
     """Processes that read and augment pictures beside the training one; 0: none. Changes no result."""
     cache_mib: Annotated[int, Field(ge=0)] = 1024
     """Memory for decoded pictures, per process that reads them. Changes no result."""
+    recovery_folder: str | None = None
+    """Where trainings keep what they go on from when they were cut off; null: nowhere. Changes no result."""
+    recovery_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """Between two states in that folder. Changes no result."""
 
 
 class ProjectParameters(Parameters):

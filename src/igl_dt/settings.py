@@ -1,8 +1,8 @@
 """Settings of the Kedro project."""
 
-from igl_dt.hooks import CheckParameters, SayErrorsPlainly
+from igl_dt.hooks import CheckParameters, KeepRecoveryStates, SayErrorsPlainly
 
-HOOKS = (CheckParameters(), SayErrorsPlainly())
+HOOKS = (CheckParameters(), KeepRecoveryStates(), SayErrorsPlainly())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -1,7 +1,9 @@
 """The stages of a run, each one function: what the pipelines' nodes, the benchmark and the notebooks call."""
 
 import copy
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +12,12 @@ import torch
 from torch import Tensor
 
 from igl_dt.data.loading import PictureReader, TrainingBatches
-from igl_dt.engine.determinism import autocast, seeded, set_up
+from igl_dt.engine.determinism import autocast, describe, seeded, set_up
+from igl_dt.engine.recovery import Recovery
 from igl_dt.engine.training import Trained, train
 from igl_dt.evaluation.confusion import Scores, score
 from igl_dt.evaluation.inference import evaluate, predict_probabilities
+from igl_dt.files import digest
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
 from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
 from igl_dt.networks.network import NetworkParameters
@@ -214,7 +218,63 @@ def _train(
     def validate(network: SegmentationNetwork) -> float:
         return score(_evaluate(network, reader, val, surroundings), network.class_names)["miou"]
 
-    return train(method, batches, optimizers, surroundings.runtime, validate)
+    identity = {
+        "parameters": _digest_of_parameters(stage, parameters, optimizers, surroundings),
+        "pictures": digest(
+            "".join("-" if part is None else part.to_csv() for part in (labeled, unlabeled, val)).encode()
+        ),
+        "networks": _digest_of_weights(method),
+    }
+    fingerprint = digest(json.dumps(identity, sort_keys=True).encode())
+    for network in method.networks.values():
+        network.fingerprint = fingerprint
+    runtime = surroundings.runtime
+    recovery = Recovery(
+        None if runtime.recovery_folder is None else Path(runtime.recovery_folder) / stage,
+        "+".join(method.networks),
+        identity | {"code": _digest_of_code(), "surroundings": describe(runtime)},
+        runtime.recovery_seconds,
+    )
+    return train(method, batches, optimizers, runtime, validate, recovery)
+
+
+def _digest_of_parameters(
+    stage: str,
+    parameters: StageParameters,
+    optimizers: Mapping[str, OptimizerParameters],
+    surroundings: Surroundings,
+) -> str:
+    """Identify all parameters that decide a training's result and are not in its pictures or networks."""
+    decisive = {
+        "stage": stage,
+        "parameters": parameters.model_dump(mode="json", exclude={"reference"}),  # the student is the same without
+        "optimizers": {name: optimizer.model_dump(mode="json") for name, optimizer in optimizers.items()},
+        "evaluation": surroundings.evaluation.model_dump(mode="json"),
+        "image_size": surroundings.dataset.image_size,
+        "precision": surroundings.runtime.precision,
+        "seed": surroundings.seed,
+    }
+    return digest(json.dumps(decisive, sort_keys=True).encode())
+
+
+def _digest_of_weights(method: Method) -> str:
+    """Identify all networks of a method: how they are built, and every bit of what they start from."""
+    built = {name: module.configuration for name, module in method.named_children() if hasattr(module, "configuration")}
+    weights = {
+        name: [str(tensor.dtype), list(tensor.shape), digest(tensor.detach().cpu().contiguous().numpy().tobytes())]
+        for name, tensor in method.state_dict().items()
+    }
+    return digest(json.dumps([built, weights], sort_keys=True).encode())
+
+
+def _digest_of_code() -> str:
+    """Identify the library's code: the folders and modules that training uses."""
+    package = Path(__file__).parent
+    used = ("data", "engine", "evaluation", "losses", "methods", "networks")
+    files = [*package.glob("*.py"), *(path for folder in used for path in (package / folder).rglob("*.py"))]
+    return digest(
+        "".join(f"{file.relative_to(package)} {digest(file.read_bytes())}\n" for file in sorted(files)).encode()
+    )
 
 
 def _with_weights(network: SegmentationNetwork, weights: dict[str, Tensor]) -> SegmentationNetwork:

@@ -1,6 +1,7 @@
 """Weight files: the same bytes, the same network, or a clear error."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_a_failed_write_leaves_the_old_file(path: Path, small: SegmentationNetwo
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save_network(small, path)
     assert path.read_bytes() == before

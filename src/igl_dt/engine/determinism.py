@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -28,6 +29,26 @@ def set_up(runtime: RuntimeParameters) -> torch.device:
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def describe(runtime: RuntimeParameters) -> str:
+    """Say what decides the bits beside code, data and parameters: torch, device, threads, precision and processor."""
+    device = set_up(runtime)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return (
+        f"torch {torch.__version__}, {device.type} {name}, {torch.get_num_threads()} threads, {runtime.precision}, "
+        f"processor with {' '.join(instruction_sets())}"
+    )
+
+
+def instruction_sets() -> list[str]:
+    """Name the processor's instruction sets by which math libraries choose their kernels; none where Linux is not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return sorted(flag for flag in flags if flag.startswith(("sse4", "avx", "fma", "amx", "asimd", "sve")))
 
 
 def autocast(device: torch.device, runtime: RuntimeParameters) -> torch.autocast:

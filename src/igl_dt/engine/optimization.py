@@ -23,7 +23,8 @@ def build_optimizer(network: nn.Module, parameters: OptimizerParameters) -> opti
         options.append({"params": members, "lr": rate, "peak_lr": rate, "weight_decay": decay})
     if parameters.name == "adamw":
         return optim.AdamW(options, betas=(parameters.momentum, 0.999), fused=True)
-    return optim.SGD(options, momentum=parameters.momentum, fused=True)
+    # The fused form fails where some parameters had a gradient before and others have their first one now.
+    return optim.SGD(options, momentum=parameters.momentum)
 
 
 def rate_factor(step: int, steps: int, parameters: OptimizerParameters) -> float:

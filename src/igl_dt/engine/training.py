@@ -2,8 +2,11 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from contextlib import closing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import pandas as pd
@@ -14,6 +17,7 @@ from igl_dt.data.loading import TrainingBatches
 from igl_dt.engine.determinism import autocast, set_up
 from igl_dt.engine.optimization import build_optimizer, rate_factor, set_rates
 from igl_dt.engine.progress import Progress
+from igl_dt.engine.recovery import Recovery, State
 from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.parameters import OptimizerParameters, RuntimeParameters
@@ -32,6 +36,10 @@ REMEDIES = (
 
 class TrainingError(RuntimeError):
     """Training cannot go on."""
+
+
+class InterruptedTrainingError(TrainingError):
+    """Training was asked to stop, and can go on another time."""
 
 
 @dataclass
@@ -53,11 +61,12 @@ def train(
     optimizers: Mapping[str, OptimizerParameters],
     runtime: RuntimeParameters,
     validate: Callable[[SegmentationNetwork], float],
+    recovery: Recovery | None = None,
 ) -> Trained:
     """Train a method's networks, in place; they are left on the CPU, in evaluation mode.
 
     The last bits of the result depend on the inputs, the parameters, the number of threads and the device, and on
-    nothing else: not on the number of workers.
+    nothing else: not on the number of workers, and not on where a training was cut off that goes on from a saved state.
 
     Args:
         method: what is trained, and by which losses.
@@ -65,8 +74,11 @@ def train(
         optimizers: parameters by the names of ``method.trained()``.
         runtime: device, precision, threads, workers.
         validate: gives a network's mIoU (a fraction) on the validation pictures.
+        recovery: where states are saved, and what is there to go on from; the last state stays there. None: nowhere.
 
     Raises:
+        RecoveryError: a state cannot be written.
+        InterruptedTrainingError: by Ctrl-C or SIGTERM; the state is saved.
         TrainingError: a loss is NaN or infinite, or a weight when the networks are validated.
         ValueError: CUDA is asked for and absent.
     """
@@ -77,11 +89,20 @@ def train(
     running = {name: build_optimizer(module, optimizers[name]) for name, module in modules.items()}
     recorder = _Recorder()
     trained = Trained(pd.DataFrame())
+    recovery = recovery or Recovery(None, "", {}, math.inf)
+    first = 0
+    if state := recovery.load():
+        first = state["step"]
+        _restore(state, modules, running, recorder, trained)
     record_every = max(1, parameters.steps // ROWS_PER_HISTORY)
     title = f"{stage} ({', '.join(method.networks)})"
     method.train()
-    with closing(Progress(title, 0, parameters.steps, _pictures_per_step(batches))) as progress:
-        for step, batch in enumerate(batches.loader(0, runtime.workers, pin_memory=device.type == "cuda")):
+    with (
+        closing(Progress(title, first, parameters.steps, _pictures_per_step(batches))) as progress,
+        _signals() as asked_to_stop,
+    ):
+        loader = batches.loader(first, runtime.workers, pin_memory=device.type == "cuda")
+        for step, batch in enumerate(loader, start=first):
             rates = {name: rate_factor(step, parameters.steps, optimizers[name]) for name in modules}
             for part, pictures in enumerate(batch.parts(parameters.accumulate)):
                 torch.manual_seed(derive_seed(batches.seed, stage, "step", step, part))
@@ -103,11 +124,74 @@ def train(
                 progress.update(
                     done, {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
                 )
+            if recovery.due() or asked_to_stop() or done == parameters.steps:
+                recovery.save(_state(done, modules, running, recorder, trained))
+            if asked_to_stop() and done < parameters.steps:
+                raise InterruptedTrainingError(
+                    f"{title} was stopped after step {done}: the same command goes on from there"
+                )
     trained.history = recorder.table()
     method.cpu().eval()
     best = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
     logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", title, parameters.steps, progress.seconds, best)
     return trained
+
+
+def _state(
+    done: int,
+    modules: Mapping[str, nn.Module],
+    running: Mapping[str, torch.optim.Optimizer],
+    recorder: "_Recorder",
+    trained: Trained,
+) -> State:
+    return {
+        "step": done,
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in running.items()},
+        "rows": recorder.rows,
+        "pending": recorder.pending,
+        "best": trained.best,
+        "best_miou": trained.best_miou,
+    }
+
+
+def _restore(
+    state: State,
+    modules: Mapping[str, nn.Module],
+    running: Mapping[str, torch.optim.Optimizer],
+    recorder: "_Recorder",
+    trained: Trained,
+) -> None:
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+        running[name].load_state_dict(state["optimizers"][name])
+    recorder.rows, recorder.pending = state["rows"], state["pending"]
+    trained.best, trained.best_miou = state["best"], state["best_miou"]
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], bool]]:
+    """Take note of Ctrl-C and SIGTERM instead of dying at once; the second one does end the process at once."""
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield lambda: False
+        return
+    received: list[int] = []
+    process = os.getpid()
+
+    def remember(number: int, _: object) -> None:
+        if os.getpid() != process:
+            return
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+        logger.warning("stopping after this step, to save what is there (once more: stop at once)")
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _step(optimizer: torch.optim.Optimizer, factor: float, module: nn.Module, parameters: OptimizerParameters) -> None:
@@ -147,27 +231,27 @@ class _Recorder:
     """Collects losses without waiting for the device, and turns them into rows of means."""
 
     def __init__(self) -> None:
-        self._rows: list[dict[str, float]] = []
-        self._pending: list[tuple[int, tuple[str, ...], Tensor]] = []
+        self.rows: list[dict[str, float]] = []
+        self.pending: list[tuple[int, list[str], Tensor]] = []
 
     def add(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        self._pending.append((step, tuple(losses), torch.stack([loss.detach() for loss in losses.values()])))
+        self.pending.append((step, list(losses), torch.stack([loss.detach() for loss in losses.values()])))
 
     def flush(self, stage: str, done: int) -> dict[str, float]:
         """Append and return the row of the steps since the last one; it may be added to."""
         sums: dict[str, list[float]] = {}
-        for step, names, tensor in self._pending:
+        for step, names, tensor in self.pending:
             values = dict(zip(names, tensor.tolist(), strict=True))
             if not all(map(math.isfinite, values.values())):
                 shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
                 raise TrainingError(f"{stage}: a loss is not finite at step {step}: {shown}. {REMEDIES}")
             for name, value in values.items():
                 sums.setdefault(name, []).append(value)
-        self._pending.clear()
+        self.pending.clear()
         row = {"step": done} | {name: sum(values) / len(values) for name, values in sorted(sums.items())}
-        self._rows.append(row)
+        self.rows.append(row)
         return row
 
     def table(self) -> pd.DataFrame:
-        columns = dict.fromkeys(name for row in self._rows for name in row)
-        return pd.DataFrame(self._rows, columns=list(columns))
+        columns = dict.fromkeys(name for row in self.rows for name in row)
+        return pd.DataFrame(self.rows, columns=list(columns))

@@ -42,6 +42,8 @@ class SegmentationNetwork(nn.Module, ABC):
     """C of ``NetworkOutput.features``."""
     size_multiple: int
     """Height and width that ``segment`` gets are multiples of this."""
+    fingerprint: str | None = None
+    """Digest of the parameters, pictures and initial weights that it was trained with; None where it was not."""
     configuration: dict[str, Any]
     """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, whose place trained weights take."""
     mean: Tensor

@@ -1,13 +1,13 @@
 """Weight files: safetensors that say which network they belong to."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from igl_dt.files import write_whole
 from igl_dt.networks import SegmentationNetwork, rebuild_network
 
 FORMAT_VERSION = 1
@@ -25,15 +25,11 @@ def save_network(network: SegmentationNetwork, path: str | Path) -> None:
         path: The .safetensors file; its folder is made where needed.
     """
     path = Path(path)
-    header = json.dumps({"version": FORMAT_VERSION, **network.configuration}, sort_keys=True)
+    header = json.dumps(
+        {"version": FORMAT_VERSION, "fingerprint": network.fingerprint, **network.configuration}, sort_keys=True
+    )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(save(tensors, metadata={METADATA_KEY: header}))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, save(tensors, metadata={METADATA_KEY: header}))
 
 
 def load_network(path: str | Path) -> SegmentationNetwork:
@@ -85,4 +81,5 @@ def load_network(path: str | Path) -> SegmentationNetwork:
             f"configuration demands, the first: {', '.join(wrong[:4])}"
         )
     network.load_state_dict(tensors)
+    network.fingerprint = configuration.get("fingerprint")
     return network.eval()
