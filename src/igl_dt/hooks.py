@@ -18,6 +18,7 @@ from kedro.pipeline import Pipeline
 from pydantic import BaseModel, ValidationError
 
 from igl_dt.data.splits import check_trainable
+from igl_dt.engine.portable import pin
 from igl_dt.parameters import ProjectParameters
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class CheckParameters:
             self._parameters = ProjectParameters.model_validate(context.config_loader["parameters"])
         except ValidationError as error:
             raise click.ClickException("these parameters are wrong:\n" + "\n".join(_explain(error))) from error
+        if self._parameters.runtime.portable:
+            pin()  # before anything imports torch
 
     @hook_impl
     def before_pipeline_run(self, pipeline: Pipeline) -> None:

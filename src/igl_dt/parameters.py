@@ -6,7 +6,7 @@ an error before any work. The marks [paper], [family] and [ours] have the meanin
 said by the IGL-DT paper, taken from the published methods it builds on, or our own choice.
 """
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -309,7 +309,10 @@ class ReportingParameters(Parameters):
 
 
 class RuntimeParameters(Parameters):
-    """Where and how it runs. Precision and threads change the bits of a result, the others do not."""
+    """Where and how it runs."""
+
+    CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = ("workers", "cache_mib", "recovery_folder", "recovery_seconds")
+    """The other fields do decide a result's last bits."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: CUDA where there is one, else the CPU."""
@@ -317,6 +320,8 @@ class RuntimeParameters(Parameters):
     """``bfloat16``: autocast; losses and weights stay in float32."""
     threads: PositiveInt | None = None
     """Threads of one operation on the CPU; null: as many as torch would take. Kernels' last bits depend on it."""
+    portable: bool = False
+    """Whether to compute with AVX2 alone, as x86 processors of different age can alike; slower on the newer ones."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that read and augment pictures beside the training one; 0: none. Changes no result."""
     cache_mib: Annotated[int, Field(ge=0)] = 1024

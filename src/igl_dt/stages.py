@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from igl_dt.data.loading import PictureReader, TrainingBatches
-from igl_dt.engine.determinism import autocast, describe, seeded, set_up
+from igl_dt.engine.determinism import autocast, seeded, set_up
+from igl_dt.engine.determinism import surroundings as describe_surroundings
 from igl_dt.engine.recovery import Recovery
 from igl_dt.engine.training import Trained, train
 from igl_dt.evaluation.confusion import Scores, score
@@ -232,7 +233,7 @@ def _train(
     recovery = Recovery(
         None if runtime.recovery_folder is None else Path(runtime.recovery_folder) / stage,
         "+".join(method.networks),
-        identity | {"code": _digest_of_code(), "surroundings": describe(runtime)},
+        identity | {"code": _digest_of_code(), "surroundings": json.dumps(describe_surroundings(runtime))},
         runtime.recovery_seconds,
     )
     return train(method, batches, optimizers, runtime, validate, recovery)

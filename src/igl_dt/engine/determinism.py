@@ -5,8 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import PIL
 import torch
 
+from igl_dt.engine.portable import pin
 from igl_dt.parameters import RuntimeParameters
 from igl_dt.randomness import derive_seed
 
@@ -15,8 +18,15 @@ def set_up(runtime: RuntimeParameters) -> torch.device:
     """Make torch deterministic, set its threads, and choose the device.
 
     Raises:
-        ValueError: CUDA is asked for and absent.
+        ValueError: CUDA is asked for and absent, or ``portable`` on a processor or in a process that has no part in it.
     """
+    if runtime.portable:
+        pin()
+        if (kernels := torch.backends.cpu.get_cpu_capability()) != "AVX2":
+            raise ValueError(
+                f"runtime.portable asks for kernels of AVX2, but torch has chosen those of {kernels}: either this "
+                "processor has no AVX2, or torch has computed before set_up was called"
+            )
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
@@ -31,14 +41,20 @@ def set_up(runtime: RuntimeParameters) -> torch.device:
     return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def describe(runtime: RuntimeParameters) -> str:
-    """Say what decides the bits beside code, data and parameters: torch, device, threads, precision and processor."""
+def surroundings(runtime: RuntimeParameters) -> dict[str, str]:
+    """Say what decides a result's bits beside code, data and parameters."""
     device = set_up(runtime)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    return (
-        f"torch {torch.__version__}, {device.type} {name}, {torch.get_num_threads()} threads, {runtime.precision}, "
-        f"processor with {' '.join(instruction_sets())}"
-    )
+    return {
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+        "instruction sets": " ".join(instruction_sets()),
+        "threads": str(torch.get_num_threads()),
+        "precision": runtime.precision,
+        "portable": str(runtime.portable).lower(),
+    }
 
 
 def instruction_sets() -> list[str]:

@@ -11,5 +11,7 @@ SOURCES: dict[str, Callable[[Path, Mapping[str, Any]], Listing]] = {
     "camvid": camvid.list_pictures,
     "shapes": shapes.list_pictures,
 }
+SELF_MADE = frozenset({"shapes"})
+"""Sources that draw their pictures themselves, into ``dataset.root``."""
 
-__all__ = ["SOURCES", "DataError", "Listing", "Picture"]
+__all__ = ["SELF_MADE", "SOURCES", "DataError", "Listing", "Picture"]

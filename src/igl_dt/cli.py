@@ -1,0 +1,36 @@
+"""The project's own commands, under ``kedro``."""
+
+from pathlib import Path
+
+import click
+from kedro.framework.project import configure_project
+from kedro.framework.startup import ProjectMetadata
+
+
+@click.group()
+def cli() -> None:
+    """Commands of this project."""
+
+
+@cli.group()
+def dvc() -> None:
+    """Keep DVC's files and the Kedro graph one truth."""
+
+
+@dvc.command()
+@click.option("--check", is_flag=True, help="Write nothing; say what differs, and fail if anything does.")
+@click.pass_obj
+def sync(metadata: ProjectMetadata, check: bool) -> None:
+    """Write each recipe's dvc.yaml from its graph, catalog, parameters and imports."""
+    from igl_dt.dvc_files import describe, differences, find_recipes, render
+
+    configure_project(metadata.package_name)
+    recipes = find_recipes(Path(metadata.project_path))
+    found = [line for recipe in recipes for line in differences(recipe)]
+    for line in found:
+        click.echo(line)
+    if check and found:
+        raise click.ClickException("type `kedro dvc sync` to write what the graph says")
+    for recipe in [] if check else recipes:
+        (recipe.project / recipe.path).write_text(render(describe(recipe)), "utf-8", newline="\n")
+    click.echo(f"{', '.join(str(recipe.path) for recipe in recipes)}: {'up to date' if not found else 'written'}")
