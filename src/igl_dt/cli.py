@@ -34,3 +34,23 @@ def sync(metadata: ProjectMetadata, check: bool) -> None:
     for recipe in [] if check else recipes:
         (recipe.project / recipe.path).write_text(render(describe(recipe)), "utf-8", newline="\n")
     click.echo(f"{', '.join(str(recipe.path) for recipe in recipes)}: {'up to date' if not found else 'written'}")
+
+
+@cli.command()
+@click.option("--env", default="base", show_default=True, help="The recipe: an environment with a committed dvc.lock.")
+@click.option("--record", is_flag=True, help="Take what comes out as the recipe's new dvc.lock and surroundings.")
+@click.pass_obj
+def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
+    """Make all results of the last commit anew, in a clone, and compare them with those in its dvc.lock."""
+    from igl_dt.dvc_files import Recipe
+    from igl_dt.reproduction import ReproductionError, reproduce
+
+    configure_project(metadata.package_name)
+    recipe = Recipe(Path(metadata.project_path), env)
+    try:
+        report = reproduce(recipe, record)
+    except ReproductionError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(report.table())
+    if not report.same and not record:
+        raise click.exceptions.Exit(1)

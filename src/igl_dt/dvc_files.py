@@ -47,7 +47,7 @@ class Recipe:
 
     def load(self, kind: str) -> Content:
         """Give its parameters or its catalog, merged and resolved as Kedro does for ``--env``."""
-        arguments = CONFIG_LOADER_ARGS | {"default_run_env": self.env}
+        arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": self.env}
         loader = OmegaConfigLoader(str(self.project / "conf"), env=self.env, **arguments)
         return {key: value for key, value in loader[kind].items() if not key.startswith("_")}
 

@@ -4,6 +4,7 @@ import difflib
 import logging
 import os
 import shutil
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,14 @@ import click
 from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DatasetError
-from kedro.pipeline import Pipeline
+from kedro.io import DataCatalog, DatasetError
+from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel, ValidationError
 
 from igl_dt.data.splits import check_trainable
 from igl_dt.engine.portable import pin
-from igl_dt.parameters import ProjectParameters
+from igl_dt.parameters import ProjectParameters, RuntimeParameters
+from igl_dt.provenance import find_commit, hash_files, list_versions, peak_memory, rebuild_command
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +111,54 @@ class KeepRecoveryStates:
             self._lock.release()
 
 
+class WriteRunManifest:
+    """Writes down, per stage, by which command, code, parameters, files and surroundings its results came about."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Learn what is run."""
+        self._project = Path(context.project_path)
+        self._parameters = context.config_loader["parameters"]
+        self._started: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Look at the clock."""
+        self._started[node.name] = time.monotonic()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Add the node's time to its stage's."""
+        stage = _stage(node)
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + time.monotonic() - self._started.pop(node.name)
+
+    @hook_impl
+    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Write the record of the stages that were run; those of others stay."""
+        if "run_manifest" not in catalog:
+            return
+        from igl_dt.engine.determinism import surroundings
+
+        known = catalog.load("run_manifest") if catalog.exists("run_manifest") else {}
+        record = {
+            "command": rebuild_command(run_params),
+            **find_commit(self._project),
+            "parameters": self._parameters,
+            "surroundings": surroundings(RuntimeParameters.model_validate(self._parameters["runtime"])),
+            "versions": list_versions(),
+        }
+        for stage, seconds in self._seconds.items():
+            names = {name for node in pipeline.nodes if _stage(node) == stage for name in (*node.inputs, *node.outputs)}
+            files = [path for name in names if (path := _path(catalog, name)) is not None]
+            known[stage] = record | {
+                "seconds": round(seconds, 1),
+                "peak_memory_mib": peak_memory(),
+                "sha256": hash_files(self._project, files),
+            }
+        catalog.save("run_manifest", known)
+
+
 class SayErrorsPlainly:
     """Ends a failed run with the error's message alone where it says what was wrong with the input."""
 
@@ -121,6 +171,19 @@ class SayErrorsPlainly:
         if _is_ours(error) or isinstance(error, DatasetError):
             logger.debug("the run failed", exc_info=error)
             raise click.ClickException(str(error)) from error
+
+
+def _stage(node: Node) -> str:
+    return (node.namespace or node.name).split(".")[0]
+
+
+def _path(catalog: DataCatalog, name: str) -> Path | None:
+    """Give the file or folder of a catalogued dataset; None where it has none."""
+    dataset = catalog.get(name) if name in catalog else None
+    for attribute in ("_filepath", "_path"):
+        if path := getattr(dataset, attribute, None):
+            return Path(path).absolute()
+    return None
 
 
 def _is_ours(error: Exception) -> bool:
