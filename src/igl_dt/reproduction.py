@@ -40,10 +40,10 @@ class Report:
     def table(self) -> str:
         """Say it line by line."""
         width = max(map(len, self.outputs), default=0)
-        lines = [
-            f"{path:{width}}  {'same' if committed == new else f'different: {committed[:12]} committed, {new[:12]} here'}"
-            for path, (committed, new) in self.outputs.items()
-        ]
+        lines = []
+        for path, (committed, new) in self.outputs.items():
+            difference = f"different: {committed[:12]} committed, {new[:12]} here"
+            lines.append(f"{path:{width}}  {'same' if committed == new else difference}")
         different = sum(committed != new for committed, new in self.outputs.values())
         lines.append(f"{len(self.outputs) - different} of {len(self.outputs)} outputs are the same to the last bit")
         if different and self.surroundings:
@@ -69,9 +69,7 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
         clone = Path(folder) / "clone"
         _run(["git", "clone", "--quiet", str(recipe.project), str(clone)], recipe.project)
         if not record and not (clone / lock).is_file():
-            raise ReproductionError(
-                f"{lock} is not in the last commit: make it with kedro reproduce --record, commit it"
-            )
+            raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
         committed = _digests(clone / lock)
         raw = recipe.project / "data/01_raw"
         for pictures in raw.iterdir() if recipe.env not in ("base", "smoke") and raw.is_dir() else ():

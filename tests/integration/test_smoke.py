@@ -1,10 +1,6 @@
 """The whole project once, as a user runs it, and once more stage by stage: the same bytes."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,38 +11,12 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
-PROJECT = Path(__file__).parents[2]
 SPLITS = {"manifest.csv", "labeled.csv", "unlabeled.csv", "val.csv", "test.csv", "split_summary.json"}
 NETWORKS = {"student", "student_best", "swin_unet", "res_unet", "supervised", "supervised_best"}
 
 THREADS = {"runtime": {"threads": 1}}  # two would wait for each other where the tests' machine is busy
 
 Run = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Copy what Kedro needs of the project, without any data."""
-
-    def make(name: str) -> Path:
-        root = tmp_path_factory.mktemp(name) / "project"
-        shutil.copytree(PROJECT / "conf", root / "conf", ignore=shutil.ignore_patterns("local"))
-        (root / "conf/local").mkdir()
-        for file in ("pyproject.toml", ".telemetry"):
-            shutil.copy(PROJECT / file, root)
-        (root / "src").mkdir()
-        return root
-
-    return make
-
-
-def kedro_run(root: Path, *options: str) -> str:
-    """Type ``kedro run --env=smoke`` in a folder; give what it says."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT / "src"), "KEDRO_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-m", "kedro", "run", "--env=smoke", "--params=runtime.threads=1", *options]
-    ran = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout + ran.stderr
 
 
 @pytest.fixture
@@ -65,24 +35,6 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(mode)
     torch.set_rng_state(state)
-
-
-@pytest.fixture(scope="module")
-def full(make_project) -> Path:
-    """A folder in which the whole has run."""
-    root = make_project("full")
-    said = kedro_run(root, "--pipeline=full")
-    assert "Traceback" not in said
-    assert "student_learning" in said and "step 8/8" in said
-    return root
-
-
-def outputs(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in sorted((root / "data").rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_the_promised_files_are_there(full: Path) -> None:
@@ -127,7 +79,7 @@ def test_histories_have_losses_rates_and_scores(full: Path, name: str, networks:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
-def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, run_here: Run) -> None:
+def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, kedro_run, outputs, run_here: Run) -> None:
     root = make_project("stages")
     kedro_run(root, "--pipelines=data_splitting,teacher_pretraining")
     torch.rand(5)  # what was drawn before must not matter

@@ -1,0 +1,131 @@
+"""DVC does what its users expect: nothing twice, everything that is concerned, and the same bits in another clone."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+FILE = "conf/smoke/dvc.yaml"
+STAGES = ["data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting"]
+
+
+@pytest.fixture(scope="module")
+def origin(make_project, type_command) -> Path:
+    """A repository with the project's files as they are, and with the smoke recipe on one thread."""
+    root = make_project("origin")
+    parameters = root / "conf/smoke/parameters.yml"
+    parameters.write_text(parameters.read_text("utf-8") + "runtime: {threads: 1}\n", "utf-8")
+    type_command(root, "kedro", "dvc", "sync")
+    for command in ("init --quiet", "add --all", "commit --quiet --message all"):
+        type_command(root, "git", *command.split())
+    return root
+
+
+@pytest.fixture(scope="module")
+def reproduced(origin: Path, type_command) -> Path:
+    """A clone in which DVC has run all, its results pushed to a folder and its lock to the origin."""
+    root = origin.with_name("reproduced")
+    type_command(origin, "git", "clone", "--quiet", str(origin), str(root))
+    type_command(root, "dvc", "repro", FILE)
+    type_command(root, "dvc", "remote", "add", "--default", "--quiet", "folder", str(origin.with_name("remote")))
+    type_command(root, "dvc", "push", "--quiet", FILE)
+    type_command(root, "git", "add", "--all")
+    type_command(root, "git", "commit", "--quiet", "--message", "results")
+    type_command(origin, "git", "fetch", "--quiet", str(root), "HEAD")
+    type_command(origin, "git", "reset", "--quiet", "--hard", "FETCH_HEAD")
+    return root
+
+
+@pytest.fixture
+def clone(reproduced: Path, origin: Path, type_command, tmp_path: Path) -> Path:
+    root = tmp_path / "clone"
+    type_command(origin, "git", "clone", "--quiet", str(origin), str(root))
+    return root
+
+
+def changed(status: str) -> dict[str, str]:
+    """Give what ``dvc status`` has to say, by stage."""
+    return {stage.split(":")[-1]: str(what) for stage, what in json.loads(status).items()}
+
+
+def test_gives_the_bytes_of_kedro_run(reproduced: Path, full: Path, outputs) -> None:
+    def results(root: Path) -> dict[str, bytes]:
+        return {path: content for path, content in outputs(root).items() if "/smoke/" in path}
+
+    once, again = results(full), results(reproduced)
+    assert once.keys() == again.keys()
+    assert [path for path in once if once[path] != again[path]] == []
+
+
+def test_does_nothing_twice(reproduced: Path, type_command) -> None:
+    began = time.monotonic()
+    said = type_command(reproduced, "dvc", "repro", FILE)
+    assert time.monotonic() - began < 10
+    assert "Running stage" not in said and "up to date" in said
+    assert type_command(reproduced, "git", "status", "--porcelain") == ""
+
+
+def test_touches_no_other_recipe(reproduced: Path) -> None:
+    assert {path.name for path in reproduced.glob("data/*/*") if not path.name.startswith(".")} == {"smoke"}
+    assert not (reproduced / "dvc.lock").exists()
+
+
+def test_another_clone_pulls_and_trains_nothing(reproduced: Path, clone: Path, type_command, outputs) -> None:
+    type_command(clone, "dvc", "pull", "--quiet", FILE)
+    said = type_command(clone, "dvc", "repro", FILE)
+    assert "Running stage" not in said
+    made = {path: content for path, content in outputs(reproduced).items() if "09_recovery" not in path}
+    assert outputs(clone) == made
+
+
+@pytest.mark.slow
+def test_another_clone_makes_the_same_bits(reproduced: Path, clone: Path, type_command) -> None:
+    before = (clone / "conf/smoke/dvc.lock").read_bytes()
+    type_command(clone, "dvc", "repro", "--force", FILE)
+    assert (clone / "conf/smoke/dvc.lock").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "stages"),
+    [
+        ("conf/base/parameters_student_learning.yml", "local_weight: 3.0", "local_weight: 2.0", ["student_learning"]),
+        ("conf/base/parameters.yml", "seed: 0", "seed: 1", STAGES[:4]),
+        ("conf/base/parameters.yml", "workers: 1", "workers: 0", []),
+        ("src/igl_dt/figures/style.py", '"""', '"""Changed. ', ["reporting"]),
+        ("src/igl_dt/losses/local_regional.py", '"""', '"""Changed. ', STAGES[1:4]),
+    ],
+    ids=["lambda", "seed", "workers", "figure", "loss"],
+)
+def test_a_change_concerns_what_depends_on_it(
+    clone: Path, type_command, file: str, old: str, new: str, stages: list[str]
+) -> None:
+    type_command(clone, "dvc", "pull", "--quiet", FILE)
+    path = clone / file
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    assert list(changed(type_command(clone, "dvc", "status", "--json", FILE))) == stages
+
+
+def test_metrics_parameters_and_plots_are_shown(reproduced: Path, type_command) -> None:
+    shown = json.loads(type_command(reproduced, "dvc", "metrics", "show", "--json", "-q").splitlines()[-1])
+    metrics = shown[""]["data"]["data/08_reporting/smoke/metrics.json"]["data"]
+    assert 0 <= metrics["student"]["miou"] <= 1
+    type_command(reproduced, "dvc", "plots", "show", "--out", "plots", FILE)
+    page = (reproduced / "plots/index.html").read_text("utf-8")
+    assert "val_miou.student" in page and len(list((reproduced / "plots/static").glob("*.png"))) == 5
+
+
+def test_the_run_manifest_tells_how_to_do_it_again(reproduced: Path, type_command) -> None:
+    record = json.loads((reproduced / "data/08_reporting/smoke/run_manifest.json").read_text("utf-8"))
+    assert list(record) == STAGES
+    lock = yaml.safe_load((reproduced / "conf/smoke/dvc.lock").read_text("utf-8"))
+    assert len(lock["stages"]) == len(STAGES)
+    for stage, entry in record.items():
+        assert entry["command"] == f"kedro run --env=smoke --pipelines={stage}"
+        assert len(entry["commit"]) == 40
+        assert entry["parameters"]["seed"] == 0 and entry["seconds"] >= 0
+        assert entry["surroundings"]["threads"] == "1" and entry["versions"]["torch"]
+    assert "data/06_models/smoke/student.safetensors" in record["student_learning"]["sha256"]
