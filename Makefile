@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
 
-.PHONY: run setup test lint bench lock
+.PHONY: run setup test torture lint bench lock
 
 run: setup
 	$(BIN)/kedro run --pipelines=full
@@ -19,6 +19,10 @@ $(SETUP): requirements.lock pyproject.toml
 
 test: setup
 	$(BIN)/python -m pytest -m "not slow"
+
+# What takes long: a run killed at twenty random moments, and all of DVC's stages once more in another clone.
+torture: setup
+	$(BIN)/python -m pytest -m slow --capture=no
 
 lint: setup
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ import pytest
 import torch
 from kedro.io import DataCatalog, DatasetError
 
-from igl_dt.catalog import NetworkDataset, NetworkFolderDataset
+from igl_dt.catalog.networks import NetworkDataset, NetworkFolderDataset
 from igl_dt.networks import SegmentationNetwork, build_network
 from igl_dt.parameters import ResUnetParameters
 
@@ -30,12 +30,12 @@ def catalog(tmp_path: Path) -> DataCatalog:
     return DataCatalog.from_config(
         {
             "teacher": {
-                "type": "igl_dt.catalog.NetworkDataset",
+                "type": "igl_dt.catalog.networks.NetworkDataset",
                 "filepath": str(tmp_path / "models" / "teacher.safetensors"),
                 "metadata": {"kedro-viz": {"layer": "models"}},
             },
             "references": {
-                "type": "igl_dt.catalog.NetworkFolderDataset",
+                "type": "igl_dt.catalog.networks.NetworkFolderDataset",
                 "path": str(tmp_path / "models" / "references"),
                 "metadata": {"kedro-viz": {"layer": "models"}},
             },

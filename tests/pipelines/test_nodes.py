@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from igl_dt import figures
 from igl_dt.pipelines.evaluation.nodes import choose_measured, collect_metrics
 from igl_dt.pipelines.reporting.nodes import draw_curves, draw_examples
+
+FINGERPRINTS = {"student": "0123abc"}
 
 
 def test_the_test_pictures_are_measured_where_there_are_any() -> None:
@@ -32,8 +35,9 @@ def test_metrics_have_an_entry_per_network_from_tables_as_the_catalog_gives_them
 def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict = {}
 
-    def plot_examples(images: list, truths: list, predictions: dict, class_names: list[str]) -> None:
+    def plot_examples(images: list, truths: list, predictions: dict, class_names: list[str]) -> Figure:
         drawn.update(predictions, image=images, truth=truths)
+        return Figure()
 
     monkeypatch.setattr(figures, "plot_examples", plot_examples)
     values = {f"{kind}/{number}": number for kind in ("student", "image", "truth") for number in (10, 2, 1, 11)}
@@ -41,7 +45,7 @@ def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.Mo
         name: lambda value=value: Image.fromarray(np.full((2, 2), value, dtype=np.uint8))
         for name, value in values.items()
     }
-    draw_examples(loaders, ["a"])
+    assert draw_examples(loaders, ["a"], FINGERPRINTS).get_label() == "0123abc"
     assert drawn.keys() == {"image", "truth", "student"}
     for arrays in drawn.values():
         assert [int(array[0, 0]) for array in arrays] == [1, 2, 10, 11]
@@ -50,8 +54,8 @@ def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.Mo
 def test_histories_without_rows_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     for name in ("plot_losses", "plot_miou"):
-        monkeypatch.setattr(figures, name, lambda histories: drawn.append(list(histories)))
+        monkeypatch.setattr(figures, name, lambda histories: drawn.append(list(histories)) or Figure())
     rows = pd.DataFrame({"step": [1]})
-    draw_curves(rows, rows, rows.iloc[:0])
-    draw_curves(rows, rows, rows)
+    draw_curves(rows, rows, rows.iloc[:0], FINGERPRINTS)
+    draw_curves(rows, rows, rows, FINGERPRINTS)
     assert drawn == [["teachers", "student"]] * 2 + [["teachers", "student", "supervised"]] * 2

@@ -22,7 +22,7 @@ STAGE = {
 
 @pytest.fixture
 def learners() -> Pipeline:
-    return create_pipeline().from_inputs("initial_student")
+    return create_pipeline().only_nodes_with_inputs("initial_student")
 
 
 def run(pipeline: Pipeline, reference: bool) -> dict:

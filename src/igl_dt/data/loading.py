@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from igl_dt.data.manifest import read_image, read_mask
+from igl_dt.data.sources import DataError
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     crop_image,
@@ -47,7 +48,10 @@ class PictureReader:
     def _read(self, path: str, is_mask: bool) -> np.ndarray:
         if path in self._cache:
             return self._cache[path]
-        array = read_mask(self.root / path) if is_mask else read_image(self.root / path)
+        file = Path(path)
+        if file.is_absolute() or ".." in file.parts:
+            raise DataError(f"{path} in a list or manifest leads out of dataset.root, {self.root}: remove its row")
+        array = read_mask(self.root / file) if is_mask else read_image(self.root / file)
         if self.image_size is not None and array.shape[:2] != self.image_size:
             height, width = self.image_size
             resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR

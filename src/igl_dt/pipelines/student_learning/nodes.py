@@ -58,3 +58,11 @@ def learn_reference(
     surroundings = Surroundings(dataset, evaluation, runtime, seed)
     learned = learn_reference(student, labeled, val, parameters, surroundings)
     return {"supervised": learned.last, "supervised_best": learned.best}, learned.history
+
+
+def collect_fingerprints(
+    swin_unet: Network, res_unet: Network, student: Network, references: dict[str, Network]
+) -> dict[str, str | None]:
+    """Say by which parameters, pictures and initial weights each network came about."""
+    networks = {"swin_unet": swin_unet, "res_unet": res_unet, "student": student, **references}
+    return {name: network.fingerprint for name, network in networks.items() if not name.endswith("_best")}

@@ -2,7 +2,12 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from igl_dt.pipelines.student_learning.nodes import initialize_student, learn_reference, learn_student
+from igl_dt.pipelines.student_learning.nodes import (
+    collect_fingerprints,
+    initialize_student,
+    learn_reference,
+    learn_student,
+)
 
 
 def create_pipeline() -> Pipeline:
@@ -37,6 +42,13 @@ def create_pipeline() -> Pipeline:
                 inputs=["initial_student", "labeled", "val", *parameters],
                 outputs=["reference_networks", "history_supervised"],
                 name="learn_reference_node",
+                namespace="student_learning",
+            ),
+            Node(
+                collect_fingerprints,
+                inputs=["swin_unet", "res_unet", "student", "reference_networks"],
+                outputs="fingerprints",
+                name="collect_fingerprints_node",
                 namespace="student_learning",
             ),
         ],
