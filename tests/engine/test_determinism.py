@@ -1,9 +1,14 @@
 """What is set for the whole process, and what is left alone."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from igl_dt.engine.determinism import seeded, set_up
+from igl_dt.engine import portable
+from igl_dt.engine.determinism import instruction_sets, seeded, set_up
 from igl_dt.parameters import RuntimeParameters
 
 
@@ -56,3 +61,44 @@ def test_threads_are_set_where_a_number_is_given() -> None:
     assert torch.get_num_threads() == 3
     set_up(RuntimeParameters(device="cpu", threads=None))
     assert torch.get_num_threads() == 3
+
+
+PORTABLE = """
+import torch
+from igl_dt.engine.determinism import set_up, surroundings
+from igl_dt.parameters import RuntimeParameters
+
+runtime = RuntimeParameters(device="cpu", threads=1, portable=True)
+set_up(runtime)
+torch.manual_seed(0)
+layers = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.GELU(), torch.nn.Conv2d(16, 8, 3), torch.nn.Softmax(1))
+layers(torch.rand(2, 3, 24, 24)).square().sum().backward()
+print(surroundings(runtime)["kernels"], hashlib.sha256(layers[0].weight.grad.numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif("avx2" not in instruction_sets(), reason="needs AVX2")
+def test_portable_computes_with_avx2_alone() -> None:
+    def run(**variables: str) -> str:
+        code = "import hashlib\n" + PORTABLE
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    said = run(ONEDNN_VERBOSE="1")
+    assert "cpu,isa:Intel AVX2" in said and "avx512" not in said
+    result = said.splitlines()[-1]
+    assert result.startswith("AVX2 ")
+    # The C library chooses its own variants; on a processor without AVX-512 it has these.
+    hidden = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ,-AVX512CD"
+    assert run(GLIBC_TUNABLES=hidden).splitlines()[-1] == result
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "AVX2", reason="this process computes with AVX2 anyway")
+def test_portable_is_refused_where_it_comes_too_late(monkeypatch) -> None:
+    for name in portable.PINNED:
+        monkeypatch.setenv(name, "")
+    with pytest.raises(ValueError, match=r"runtime\.portable asks for kernels of AVX2, but torch has chosen those of"):
+        set_up(RuntimeParameters(device="cpu", portable=True))
