@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -172,6 +173,21 @@ class TestSaving:
             recovery.save({"step": 2})
         monkeypatch.undo()
         assert Recovery(tmp_path, "student", IDENTITY, 0).load()["step"] == 1
+
+    def test_a_file_that_cannot_be_written_to_its_end_leaves_nothing_behind(self, tmp_path) -> None:
+        recovery = Recovery(tmp_path, "student", IDENTITY, 0)
+        recovery.save({"step": 1})
+        before = sorted(tmp_path.rglob("*"))
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, limits[1]))
+        try:
+            with pytest.raises(RecoveryError, match=r"000000002-[0-9a-f]+\.pt could not be written"):
+                recovery.save({"step": 2, "tensor": torch.zeros(2**20)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert sorted(tmp_path.rglob("*")) == before
+        recovery.save({"step": 2})  # room has been made
+        assert Recovery(tmp_path, "student", IDENTITY, 0).load()["step"] == 2
 
     def test_no_folder_no_states(self, learn, tmp_path, monkeypatch) -> None:
         monkeypatch.chdir(tmp_path)
