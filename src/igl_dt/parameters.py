@@ -308,6 +308,21 @@ class ReportingParameters(Parameters):
     """Pictures in the qualitative figure."""
 
 
+class PredictionParameters(Parameters):
+    """Which pictures get masks, and what is written."""
+
+    images: str | None = None
+    """Folder of pictures; needed."""
+    weights: str | None = None
+    """Weight file of any network of the project; needed, and nothing else is."""
+    output: str
+    """Folder of the masks and overlays."""
+    probabilities: bool = False
+    """Whether to write the classes' probabilities too: large files."""
+    overwrite: bool = False
+    """Whether masks that are there already may be replaced."""
+
+
 class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
@@ -344,4 +359,5 @@ class ProjectParameters(Parameters):
     student_learning: StudentLearningParameters
     evaluation: EvaluationParameters
     reporting: ReportingParameters
+    prediction: PredictionParameters
     runtime: RuntimeParameters

@@ -2,7 +2,14 @@
 
 from kedro.pipeline import Pipeline
 
-from igl_dt.pipelines import data_splitting, evaluation, reporting, student_learning, teacher_pretraining
+from igl_dt.pipelines import (
+    data_splitting,
+    evaluation,
+    prediction,
+    reporting,
+    student_learning,
+    teacher_pretraining,
+)
 
 
 def register_pipelines() -> dict[str, Pipeline]:
@@ -15,4 +22,4 @@ def register_pipelines() -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(),
     }
     full = sum(stages.values(), Pipeline([]))
-    return stages | {"full": full, "__default__": full}
+    return stages | {"full": full, "__default__": full, "prediction": prediction.create_pipeline()}

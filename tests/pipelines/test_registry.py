@@ -47,7 +47,7 @@ def data_of(pipeline: Pipeline) -> set[str]:
 
 
 def test_names_are_those_that_users_type(pipelines: dict[str, Pipeline]) -> None:
-    assert pipelines.keys() == {*STAGES, "full", "__default__"}
+    assert pipelines.keys() == {*STAGES, "full", "__default__", "prediction"}
     assert set(pipelines["full"].nodes) == {node for stage in STAGES for node in pipelines[stage].nodes}
     assert pipelines["__default__"].nodes == pipelines["full"].nodes
     assert not {name for name in pipelines["full"].inputs() if not name.startswith("params:")}
@@ -84,7 +84,7 @@ def _parameters(pipeline: Pipeline) -> list[tuple[Node, str, object]]:
 
 
 def test_each_parameter_comes_as_the_object_of_its_own_concern(pipelines: dict[str, Pipeline]) -> None:
-    found = _parameters(pipelines["full"])
+    found = _parameters(pipelines["full"] + pipelines["prediction"])
     assert {path.split(".")[0] for _, path, _ in found} == ProjectParameters.model_fields.keys()
     for node, path, annotation in found:
         if path == "seed":
@@ -121,7 +121,7 @@ def test_listing_them_imports_no_torch() -> None:
 
 class TestCatalog:
     def test_entries_are_what_the_pipelines_pass_on_and_keep(self, pipelines: dict, persisted) -> None:
-        assert set(persisted("base")) == data_of(pipelines["full"]) - IN_MEMORY | {"run_manifest"}
+        assert set(persisted("base")) == data_of(pipelines["full"]) - IN_MEMORY | {"run_manifest", "prediction_table"}
         assert data_of(pipelines["full"]) >= IN_MEMORY
 
     def test_every_entry_has_a_file_of_its_own_in_its_recipes_folder(

@@ -1,0 +1,17 @@
+"""Nodes of ``prediction``."""
+
+import pandas as pd
+
+from igl_dt.parameters import DatasetParameters, EvaluationParameters, PredictionParameters, RuntimeParameters
+
+
+def predict_pictures(
+    prediction: PredictionParameters,
+    dataset: DatasetParameters,
+    evaluation: EvaluationParameters,
+    runtime: RuntimeParameters,
+) -> pd.DataFrame:
+    """Write a mask and an overlay for every picture of a folder, and a table of what is in them."""
+    from igl_dt.prediction import predict_folder
+
+    return predict_folder(prediction, dataset.image_size, evaluation, runtime)

@@ -1,0 +1,164 @@
+"""Masks for pictures that nobody has labelled, from a weight file alone."""
+
+import io
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from igl_dt.data.manifest import read_image, show
+from igl_dt.data.sources import DataError
+from igl_dt.data.sources.camvid import IMAGE_SUFFIXES
+from igl_dt.engine.determinism import autocast, set_up
+from igl_dt.engine.progress import Progress
+from igl_dt.evaluation.inference import predict_probabilities
+from igl_dt.figures import class_palette
+from igl_dt.files import write_whole
+from igl_dt.networks import SegmentationNetwork
+from igl_dt.networks.weights import load_network
+from igl_dt.parameters import EvaluationParameters, PredictionParameters, RuntimeParameters, Size
+
+logger = logging.getLogger(__name__)
+
+
+def predict_folder(
+    parameters: PredictionParameters,
+    image_size: Size | None,
+    evaluation: EvaluationParameters,
+    runtime: RuntimeParameters,
+) -> pd.DataFrame:
+    """Predict every picture of a folder, also of its subfolders, and write the masks as they come.
+
+    Into ``parameters.output``: ``masks/<name>.png`` (palette, the values are class ids), ``overlays/<name>.png`` and,
+    where asked for, ``probabilities/<name>.npy`` (N×H×W float16). A picture that cannot be read is reported and passed
+    over.
+
+    Args:
+        parameters: which folder, which weights, and what is written.
+        image_size: (height, width) that pictures have for the network, as in its training; null: their own. Masks have
+            the pictures' own size in any case.
+        evaluation: whole or in windows.
+        runtime: device and precision.
+
+    Returns:
+        One row per picture: ``picture`` (path in the folder), ``width``, ``height``, ``mean_confidence`` (mean over
+        the pixels of the largest probability), pixels per class, and ``error``, empty where there was none.
+
+    Raises:
+        DataError: the folder or the weights are not given or not there, no picture can be read, two pictures would
+            have one mask, or masks are there already and ``overwrite`` is off.
+        ValueError: the weight file is not one.
+    """
+    folder = _given(parameters.images, "prediction.images", "a folder of pictures")
+    weights = _given(parameters.weights, "prediction.weights", "a .safetensors file of this project")
+    if not folder.is_dir():
+        raise DataError(f"prediction.images: {folder} is not a folder")
+    if not weights.is_file():
+        raise DataError(f"prediction.weights: there is no file {weights}")
+    pictures = _find_pictures(folder)
+    output = Path(parameters.output)
+    targets = {picture: Path(picture).with_suffix(".png") for picture in pictures}
+    if not parameters.overwrite and (there := [str(t) for t in targets.values() if (output / "masks" / t).exists()]):
+        raise DataError(
+            f"{output / 'masks'} has {len(there)} of these masks already: {show(there)}. Nothing was written; give "
+            "another prediction.output, or prediction.overwrite=true"
+        )
+
+    network = load_network(weights)
+    device = set_up(runtime)
+    network.to(device).eval()
+    names, palette = list(network.class_names), class_palette(network.num_classes)
+    progress, rows = Progress("prediction", 0, len(pictures), 1), []
+    began, unreadable = time.monotonic(), 0
+    for number, picture in enumerate(pictures, start=1):
+        try:
+            image = read_image(folder / picture)
+        except DataError as error:
+            logger.warning("passed over: %s", error)
+            rows.append({"picture": picture, "error": str(error)})
+            unreadable += 1
+            continue
+        with autocast(device, runtime):
+            probabilities = _predict(network, image, image_size, evaluation)
+        confidence, mask = (tensor.cpu().numpy() for tensor in probabilities.max(dim=0))
+        mask = mask.astype(np.uint8)
+        _write(output, targets[picture], image, mask, palette)
+        if parameters.probabilities:
+            write_whole(output / "probabilities" / targets[picture].with_suffix(".npy"), _npy(probabilities))
+        pixels = np.bincount(mask.ravel(), minlength=len(names)).tolist()
+        row: dict[str, Any] = {"picture": picture, "width": image.shape[1], "height": image.shape[0]}
+        row |= {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(names, pixels, strict=True))
+        rows.append(row | {"error": ""})
+        progress.update(number, {})
+    progress.close()
+    if unreadable == len(pictures):
+        raise DataError(f"none of the {len(pictures)} pictures in {folder} can be read; the first: {rows[0]['error']}")
+    logger.info(
+        "%d masks in %s, %.1f images/s, %d pictures passed over",
+        len(pictures) - unreadable,
+        output,
+        (len(pictures) - unreadable) / (time.monotonic() - began),
+        unreadable,
+    )
+    return pd.DataFrame(rows, columns=["picture", "width", "height", "mean_confidence", *names, "error"]).astype(
+        dict.fromkeys(["width", "height", *names], "Int64")
+    )
+
+
+def _given(value: str | None, key: str, what: str) -> Path:
+    if value is None:
+        raise DataError(f"{key} is not given: it names {what}, as in --params={key}=PATH")
+    return Path(value)
+
+
+def _find_pictures(folder: Path) -> list[str]:
+    found = sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    )
+    if not found:
+        raise DataError(f"prediction.images: no pictures in {folder}: expected files in {', '.join(IMAGE_SUFFIXES)}")
+    masks: dict[Path, str] = {}
+    for picture in found:
+        first = masks.setdefault(Path(picture).with_suffix(".png"), picture)
+        if first != picture:
+            raise DataError(f"{first} and {picture} in {folder} would have one mask: rename one of them")
+    return found
+
+
+def _predict(
+    network: SegmentationNetwork, image: np.ndarray, image_size: Size | None, evaluation: EvaluationParameters
+) -> Tensor:
+    """Give N×H×W probabilities at the picture's own size."""
+    height, width = image.shape[:2]
+    if image_size is not None and image_size != (height, width):
+        image = np.array(Image.fromarray(image).resize(image_size[::-1], Image.Resampling.BILINEAR))
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
+    probabilities = predict_probabilities(network, tensor, evaluation)
+    if probabilities.shape[-2:] != (height, width):
+        probabilities = F.interpolate(probabilities, size=(height, width), mode="bilinear", align_corners=False)
+    return probabilities[0]
+
+
+def _write(output: Path, target: Path, image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> None:
+    picture = Image.fromarray(mask, mode="P")
+    picture.putpalette(palette.astype(np.uint8).ravel().tolist())
+    painted = (image.astype(np.uint16) + palette.astype(np.uint16)[mask]) // 2
+    for folder, content in (("masks", picture), ("overlays", Image.fromarray(painted.astype(np.uint8)))):
+        buffer = io.BytesIO()
+        content.save(buffer, format="PNG")
+        write_whole(output / folder / target, buffer.getbuffer())
+
+
+def _npy(probabilities: Tensor) -> memoryview:
+    buffer = io.BytesIO()
+    np.save(buffer, probabilities.half().cpu().numpy(), allow_pickle=False)
+    return buffer.getbuffer()

@@ -1,0 +1,134 @@
+"""Masks for new pictures: of any size and kind, from weights alone, and never over what is there."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from igl_dt.data.sources import DataError
+from igl_dt.evaluation.inference import predict_probabilities
+from igl_dt.networks import build_network
+from igl_dt.networks.weights import save_network
+from igl_dt.parameters import DeepLabV3PlusParameters, EvaluationParameters, PredictionParameters, RuntimeParameters
+from igl_dt.prediction import predict_folder
+
+CLASSES = ("road", "tree", "pole")
+RUNTIME = RuntimeParameters(device="cpu", threads=None)
+WHOLE = EvaluationParameters()
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = {"name": "resnet18", "options": {"channels": [8, 16, 32, 64]}}
+        network = build_network("student", DeepLabV3PlusParameters(encoder=encoder, channels=16), CLASSES)
+    path = tmp_path_factory.mktemp("weights") / "student.safetensors"
+    save_network(network, path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Pictures of several sizes, kinds and folders."""
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, shape, mode in (
+        ("a.png", (40, 56, 3), "RGB"),
+        ("b.jpg", (33, 47, 3), "RGB"),
+        ("gray.png", (32, 32), "L"),
+        ("more/with space.png", (48, 36, 4), "RGBA"),
+    ):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode=mode).save(folder / name)
+    return folder
+
+
+def parameters(images: Path, weights: Path, **changes: object) -> PredictionParameters:
+    values = {"images": str(images), "weights": str(weights), "output": str(images.parent / "output")}
+    return PredictionParameters(**(values | changes))
+
+
+def test_every_picture_gets_a_mask_of_its_size_and_an_overlay(images: Path, weights: Path) -> None:
+    table = predict_folder(parameters(images, weights, probabilities=True), None, WHOLE, RUNTIME)
+    assert table["picture"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png"]
+    assert table["error"].tolist() == [""] * 4
+    output = images.parent / "output"
+    for row in table.itertuples():
+        target = Path(row.picture).with_suffix(".png")
+        with Image.open(output / "masks" / target) as mask:
+            assert mask.mode == "P" and mask.size == (row.width, row.height)
+            ids = np.asarray(mask)
+        assert np.bincount(ids.ravel(), minlength=3).tolist() == [row.road, row.tree, row.pole]
+        with Image.open(output / "overlays" / target) as overlay:
+            assert overlay.mode == "RGB" and overlay.size == (row.width, row.height)
+        probabilities = np.load(output / "probabilities" / target.with_suffix(".npy"), allow_pickle=False)
+        assert probabilities.shape == (3, row.height, row.width)
+        assert row.mean_confidence == pytest.approx(probabilities.astype(float).max(axis=0).mean(), abs=1e-2)
+
+
+@pytest.mark.parametrize("image_size", [None, (64, 64)])
+def test_the_masks_are_what_the_network_says(images: Path, weights: Path, image_size) -> None:
+    from igl_dt.networks.weights import load_network
+
+    predict_folder(parameters(images, weights), image_size, WHOLE, RUNTIME)
+    with Image.open(images / "a.png") as opened:
+        image = opened.resize(image_size[::-1], Image.Resampling.BILINEAR) if image_size else opened.copy()
+    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
+    expected = predict_probabilities(load_network(weights), tensor, WHOLE)
+    expected = torch.nn.functional.interpolate(expected, size=(40, 56), mode="bilinear")
+    with Image.open(images.parent / "output/masks/a.png") as mask:
+        np.testing.assert_array_equal(np.asarray(mask), expected[0].argmax(0).numpy())
+
+
+def test_an_unreadable_picture_is_reported_and_passed_over(images: Path, weights: Path, caplog) -> None:
+    (images / "b.jpg").write_bytes(b"no picture")
+    with caplog.at_level(logging.INFO):
+        table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+    assert "b.jpg" in table.loc[table["error"] != "", "error"].item()
+    assert "passed over" in caplog.text and "images/s" in caplog.text
+    assert len(list((images.parent / "output/masks").rglob("*.png"))) == 3
+
+
+def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> None:
+    predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+    mask = images.parent / "output/masks/a.png"
+    mask.write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"4 of these masks already: .*prediction\.overwrite=true"):
+        predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+    assert mask.read_bytes() == b"mine"
+    predict_folder(parameters(images, weights, overwrite=True), None, WHOLE, RUNTIME)
+    assert mask.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ({"images": None}, r"prediction\.images is not given.*--params=prediction\.images=PATH"),
+        ({"weights": None}, r"prediction\.weights is not given"),
+        ({"images": "absent"}, r"prediction\.images: absent is not a folder"),
+        ({"weights": "absent"}, r"prediction\.weights: there is no file absent"),
+    ],
+)
+def test_what_is_missing_is_named(images: Path, weights: Path, spoil: dict, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        predict_folder(parameters(images, weights).model_copy(update=spoil), None, WHOLE, RUNTIME)
+
+
+def test_two_pictures_for_one_mask_are_refused(images: Path, weights: Path) -> None:
+    (images / "b.png").write_bytes((images / "b.jpg").read_bytes())
+    with pytest.raises(DataError, match=r"b\.jpg and b\.png .* rename one"):
+        predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+    assert not (images.parent / "output").exists()
+
+
+def test_a_folder_without_a_readable_picture_is_an_error(tmp_path: Path, weights: Path) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=r"no pictures in .*\.png"):
+        predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+    (tmp_path / "images/a.png").write_bytes(b"")
+    with pytest.raises(DataError, match="none of the 1 pictures"):
+        predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
