@@ -55,9 +55,9 @@ class SplittingParameters(Parameters):
     labeled_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the training pictures with a mask that keep it; drawn so that every class occurs where possible."""
     labeled_list: str | None = None
-    """Text file with one id per line."""
+    """Text file with one picture per line: ids, or the lines that UniMatch, U2PL and CPS publish."""
     unlabeled_list: str | None = None
-    """Text file with one id per line; null: all training pictures that are not in the labelled list."""
+    """Such a file; null: all training pictures that are not in the labelled list."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "SplittingParameters":

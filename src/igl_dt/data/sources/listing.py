@@ -1,6 +1,6 @@
 """What every source gives: a listing of pictures and the names of the classes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -56,11 +56,16 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: the file is no UTF-8 text.
     """
+    return list(iterate_lines(path))
+
+
+def iterate_lines(path: Path) -> Iterator[str]:
+    """The same, one by one, for lists that are too long to be held twice."""
     try:
-        text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
+        with path.open(encoding="utf-8-sig") as file:  # some editors begin a file with a byte order mark
+            yield from (stripped for line in file if (stripped := line.strip()))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text in UTF-8: {error}; save it as such") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
