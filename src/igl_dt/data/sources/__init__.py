@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from igl_dt.data.sources import camvid, shapes
+from igl_dt.data.sources import camvid, cityscapes, pascal, shapes
 from igl_dt.data.sources.listing import DataError, Listing, Picture
 
 SOURCES: dict[str, Callable[[Path, Mapping[str, Any]], Listing]] = {
     "camvid": camvid.list_pictures,
+    "cityscapes": cityscapes.list_pictures,
+    "pascal": pascal.list_pictures,
     "shapes": shapes.list_pictures,
 }
 SELF_MADE = frozenset({"shapes"})

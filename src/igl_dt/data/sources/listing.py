@@ -25,11 +25,24 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class MaskFormat:
+    """How the masks' files say which class a pixel is; as it stands, by the class's id itself."""
+
+    ids: tuple[tuple[int, int], ...] | None = None
+    """Pairs of an id in the files and the class's id; None: they are the same."""
+    rest: int | None = None
+    """What all ids not named become; None: they are an error."""
+    colors: tuple[tuple[tuple[int, int, int], int], ...] | None = None
+    """Pairs of a colour in the files and the class's id; None: the files hold ids."""
+
+
+@dataclass(frozen=True)
 class Listing:
     """A source's pictures, and its class names in the order of their ids in the masks."""
 
     pictures: tuple[Picture, ...]
     class_names: tuple[str, ...]
+    mask_format: MaskFormat = MaskFormat()
 
 
 class DataError(ValueError):
