@@ -67,6 +67,13 @@ class Recovery:
         self._say_what_is_new()
         return None
 
+    @property
+    def prospect(self) -> str:
+        """Say what becomes of a training that ends early."""
+        if self._folder is None:
+            return "nothing of it was saved, as runtime.recovery_folder is null"
+        return "the same command goes on from there"
+
     def due(self) -> bool:
         """Tell whether it is time to save."""
         return self._folder is not None and time.monotonic() - self._last >= self._seconds

@@ -126,10 +126,8 @@ def train(
                 )
             if recovery.due() or asked_to_stop() or done == parameters.steps:
                 recovery.save(_state(done, modules, running, recorder, trained))
-            if asked_to_stop() and done < parameters.steps:
-                raise InterruptedTrainingError(
-                    f"{title} was stopped after step {done}: the same command goes on from there"
-                )
+            if asked_to_stop():
+                raise InterruptedTrainingError(f"{title} was stopped after step {done}: {recovery.prospect}")
     trained.history = recorder.table()
     method.cpu().eval()
     best = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
