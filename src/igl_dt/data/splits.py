@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from igl_dt.data.manifest import show
 from igl_dt.data.sources import DataError
-from igl_dt.data.sources.listing import read_lines
+from igl_dt.data.sources.listing import read_ids, show
 from igl_dt.parameters import AugmentationParameters, Size, SplittingParameters
 
 
@@ -43,14 +42,14 @@ def split_labels(
     """
     train = manifest[manifest["split"] == "train"].sort_values("id")
     if parameters.labeled_list is not None:
-        labeled_ids = _read_list(Path(parameters.labeled_list), train)
+        labeled_ids = read_ids(Path(parameters.labeled_list), set(train["id"]), "training pictures")
     else:
         assert parameters.labeled_fraction is not None
         labeled_ids = _draw(train.loc[train["mask"].notna(), "id"], class_pixels, parameters.labeled_fraction, seed)
     if without := train.loc[train["id"].isin(labeled_ids) & train["mask"].isna(), "id"].tolist():
         raise DataError(f"{len(without)} labelled pictures have no mask: {show(without)}")
     if parameters.unlabeled_list is not None:
-        unlabeled_ids = _read_list(Path(parameters.unlabeled_list), train)
+        unlabeled_ids = read_ids(Path(parameters.unlabeled_list), set(train["id"]), "training pictures")
         if both := sorted(set(labeled_ids) & set(unlabeled_ids)):
             raise DataError(
                 f"{len(both)} ids are in both {parameters.labeled_list} and {parameters.unlabeled_list}: {show(both)}"
@@ -123,23 +122,6 @@ def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int
     rest = (index for index in range(len(order)) if index not in taken)
     chosen += [index for _, index in zip(range(count - len(chosen)), rest, strict=False)]
     return [order[index] for index in chosen]
-
-
-def _read_list(path: Path, train: pd.DataFrame) -> list[str]:
-    if not path.is_file():
-        raise DataError(f"the list {path} is missing")
-    ids = read_lines(path)
-    if not ids:
-        raise DataError(f"the list {path} is empty")
-    if repeated := sorted(set(_repeated(ids))):
-        raise DataError(f"{path} names {len(repeated)} ids more than once: {show(repeated)}")
-    if unknown := sorted(set(ids) - set(train["id"])):
-        raise DataError(f"{path} names {len(unknown)} ids that are no training pictures: {show(unknown)}")
-    return ids
-
-
-def _repeated(ids: Sequence[str]) -> list[str]:
-    return pd.Series(ids)[pd.Series(ids).duplicated()].tolist()
 
 
 def _summarize(parts: dict[str, pd.DataFrame], class_pixels: pd.DataFrame) -> dict[str, Any]:
