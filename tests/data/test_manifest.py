@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from igl_dt.data.manifest import COLUMNS, SHOWN, read_image, read_manifest, read_mask
+from igl_dt.data.manifest import COLUMNS, read_manifest
+from igl_dt.data.pictures import read_image, read_mask
 from igl_dt.data.sources import DataError
+from igl_dt.data.sources.listing import SHOWN
 from igl_dt.parameters import DatasetParameters
 
 
