@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from igl_dt.data.sources import camvid, shapes
+from igl_dt.data.sources import camvid, folder, shapes
 from igl_dt.data.sources.listing import DataError, Listing, MaskFormat, Picture
 from igl_dt.parameters import DatasetParameters
 
 SOURCES: dict[str, Callable[[Path, Mapping[str, Any]], Listing]] = {
     "camvid": camvid.list_pictures,
+    "folder": folder.list_pictures,
     "shapes": shapes.list_pictures,
 }
-MASK_FORMATS: dict[str, Callable[[Mapping[str, Any]], MaskFormat]] = {}
+MASK_FORMATS: dict[str, Callable[[Mapping[str, Any]], MaskFormat]] = {
+    "folder": folder.mask_format,
+}
 SELF_MADE = frozenset({"shapes"})
 """Sources that draw their pictures themselves, into ``dataset.root``."""
 
