@@ -95,8 +95,9 @@ def _check_ids(pictures: Sequence[Picture]) -> None:
                 "one, for some file systems take them for the same"
             )
         if other is not picture:
-            first, second = other.split, picture.split
-            raise DataError(f"the id {picture.id!r} is in {first} and again in {second}: ids must be unique")
+            raise DataError(
+                f"the id {picture.id!r} is in {other.split} and again in {picture.split}: ids must be unique"
+            )
         if (first := files.setdefault(picture.image, picture.id)) != picture.id:
             raise DataError(f"{picture.image} is listed as {first!r} and again as {picture.id!r}: one file, one id")
     for needed in ("train", "val"):

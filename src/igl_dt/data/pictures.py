@@ -74,7 +74,8 @@ def decode_image(content: bytes, path: Path) -> np.ndarray:
         return np.repeat(gray[..., None], 3, axis=2)
     if image.mode not in PICTURE_MODES:
         raise DataError(f"{path} has mode {image.mode}: save it as RGB or grayscale, with 8 or 16 bits")
-    return _rgb(image)
+    image = _rgb(image)  # lets go of what was decoded: its memory is used again
+    return np.array(image)
 
 
 def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS) -> np.ndarray:
@@ -83,7 +84,7 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
     if mask_format.colors is not None:
         if mask.mode not in PICTURE_MODES:
             raise DataError(f"{path} has mode {mask.mode}: a mask in colours must be an RGB or palette picture")
-        red, green, blue = np.moveaxis(_rgb(mask).astype(np.int32), 2, 0)
+        red, green, blue = np.moveaxis(np.array(_rgb(mask), dtype=np.int32), 2, 0)
         return _look_up((red << 16) + (green << 8) + blue, mask_format, path)
     if mask.mode not in MASK_MODES and not (mask_format.ids is not None and mask.mode.startswith("I;16")):
         raise DataError(
@@ -122,9 +123,9 @@ def _is_turned(image: Image.Image) -> bool:
         return False
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
+def _rgb(image: Image.Image) -> Image.Image:
     image.info.pop("transparency", None)  # Pillow warns of the transparency of a palette
-    return np.array(image.convert("RGB"))
+    return image.convert("RGB")
 
 
 def _look_up(codes: np.ndarray, mask_format: MaskFormat, path: Path) -> np.ndarray:

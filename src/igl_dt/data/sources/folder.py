@@ -122,19 +122,6 @@ class FolderOptions(Parameters):
     patient or a video, are all on one side."""
 
     @model_validator(mode="after")
-    def _patterns_are_understood(self) -> "FolderOptions":
-        for key, pattern in self._patterns().items():
-            if not pattern or PurePosixPath(pattern).is_absolute() or ".." in PurePosixPath(pattern).parts:
-                raise ValueError(f"{key} must be a folder or pattern in dataset.root, not {pattern!r}")
-            if unknown := set(re.findall(r"\{.*?\}", pattern)) - {"{id}", "{split}"}:
-                raise ValueError(f"{key} has {show(sorted(unknown))}: there are {{id}} and {{split}}")
-            if "{split}" in pattern and (self.folders is None or key == "unlabeled"):
-                raise ValueError(f"{key} has {{split}}, which only images and masks may have, and only beside folders")
-            if "{split}" not in pattern and self.folders is not None and key != "unlabeled":
-                raise ValueError(f"{key} must have {{split}}, for which folders say the names, and is {pattern!r}")
-        return self
-
-    @model_validator(mode="after")
     def _splits_are_given_once(self) -> "FolderOptions":
         if sum(way is not None for way in (self.folders, self.lists, self.fractions)) != 1:
             raise ValueError(
@@ -151,6 +138,19 @@ class FolderOptions(Parameters):
                 raise ValueError(f"group is no regular expression: {error}") from error
             if groups != 1:
                 raise ValueError(f"group must have one group in parentheses, such as (patient[0-9]+), not {groups}")
+        return self
+
+    @model_validator(mode="after")
+    def _patterns_are_understood(self) -> "FolderOptions":
+        for key, pattern in self._patterns().items():
+            if not pattern or PurePosixPath(pattern).is_absolute() or ".." in PurePosixPath(pattern).parts:
+                raise ValueError(f"{key} must be a folder or pattern in dataset.root, not {pattern!r}")
+            if unknown := set(re.findall(r"\{.*?\}", pattern)) - {"{id}", "{split}"}:
+                raise ValueError(f"{key} has {show(sorted(unknown))}: there are {{id}} and {{split}}")
+            if "{split}" in pattern and (self.folders is None or key == "unlabeled"):
+                raise ValueError(f"{key} has {{split}}, which only images and masks may have, and only beside folders")
+            if "{split}" not in pattern and self.folders is not None and key != "unlabeled":
+                raise ValueError(f"{key} must have {{split}}, for which folders say the names, and is {pattern!r}")
         return self
 
     @model_validator(mode="after")

@@ -90,10 +90,12 @@ def read_lines(path: Path) -> list[str]:
     """Read a text file's lines without the blank ones, and without the blanks around them.
 
     Raises:
-        DataError: the file is no UTF-8 text, or may not be read.
+        DataError: the file is missing, may not be read, or is no UTF-8 text.
     """
     try:
         text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
+    except FileNotFoundError as error:
+        raise DataError(f"the list {path} is missing") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -112,8 +114,6 @@ def read_ids(path: Path, known: Collection[str], what: str) -> list[str]:
     Raises:
         DataError: the list is missing or empty, or names an id twice, or an unknown one.
     """
-    if not path.is_file():
-        raise DataError(f"the list {path} is missing")
     ids = read_lines(path)
     if not ids:
         raise DataError(f"the list {path} is empty")
