@@ -139,6 +139,10 @@ class TestLists:
         ("texts", "named"),
         [
             ({"labeled": "001\nvala\n099"}, ["labeled.txt", "2 ids", "no training pictures", "099, vala"]),
+            (
+                {"labeled": "001.png\n002"},
+                ["labeled.txt", "1 ids", "001.png; did you mean '001'? Ids are taken letter"],
+            ),
             ({"labeled": "001\n002\n001"}, ["labeled.txt", "1 ids more than once", "001"]),
             ({"labeled": " \n"}, ["labeled.txt", "empty"]),
             ({"labeled": "006\n001"}, ["1 labelled pictures have no mask: 006"]),
