@@ -12,10 +12,10 @@ from igl_dt.data.sources import DataError
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.networks import build_network
 from igl_dt.networks.weights import save_network
-from igl_dt.parameters import DeepLabV3PlusParameters, EvaluationParameters, PredictionParameters, RuntimeParameters
+from igl_dt.parameters import EvaluationParameters, PredictionParameters, RuntimeParameters
 from igl_dt.prediction import predict_folder
+from tiny import CLASSES, NETWORKS
 
-CLASSES = ("road", "tree", "pole")
 RUNTIME = RuntimeParameters(device="cpu", threads=None)
 WHOLE = EvaluationParameters()
 
@@ -24,8 +24,7 @@ WHOLE = EvaluationParameters()
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = {"name": "resnet18", "options": {"channels": [8, 16, 32, 64]}}
-        network = build_network("student", DeepLabV3PlusParameters(encoder=encoder, channels=16), CLASSES)
+        network = build_network("student", NETWORKS["student"], CLASSES)
     path = tmp_path_factory.mktemp("weights") / "student.safetensors"
     save_network(network, path)
     return path

@@ -1,6 +1,6 @@
 """The stages: what they start from, what they measure, and what they do not depend on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,39 +19,17 @@ from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.parameters import (
     DatasetParameters,
-    DeepLabV3PlusParameters,
     EvaluationParameters,
-    ResUnetParameters,
     RuntimeParameters,
     SplittingParameters,
     StudentLearningParameters,
-    SwinUnetParameters,
     TeacherPretrainingParameters,
 )
 from igl_dt.stages import Surroundings
+from tiny import CLASSES, NETWORKS
 
-CLASSES = ("road", "tree", "pole")
-SWIN = {
-    "name": "swin_tiny_patch4_window7_224",
-    "options": {"embed_dim": 24, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4},
-}
-RESNET = {"name": "resnet18", "options": {"channels": [8, 16, 32, 64], "stem_type": "deep", "stem_width": 8}}
-NETWORKS = {
-    "swin_unet": SwinUnetParameters(encoder=SWIN, decoder_depth=1),
-    "res_unet": ResUnetParameters(encoder=RESNET, decoder_channels=(16, 8)),
-    "student": DeepLabV3PlusParameters(encoder=RESNET, channels=16),
-}
 STAGE = {"steps": 2, "batch_size": 2, "augmentation": {"crop_size": (32, 32), "strong_unlabeled": True}}
 OPTIMIZER = {"name": "adamw", "learning_rate": 0.001}
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_before() -> Iterator[None]:
-    threads, mode, state = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
-    torch.set_rng_state(state)
 
 
 @pytest.fixture(scope="module")

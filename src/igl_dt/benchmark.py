@@ -6,14 +6,22 @@ two run in turns, so that a slow moment of the machine hits both, and the ratio 
 beforehand: that is how the engine finds them once the loader has warmed up; what making one costs is printed beside it.
 
 ``make bench``, or ``python -m igl_dt.benchmark``: exit code 1 where a ratio is above 1.05.
+
+``python -m igl_dt.benchmark splitting``: what it takes to split a million pictures, by a fraction and by lists; exit
+code 1 where that is more than a minute or a GiB.
 """
 
+import argparse
+import hashlib
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -40,6 +48,7 @@ from igl_dt.parameters import (
     StageParameters,
     SwinUnetParameters,
 )
+from igl_dt.provenance import peak_memory
 from igl_dt.stages import initialize_network
 
 LIMIT = 1.05
@@ -48,6 +57,11 @@ STEPS_PER_ROUND = 6
 ROUNDS = 3
 OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
 RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
+
+PICTURES = 1_000_000
+CLASSES = 21
+SPLITTING_SECONDS = 60
+SPLITTING_MIB = 1024
 
 
 class ReadyBatches(TrainingBatches):
@@ -119,7 +133,14 @@ def _bare_step(
 
 
 def main() -> int:
-    """Run the benchmark on drawn pictures; gives the exit code."""
+    """Run the benchmark that the command line names; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m igl_dt.benchmark", description=__doc__.splitlines()[0])
+    parser.add_argument("subject", nargs="?", choices=("steps", "splitting"), default="steps")
+    return {"steps": measure_steps, "splitting": measure_splitting}[parser.parse_args().subject]()
+
+
+def measure_steps() -> int:
+    """Time training steps on drawn pictures; gives the exit code."""
     set_up(RUNTIME)
     swin_unet, res_unet, student = _networks()
     with tempfile.TemporaryDirectory() as folder:
@@ -158,6 +179,69 @@ def main() -> int:
         method = IglDt(student, swin_unet, res_unet, IglDtParameters())
         ratios.append(measure("student learning", method, batches(strong=True), learning))
     return int(max(ratios) > LIMIT)
+
+
+def measure_splitting() -> int:
+    """Time the splitting of a made-up manifest, and see how much memory it takes; gives the exit code.
+
+    The tables count as memory of the splitting, what this module imports does not: splitting needs no torch.
+    """
+    imports = peak_memory()
+    manifest, class_pixels = _make_tables()
+    print(f"{PICTURES} pictures, {CLASSES} classes: the tables alone {peak_memory() - imports:.0f} MiB")
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for name, parameters in _ways_to_split(Path(folder), manifest):
+            start = time.perf_counter()
+            pictures = split_labels(manifest, class_pixels, parameters, seed=0).summary["pictures"]
+            worst = max(worst, seconds := time.perf_counter() - start)
+            print(
+                f"{name}: {seconds:.1f} s (limit {SPLITTING_SECONDS}), {pictures['labeled']} labelled and "
+                f"{pictures['unlabeled']} unlabelled; at most {peak_memory() - imports:.0f} MiB so far "
+                f"(limit {SPLITTING_MIB})"
+            )
+    return int(worst > SPLITTING_SECONDS or peak_memory() - imports > SPLITTING_MIB)
+
+
+def _ways_to_split(folder: Path, manifest: pd.DataFrame) -> Iterator[tuple[str, SplittingParameters]]:
+    """A fraction, and each format: every eighth training picture is labelled, the others are listed as unlabelled."""
+    yield "by a fraction", SplittingParameters(labeled_fraction=0.125)
+    formats = {
+        "ids": "{0}\n",
+        "UniMatch": "JPEGImages/{0}.jpg SegmentationClass/{0}.png\n",
+        "CPS": "/images/train/{0}.png\t/segmentation/train/{0}_gtFine.png\n",
+    }
+    labeled, unlabeled = folder / "labeled.txt", folder / "unlabeled.txt"
+    for name, line in formats.items():
+        with labeled.open("w") as some, unlabeled.open("w") as others:
+            for index, id_ in enumerate(manifest.loc[manifest["split"] == "train", "id"]):
+                (others if index % 8 else some).write(line.format(id_))
+        lists = SplittingParameters(labeled_list=str(labeled), unlabeled_list=str(unlabeled))
+        yield f"by lists, format {name}", lists
+
+
+def _make_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Make up a manifest, its last hundredth for validation, and pixels of about every tenth class in each picture."""
+    ids = [f"{index:012d}" for index in range(PICTURES)]
+    val = PICTURES // 100
+    manifest = pd.DataFrame(
+        {
+            "id": ids,
+            "split": ["train"] * (PICTURES - val) + ["val"] * val,
+            "image": [f"JPEGImages/{id_}.jpg" for id_ in ids],
+            "mask": [f"SegmentationClass/{id_}.png" for id_ in ids],
+            "width": 500,
+            "height": 375,
+            "sha256": [hashlib.sha256(id_.encode()).hexdigest() for id_ in ids],
+        }
+    )
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((PICTURES, CLASSES), np.int64)
+    for column in pixels.T:  # one by one, so as not to count memory that only the making takes
+        occurs = rng.integers(0, 10, PICTURES, dtype=np.uint8) == 0
+        column[occurs] = rng.integers(1, 100_000, occurs.sum())
+    names = [f"class {index}" for index in range(CLASSES)]
+    return manifest, pd.DataFrame(pixels, index=pd.Index(ids, name="id"), columns=names, copy=False)
 
 
 def _networks() -> tuple[SegmentationNetwork, SegmentationNetwork, SegmentationNetwork]:

@@ -57,16 +57,15 @@ class SplittingParameters(Parameters):
     labeled_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the training pictures with a mask that keep it; drawn so that every class occurs where possible."""
     labeled_list: str | None = None
-    """Text file with one id per line."""
+    """Text file with one picture per line: ids, or the lines that UniMatch, U2PL and CPS publish; takes the fraction's
+    place where both are given."""
     unlabeled_list: str | None = None
-    """Text file with one id per line; null: all training pictures that are not in the labelled list."""
+    """Such a file; null: all training pictures that are not in the labelled list."""
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "SplittingParameters":
-        if (self.labeled_fraction is None) == (self.labeled_list is None):
-            raise ValueError(
-                "give exactly one of splitting.labeled_fraction and splitting.labeled_list, set the other to null"
-            )
+    def _one_at_least(self) -> "SplittingParameters":
+        if self.labeled_fraction is None and self.labeled_list is None:
+            raise ValueError("give splitting.labeled_fraction or splitting.labeled_list")
         if self.unlabeled_list is not None and self.labeled_list is None:
             raise ValueError("splitting.unlabeled_list needs splitting.labeled_list beside it")
         return self

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from kedro.io import DataCatalog
 
+from igl_dt.data.lists import Partition, hash_ids
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.sources import DataError
 from igl_dt.data.splits import Splits, check_trainable, split_labels
@@ -91,11 +92,18 @@ def test_rare_classes_get_in() -> None:
         assert parts.summary["classes_without_labels"] == []
 
 
-def test_a_class_that_does_not_fit_or_occur_is_reported() -> None:
+def test_a_class_that_does_not_fit_or_occur_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     pixels = {f"{index:03d}": [9, index == 3, index == 4, 0] for index in range(20)}
     parts = split(make_tables(pixels), labeled_fraction=0.05)
     without = parts.summary["classes_without_labels"]
     assert len(parts.labeled) == 1 and len(without) == 2 and "class3" in without
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"2 of 4 classes occur in no labelled picture, so they cannot be learned: {', '.join(without)}"]
+
+
+def test_without_such_a_class_there_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    split(make_tables(8), labeled_fraction=0.5)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(
@@ -138,17 +146,23 @@ class TestLists:
     @pytest.mark.parametrize(
         ("texts", "named"),
         [
-            ({"labeled": "001\nvala\n099"}, ["labeled.txt", "2 ids", "no training pictures", "099, vala"]),
-            (
-                {"labeled": "001.png\n002"},
-                ["labeled.txt", "1 ids", "001.png; did you mean '001'? Ids are taken letter"],
-            ),
+            ({"labeled": "001\n09\n099"}, ["labeled.txt", "2 ids", "no training pictures", "09, 099"]),
             ({"labeled": "001\n002\n001"}, ["labeled.txt", "1 ids more than once", "001"]),
             ({"labeled": " \n"}, ["labeled.txt", "empty"]),
             ({"labeled": "006\n001"}, ["1 labelled pictures have no mask: 006"]),
             ({"labeled": "001\n002", "unlabeled": "002\n003"}, ["1 ids", "labeled.txt", "unlabeled.txt", "002"]),
             ({"labeled": "001", "unlabeled": "002\n02"}, ["unlabeled.txt", "1 ids", "02"]),
             ({"labeled": "001", "unlabeled": "002\n002"}, ["unlabeled.txt", "more than once", "002"]),
+            ({"labeled": "001\nvala"}, ["labeled.txt", "1 ids of val or test pictures: vala (val)"]),
+            ({"labeled": "001", "unlabeled": "testb"}, ["unlabeled.txt", "of val or test pictures: testb (test)"]),
+            ({"labeled": "001", "unlabeled": "../002"}, ["unlabeled.txt", "paths out of dataset.root", "../002"]),
+            (
+                {
+                    "labeled": "\n".join(f"{i:03d}" for i in range(6)),
+                    "unlabeled": "\n".join(f"00{i}.png" for i in range(6)),
+                },
+                ["6 ids are in both", "000, 001, 002, 003, 004, … and 1 more"],
+            ),
         ],
     )
     def test_what_is_wrong_is_named(self, tmp_path: Path, texts: dict[str, str], named: list[str]) -> None:
@@ -176,6 +190,32 @@ def test_the_summary_counts_and_identifies() -> None:
     text = "".join(f"{id_}\n" for id_ in parts.labeled["id"])  # what `sha256sum` says of a list with a final newline
     assert summary["sha256"]["labeled"] == hashlib.sha256(text.encode()).hexdigest()
     assert set(summary["sha256"]) == {"labeled", "unlabeled", "val", "test"}
+    unknown = {"format": None, "file_sha256": None, "published": None, "not_comparable_with": []}
+    assert summary["lists"] == dict.fromkeys(summary["sha256"], unknown)
+
+
+@pytest.mark.parametrize(
+    ("texts", "formats"),
+    [
+        ({"labeled": "001\n004"}, ["ids", None]),
+        ({"labeled": "004.png 004_mask.png\n001.png 001_mask.png\n"}, ["UniMatch", None]),
+        ({"labeled": "./004.png\r\n./001.png\r\n", "unlabeled": "002\n000\n003\n005"}, ["U2PL", "ids"]),
+        ({"labeled": "# first\n001\n004.png\t004_mask.png"}, ["CPS+ids", None]),
+    ],
+)
+def test_a_published_partition_is_recognised_in_any_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: dict[str, str], formats: list[str | None]
+) -> None:
+    partitions = {("001", "004"): "ours", ("001", "003"): "theirs", ("000", "002", "003", "005"): "rest"}
+    digests = {hash_ids(ids): Partition(name, f"share of {len(ids)}") for ids, name in partitions.items()}
+    monkeypatch.setattr("igl_dt.data.lists.PUBLISHED", digests)
+    summary = split(make_tables(6), **TestLists.lists(tmp_path, **texts)).summary
+    for name, kind, published, others in zip(
+        ("labeled", "unlabeled"), formats, ("ours", "rest"), (["theirs"], []), strict=True
+    ):
+        digest = hashlib.sha256(texts[name].encode()).hexdigest() if name in texts else None
+        expected = {"format": kind, "file_sha256": digest, "published": published, "not_comparable_with": others}
+        assert summary["lists"][name] == expected
 
 
 def test_splits_a_folder(unspoilt: Path) -> None:

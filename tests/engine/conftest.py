@@ -1,6 +1,6 @@
 """Small networks and pictures to train on, and torch's global state put back after each test."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,34 +17,11 @@ from igl_dt.networks import NetworkOutput, SegmentationNetwork, build_network
 from igl_dt.parameters import (
     AugmentationParameters,
     DatasetParameters,
-    DeepLabV3PlusParameters,
-    ResUnetParameters,
     RuntimeParameters,
     SplittingParameters,
     StageParameters,
-    SwinUnetParameters,
 )
-
-CLASSES = ("road", "tree", "pole")
-SWIN = {
-    "name": "swin_tiny_patch4_window7_224",
-    "options": {"embed_dim": 24, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4},
-}
-RESNET = {"name": "resnet18", "options": {"channels": [8, 16, 32, 64], "stem_type": "deep", "stem_width": 8}}
-NETWORKS = {
-    "swin_unet": SwinUnetParameters(encoder=SWIN, decoder_depth=1),
-    "res_unet": ResUnetParameters(encoder=RESNET, decoder_channels=(16, 8)),
-    "student": DeepLabV3PlusParameters(encoder=RESNET, channels=16),
-}
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_before() -> Iterator[None]:
-    threads, mode, state = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
-    torch.set_rng_state(state)
+from tiny import CLASSES, NETWORKS
 
 
 class TinyNetwork(nn.Module):

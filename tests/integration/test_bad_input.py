@@ -156,11 +156,6 @@ class TestSplits:
         message = fails({"splitting": {"labeled_fraction": None, "labeled_list": "no/list.txt"}})
         assert "the list no/list.txt is missing" in message
 
-    def test_a_list_beside_a_fraction(self, fails: Run, project: Path) -> None:
-        changes = self.lists(project, labeled="train1")
-        changes["splitting"]["labeled_fraction"] = 0.5
-        assert "exactly one of splitting.labeled_fraction and splitting.labeled_list" in fails(changes)
-
 
 class TestParameters:
     def test_an_unknown_one(self, fails: Run) -> None:

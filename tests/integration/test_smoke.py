@@ -1,7 +1,7 @@
 """The whole project once, as a user runs it, and once more stage by stage: the same bytes."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +20,8 @@ Run = Callable[..., None]
 
 
 @pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a pipeline in this process: as the command does, without the seconds that it takes to start."""
-    threads, mode, state = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.get_rng_state()
     monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
 
     def run(root: Path, pipeline: str, parameters: dict | None = None) -> None:
@@ -31,10 +30,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
         with KedroSession.create(root, env="smoke", runtime_params=THREADS | (parameters or {})) as session:
             session.run(pipeline_names=[pipeline])
 
-    yield run
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(mode)
-    torch.set_rng_state(state)
+    return run
 
 
 def test_the_promised_files_are_there(full: Path) -> None:

@@ -1,16 +1,20 @@
 """Labelled and unlabelled pictures: by a fraction, or by lists; the same on every machine for the same seed."""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from igl_dt.data.lists import PictureList, hash_ids, read_list, recognize
 from igl_dt.data.sources import DataError
-from igl_dt.data.sources.listing import read_ids, show
+from igl_dt.data.sources.listing import show
 from igl_dt.parameters import AugmentationParameters, Size, SplittingParameters
+
+logger = logging.getLogger(__name__)
 
 
 class Splits(NamedTuple):
@@ -22,7 +26,7 @@ class Splits(NamedTuple):
     val: pd.DataFrame
     test: pd.DataFrame
     summary: dict[str, Any]
-    """Counts, pixels per class, classes without a label, and the sha256 of each list's ids."""
+    """Counts, pixels per class, classes without a label, the sha256 of each list's ids, and which list each is."""
 
 
 def split_labels(
@@ -36,35 +40,48 @@ def split_labels(
         parameters: a fraction, or lists.
         seed: decides which pictures a fraction takes.
 
+    A class that no labelled picture shows is a warning in the log.
+
     Raises:
-        DataError: the fraction gives no picture; a list names an unknown id, or one without a mask, or one twice; the
-            lists overlap.
+        DataError: the fraction gives no picture; a list cannot be read or matched (see ``igl_dt.data.lists``), or names
+            a picture to be labelled that has no mask; the lists overlap.
     """
-    train = manifest[manifest["split"] == "train"].sort_values("id")
+    lists: dict[str, PictureList] = {}
     if parameters.labeled_list is not None:
-        labeled_ids = read_ids(Path(parameters.labeled_list), set(train["id"]), "training pictures")
+        lists["labeled"] = read_list(Path(parameters.labeled_list), manifest)
+    if parameters.unlabeled_list is not None:
+        lists["unlabeled"] = read_list(Path(parameters.unlabeled_list), manifest)
+    train = manifest[manifest["split"] == "train"].sort_values("id")
+    if "labeled" in lists:
+        is_labeled = train["id"].isin(lists["labeled"].ids)
     else:
         assert parameters.labeled_fraction is not None
-        labeled_ids = _draw(train.loc[train["mask"].notna(), "id"], class_pixels, parameters.labeled_fraction, seed)
-    if without := train.loc[train["id"].isin(labeled_ids) & train["mask"].isna(), "id"].tolist():
+        drawn = _draw(train.loc[train["mask"].notna(), "id"], class_pixels, parameters.labeled_fraction, seed)
+        is_labeled = train["id"].isin(drawn)
+    if without := train.loc[is_labeled & train["mask"].isna(), "id"].tolist():
         raise DataError(f"{len(without)} labelled pictures have no mask: {show(without)}")
-    if parameters.unlabeled_list is not None:
-        unlabeled_ids = read_ids(Path(parameters.unlabeled_list), set(train["id"]), "training pictures")
-        if both := sorted(set(labeled_ids) & set(unlabeled_ids)):
-            raise DataError(
-                f"{len(both)} ids are in both {parameters.labeled_list} and {parameters.unlabeled_list}: {show(both)}"
-            )
-    else:
-        unlabeled_ids = train.loc[~train["id"].isin(labeled_ids), "id"].tolist()
+    is_unlabeled = train["id"].isin(lists["unlabeled"].ids) if "unlabeled" in lists else ~is_labeled
+    if both := train.loc[is_labeled & is_unlabeled, "id"].tolist():
+        raise DataError(
+            f"{len(both)} ids are in both {parameters.labeled_list} and {parameters.unlabeled_list}: {show(both)}"
+        )
 
     parts = {
-        "labeled": train[train["id"].isin(labeled_ids)],
-        "unlabeled": train[train["id"].isin(unlabeled_ids)].assign(mask=None),
+        "labeled": train[is_labeled],
+        "unlabeled": train[is_unlabeled].assign(mask=None),
         "val": manifest[manifest["split"] == "val"].sort_values("id"),
         "test": manifest[manifest["split"] == "test"].sort_values("id"),
     }
     parts = {name: part.reset_index(drop=True) for name, part in parts.items()}
-    return Splits(**parts, summary=_summarize(parts, class_pixels))
+    summary = _summarize(parts, class_pixels, lists)
+    if unseen := summary["classes_without_labels"]:
+        logger.warning(
+            "%d of %d classes occur in no labelled picture, so they cannot be learned: %s",
+            len(unseen),
+            len(class_pixels.columns),
+            ", ".join(unseen),
+        )
+    return Splits(**parts, summary=summary)
 
 
 def check_trainable(
@@ -89,7 +106,10 @@ def check_trainable(
     if labeled.empty:
         raise DataError(f"{stage}: there are no labelled pictures")
     if unlabeled is not None and unlabeled.empty:
-        raise DataError(f"{stage}: there are no unlabelled pictures; label fewer: splitting.labeled_fraction below 1")
+        raise DataError(
+            f"{stage}: there are no unlabelled pictures; label fewer: splitting.labeled_fraction below 1, or a shorter "
+            "splitting.labeled_list"
+        )
     height, width = image_size or (int(labeled["height"].max()), int(labeled["width"].max()))
     largest = augmentation.scale[1]
     crop_height, crop_width = augmentation.crop_size
@@ -111,7 +131,7 @@ def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int
             f"picture: it takes {needed}"
         )
     order = sorted(ids, key=lambda id_: hashlib.sha256(f"{seed}/{id_}".encode()).digest())
-    occurs = class_pixels.loc[order].to_numpy() > 0
+    occurs = (class_pixels > 0).loc[order].to_numpy()
     missing = occurs.any(axis=0)
     chosen: list[int] = []
     while missing.any() and len(chosen) < count:
@@ -124,17 +144,29 @@ def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int
     return [order[index] for index in chosen]
 
 
-def _summarize(parts: dict[str, pd.DataFrame], class_pixels: pd.DataFrame) -> dict[str, Any]:
-    pixels = {
-        name: class_pixels.reindex(parts[name]["id"]).sum().astype(int).to_dict() for name in ("labeled", "val", "test")
-    }
+def _summarize(
+    parts: Mapping[str, pd.DataFrame], class_pixels: pd.DataFrame, lists: Mapping[str, PictureList]
+) -> dict[str, Any]:
+    pixels = {name: _count_pixels(parts[name]["id"], class_pixels) for name in ("labeled", "val", "test")}
     return {
         "pictures": {name: len(part) for name, part in parts.items()},
         "pixels_per_class": pixels,
         "classes_without_labels": [name for name, count in pixels["labeled"].items() if count == 0],
-        "sha256": {name: _hash_ids(part["id"].tolist()) for name, part in parts.items()},
+        "sha256": {name: hash_ids(part["id"]) for name, part in parts.items()},
+        "lists": {name: _identify(part["id"], lists.get(name)) for name, part in parts.items()},
     }
 
 
-def _hash_ids(ids: Sequence[str]) -> str:
-    return hashlib.sha256("".join(f"{id_}\n" for id_ in ids).encode()).hexdigest()
+def _count_pixels(ids: pd.Series, class_pixels: pd.DataFrame) -> dict[str, int]:
+    counted = class_pixels.index.isin(ids)  # column by column: of many pictures there is no room for a second table
+    return {str(name): int(column.to_numpy()[counted].sum()) for name, column in class_pixels.items()}
+
+
+def _identify(ids: pd.Series, given: PictureList | None) -> dict[str, Any]:
+    published, others = recognize(ids)
+    return {
+        "format": given.format if given else None,
+        "file_sha256": given.file_sha256 if given else None,
+        "published": published,
+        "not_comparable_with": others,
+    }

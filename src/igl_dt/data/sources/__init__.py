@@ -7,16 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from igl_dt.data.sources import camvid, folder, shapes
+from igl_dt.data.sources import camvid, cityscapes, folder, pascal, shapes
 from igl_dt.data.sources.listing import DataError, Listing, MaskFormat, Picture
 from igl_dt.parameters import DatasetParameters
 
 SOURCES: dict[str, Callable[[Path, Mapping[str, Any]], Listing]] = {
     "camvid": camvid.list_pictures,
+    "cityscapes": cityscapes.list_pictures,
     "folder": folder.list_pictures,
+    "pascal": pascal.list_pictures,
     "shapes": shapes.list_pictures,
 }
 MASK_FORMATS: dict[str, Callable[[Mapping[str, Any]], MaskFormat]] = {
+    "cityscapes": cityscapes.mask_format,
     "folder": folder.mask_format,
 }
 SELF_MADE = frozenset({"shapes"})

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
@@ -92,15 +92,20 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: the file is missing, may not be read, or is no UTF-8 text.
     """
+    return list(iterate_lines(path))
+
+
+def iterate_lines(path: Path) -> Iterator[str]:
+    """The same, one by one, for lists that are too long to be held twice."""
     try:
-        text = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
+        with path.open(encoding="utf-8-sig") as file:  # some editors begin a file with a byte order mark
+            yield from (stripped for line in file if (stripped := line.strip()))
     except FileNotFoundError as error:
         raise DataError(f"the list {path} is missing") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is no text in UTF-8: {error}; save it as such") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def read_ids(path: Path, known: Collection[str], what: str) -> list[str]:
