@@ -63,7 +63,7 @@ class TestParametersAreChecked:
 
     def test_an_unknown_key_like_no_other_brings_all(self, parameters: dict) -> None:
         parameters["reporting"]["colour"] = "red"
-        assert complaints(parameters) == ["reporting.colour: unknown; there are examples"]
+        assert complaints(parameters) == ["reporting.colour: unknown. It takes: examples"]
 
     def test_a_missing_key(self, parameters: dict) -> None:
         del parameters["teacher_pretraining"]["augmentation"]["crop_size"]

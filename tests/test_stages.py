@@ -147,6 +147,22 @@ class TestLearning:
             assert torch.equal(of_student[step].masks, of_reference[step].masks)
             assert of_student[step].weak is not None and of_reference[step].weak is None
 
+    def test_what_masks_mean_is_part_of_the_fingerprint(self, scripted, parts, surroundings) -> None:
+        """Their files do not say it all where ids are given other classes."""
+        parameters = StudentLearningParameters(**STAGE, student=OPTIMIZER)
+        given = {"images": "i", "masks": "m", "class_names": CLASSES, "fractions": {"val": 0.5}}
+        fingerprints = []
+        for ids in (None, {"road": 0, "tree": 1, "pole": 2}, {"road": 2, "tree": 1, "pole": 0}):
+            options = given | {"ids": ids}
+            dataset = surroundings.dataset.model_copy(update={"source": "folder", "options": options})
+            changed = surroundings._replace(dataset=dataset)
+            student = initial("student")
+            stages.learn_reference(student, parts.labeled, parts.val, parameters, changed)
+            fingerprints.append(student.fingerprint)
+        student = initial("student")
+        stages.learn_reference(student, parts.labeled, parts.val, parameters, surroundings)
+        assert student.fingerprint == fingerprints[0] and len(set(fingerprints)) == 3
+
     def test_nothing_drawn_before_changes_the_student(self, parts, surroundings) -> None:
         """Not its projections either, which are made for the training and left behind."""
         losses = {"discrepancy_space": "features", "discrepancy_weight": 1.0}

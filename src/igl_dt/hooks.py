@@ -1,12 +1,10 @@
 """What happens around a Kedro run: what can be checked is checked first, and errors are said plainly."""
 
-import difflib
 import logging
 import os
 import shutil
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog, DatasetError
 from kedro.pipeline import Node, Pipeline
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
 from igl_dt.engine.portable import pin
-from igl_dt.parameters import ProjectParameters, RuntimeParameters
+from igl_dt.parameters import ProjectParameters, RuntimeParameters, explain
 from igl_dt.provenance import find_commit, hash_files, list_versions, peak_memory, rebuild_command
 
 logger = logging.getLogger(__name__)
@@ -42,7 +40,8 @@ class CheckParameters:
         try:
             self._parameters = ProjectParameters.model_validate(context.config_loader["parameters"])
         except ValidationError as error:
-            raise click.ClickException("these parameters are wrong:\n" + "\n".join(_explain(error))) from error
+            problems = "\n".join(f"  {problem}" for problem in explain(error, ProjectParameters))
+            raise click.ClickException(f"these parameters are wrong:\n{problems}") from error
         if self._parameters.runtime.portable:
             pin()  # before anything imports torch
 
@@ -192,30 +191,3 @@ def _is_ours(error: Exception) -> bool:
         return True
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return isinstance(error, ValueError) and bool(modules) and modules[-1].startswith("igl_dt.")
-
-
-def _explain(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        path = [str(part) for part in problem["loc"]]
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            known = _fields(ProjectParameters, path[:-1])
-            nearest = difflib.get_close_matches(path[-1], known, n=1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(known)}"
-            yield f"  {'.'.join(path)}: unknown; {hint}"
-        elif problem["type"] == "missing":
-            yield f"  {'.'.join(path)}: missing"
-        elif problem["type"] == "value_error":  # of several keys at once, which the message names
-            yield f"  {'.'.join(path)}: {message}"
-        else:
-            yield f"  {'.'.join(path)}: {message}, not {problem['input']!r}"
-
-
-def _fields(model: Any, path: list[str]) -> list[str]:
-    """Name the fields of the object at a path of nested models."""
-    for part in path:
-        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
-        if field is None:
-            return []
-        model = field.annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -6,9 +6,11 @@ an error before any work. The marks [paper], [family] and [ours] have the meanin
 said by the IGL-DT paper, taken from the published methods it builds on, or our own choice.
 """
 
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+import difflib
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 IGNORE_INDEX = 255
 """Mask value of pixels that count neither in a loss nor in a score."""
@@ -360,3 +362,33 @@ class ProjectParameters(Parameters):
     reporting: ReportingParameters
     prediction: PredictionParameters
     runtime: RuntimeParameters
+
+
+def explain(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
+    """Say in one line each what is wrong with the values of a parameter object, and bring the nearest known key."""
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        where = f"{'.'.join(path)}: " if path else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = _fields(kind, path[:-1])
+            nearest = difflib.get_close_matches(path[-1], known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f". It takes: {', '.join(known) or 'none'}"
+            yield f"{where}unknown{hint}"
+        elif problem["type"] == "missing":
+            yield f"{where}missing"
+        elif problem["type"] == "value_error":  # of several keys at once, which the message names
+            yield f"{where}{message}"
+        else:
+            yield f"{where}{message}, not {problem['input']!r}"
+
+
+def _fields(kind: Any, path: list[str]) -> list[str]:
+    """Name the fields of the object at a path of nested objects."""
+    for part in path:
+        field = kind.model_fields.get(part)
+        nested = (field.annotation, *get_args(field.annotation)) if field else ()  # also those that may be null
+        kind = next((n for n in nested if isinstance(n, type) and issubclass(n, BaseModel)), None)
+        if kind is None:
+            return []
+    return list(kind.model_fields)

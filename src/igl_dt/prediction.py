@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from igl_dt.data.manifest import read_image, show
+from igl_dt.data.pictures import read_image
 from igl_dt.data.sources import DataError
-from igl_dt.data.sources.camvid import IMAGE_SUFFIXES
+from igl_dt.data.sources.listing import IMAGE_SUFFIXES, show
 from igl_dt.engine.determinism import autocast, set_up
 from igl_dt.engine.progress import Progress
 from igl_dt.evaluation.inference import predict_probabilities

@@ -3,6 +3,7 @@
 import copy
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from igl_dt.data.loading import PictureReader, TrainingBatches
+from igl_dt.data.sources import MaskFormat, mask_format
 from igl_dt.engine.determinism import autocast, seeded, set_up
 from igl_dt.engine.determinism import surroundings as describe_surroundings
 from igl_dt.engine.recovery import Recovery
@@ -255,6 +257,8 @@ def _digest_of_parameters(
         "precision": surroundings.runtime.precision,
         "seed": surroundings.seed,
     }
+    if (masks := mask_format(surroundings.dataset)) != MaskFormat():  # then the masks' files do not say it all
+        decisive["mask_format"] = asdict(masks)
     return digest(json.dumps(decisive, sort_keys=True).encode())
 
 

@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from igl_dt.data.loading import PictureReader
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.sources import DataError, Picture
 from igl_dt.data.sources.cityscapes import LABEL_IDS, list_pictures
@@ -86,6 +88,18 @@ def test_train_ids_are_read_as_they_are(folder: Path) -> None:
     assert seen[seen > 0].to_dict() == {"road": 32, "bicycle": 64}
 
 
+def test_either_kind_of_mask_gives_the_same_classes(folder: Path) -> None:
+    counted, read = [], []
+    for options in ({}, TRAIN_IDS):
+        dataset = DatasetParameters(source="cityscapes", root=str(folder), options=options)
+        manifest = read_manifest(dataset)
+        counted.append(manifest.class_pixels)
+        read.append(PictureReader(dataset).mask(manifest.pictures["mask"][0]))
+    pd.testing.assert_frame_equal(*counted)
+    np.testing.assert_array_equal(*read)
+    assert read[0][:, 0].tolist() == [255, 255, 0, 0, 18, 18, 18, 18]
+
+
 def spoil(folder: Path, how: str) -> None:
     aachen = "train/aachen/aachen_000001_000019"
     match how:
@@ -131,7 +145,13 @@ def test_says_which_option_reads_the_other_masks(folder: Path) -> None:
         list_pictures(folder, {})
 
 
-@pytest.mark.parametrize("options", [{"masks": "color"}, {"fine": True}])
-def test_says_which_options_there_are(folder: Path, options: dict[str, object]) -> None:
-    with pytest.raises(DataError, match=r"dataset\.options of the source cityscapes: .* It takes: masks"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"masks": "color"}, "masks: Input should be 'labelIds' or 'labelTrainIds', not 'color'"),
+        ({"fine": True}, r"fine: unknown\. It takes: masks"),
+    ],
+)
+def test_says_which_options_there_are(folder: Path, options: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=rf"dataset\.options of the source cityscapes: {message}"):
         list_pictures(folder, options)

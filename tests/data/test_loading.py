@@ -204,6 +204,14 @@ def test_pictures_are_read_at_the_size_asked_for(unspoilt: Path, parts) -> None:
     )
 
 
+def test_nothing_outside_the_root_is_read(folder: Path) -> None:
+    (folder / "train/images/train0.png").rename(folder.parent / "outside.png")
+    (folder / "link.png").symlink_to(folder.parent / "outside.png")
+    for path in (str(folder.parent / "outside.png"), "../outside.png", "link.png"):
+        with pytest.raises(DataError, match=r"leads out of dataset\.root"):
+            make_reader(folder).image(path)
+
+
 def test_pairs_of_one_size_come_together(tmp_path: Path) -> None:
     sizes = [(4, 6), (8, 6), (4, 6), (8, 5)]
     for index, size in enumerate(sizes):

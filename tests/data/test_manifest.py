@@ -1,15 +1,18 @@
 """The manifest says truly what is on disk, and what cannot be used is named with its file."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
-from igl_dt.data.manifest import COLUMNS, SHOWN, read_image, read_manifest, read_mask
-from igl_dt.data.sources import DataError
+from igl_dt.data.manifest import COLUMNS, _check_ids, read_manifest
+from igl_dt.data.sources import MASK_FORMATS, SOURCES, DataError, Listing, MaskFormat, Picture
+from igl_dt.data.sources.listing import SHOWN
 from igl_dt.parameters import DatasetParameters
 
 
@@ -100,29 +103,107 @@ def test_ids_must_be_unique_over_the_splits(folder: Path) -> None:
         read(folder)
 
 
+def draw(folder: Path, id_: str, split: str = "train") -> None:
+    """Draw one picture more, with its mask."""
+    Image.new("RGB", (32, 24)).save(folder / split / "images" / f"{id_}.png")
+    Image.new("L", (32, 24)).save(folder / split / "masks" / f"{id_}.png")
+
+
+@pytest.mark.parametrize(("id_", "alike"), [("TRAIN3", "train3"), ("Stra\u00dfe", "strasse"), ("e\u0301", "\u00e9")])
+def test_ids_must_differ_by_more_than_case_or_coding(folder: Path, id_: str, alike: str) -> None:
+    draw(folder, id_)
+    draw(folder, alike)
+    with pytest.raises(DataError, match="differ only by case, or in how accents are coded: rename one") as raised:
+        read(folder)
+    assert repr(id_) in str(raised.value) and repr(alike) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "id_", ["two words", "it's", '"quoted", twice', "semi;colon", "100%", "#7", "Größe 5 – 日本語", "-1"]
+)
+def test_odd_names_come_back_from_a_table(folder: Path, tmp_path: Path, id_: str) -> None:
+    draw(folder, id_)
+    pictures = read(folder).pictures
+    pictures.to_csv(tmp_path / "manifest.csv", index=False, lineterminator="\n")
+    again = pd.read_csv(tmp_path / "manifest.csv", dtype={"id": str}, keep_default_na=False)
+    assert id_ in set(again["id"]) and f"train/images/{id_}.png" in set(again["image"])
+    assert list(again["id"]) == list(pictures["id"])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("two\nlines", r"'two\nlines' has a character that no table or list can hold: rename the file"),
+        ("tab\tstop", r"'tab\tstop' has a character"),
+        ("separator\u2028", r"'separator\u2028' has a character"),
+        (os.fsdecode(b"no UTF-8 \xff"), r"'no UTF-8 \udcff' has a character"),
+        (" blank", "the id ' blank' begins or ends with a blank, which lists cannot: rename the file"),
+        ("blank ", "the id 'blank ' begins or ends with a blank"),
+    ],
+)
+def test_names_that_no_list_can_hold_are_refused(folder: Path, name: str, told: str) -> None:
+    draw(folder, name)
+    with pytest.raises(DataError) as raised:
+        read(folder)
+    assert str(raised.value).startswith(told)
+
+
+class TestLinks:
+    def test_within_the_root_are_followed(self, folder: Path) -> None:
+        image = folder / "train/images/train6.png"
+        image.rename(folder / "elsewhere.png")
+        image.symlink_to(folder / "elsewhere.png")
+        (folder.parent / "link").symlink_to(folder)
+        assert read(folder).pictures.equals(read(folder.parent / "link").pictures)
+
+    @pytest.mark.parametrize("what", ["train/images/train6.png", "train/masks/train6.png", "val/masks"])
+    def test_out_of_the_root_are_refused(self, folder: Path, what: str) -> None:
+        (folder / what).rename(folder.parent / "outside")
+        (folder / what).symlink_to(folder.parent / "outside")
+        with pytest.raises(
+            DataError, match=r"leads out of dataset\.root, .* \(to .*outside.*\): copy it into"
+        ) as raised:
+            read(folder)
+        assert f"{folder / what}" in str(raised.value)
+
+
+def test_a_picture_without_a_labelled_pixel_is_said_in_a_warning(folder: Path, caplog) -> None:
+    for path in ("train/masks/train3.png", "val/masks/val0.png"):
+        Image.new("L", (32, 24), 255).save(folder / path)
+    pixels = read(folder).class_pixels
+    assert pixels.loc["train3"].sum() == 0
+    assert caplog.messages == ["2 pictures have masks in which every pixel is ignored: train3, val0"]
+
+
+def test_one_picture_is_no_data_set(folder: Path) -> None:
+    (folder / "train.txt").write_text("train3\n")
+    (folder / "val.txt").write_text("val1\n")
+    assert len(read(folder).pictures) == 4
+    with pytest.raises(DataError, match="the data set has no val pictures"):
+        _check_ids([Picture("train3", "train", "train3.png", None)])
+
+
+def test_a_file_is_one_picture(unspoilt: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.png is listed as 'a' and again as 'b'"):
+        _check_ids([Picture("a", "train", "a.png", None), Picture("b", "val", "a.png", None)])
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_masks_are_checked_as_they_will_be_read(unspoilt: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    """A source that converts masks must say so to who reads them later."""
+    listing = Listing((), (), MaskFormat(rest=3))
+    monkeypatch.setitem(SOURCES, source, lambda root, options: listing)
+    monkeypatch.setitem(MASK_FORMATS, source, lambda options: MaskFormat())
+    with pytest.raises(AssertionError, match=f"MASK_FORMATS does not know the masks of {source}"):
+        read_manifest(DatasetParameters(source=source, root=str(unspoilt)))
+
+
+def test_sizes_are_positive() -> None:
+    for size in ((-24, 32), (24, 0)):
+        with pytest.raises(ValidationError, match=r"image_size\.\d\n *Input should be greater than 0"):
+            DatasetParameters(root="x", image_size=size)
+
+
 def test_an_unknown_source_names_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(DataError, match=r"dataset\.source 'camvit'.*camvid.*shapes.*did you mean 'camvid'"):
         read_manifest(DatasetParameters(source="camvit", root="."))
-
-
-def test_masks_may_be_palettes_and_pictures_may_be_gray_or_transparent(tmp_path: Path) -> None:
-    ids = np.arange(12, dtype=np.uint8).reshape(3, 4) % 5
-    palette = Image.fromarray(ids)
-    palette.putpalette([200, 10, 10, 10, 200, 10, 10, 10, 200] + [0] * 759)
-    palette.save(tmp_path / "palette.png")
-    assert palette.mode == "P"
-    np.testing.assert_array_equal(read_mask(tmp_path / "palette.png"), ids)
-
-    Image.fromarray(ids.astype(bool)).save(tmp_path / "bits.png")
-    np.testing.assert_array_equal(read_mask(tmp_path / "bits.png"), ids.astype(bool))
-
-    Image.fromarray(ids).save(tmp_path / "gray.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "gray.png"), np.repeat(ids[..., None], 3, axis=2))
-    Image.new("RGBA", (4, 3), (1, 2, 3, 4)).save(tmp_path / "transparent.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "transparent.png"), np.full((3, 4, 3), (1, 2, 3)))
-
-
-def test_a_mask_of_16_bits_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.full((3, 4), 300, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match=r"deep\.png has mode I;16"):
-        read_mask(tmp_path / "deep.png")

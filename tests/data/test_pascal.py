@@ -131,7 +131,13 @@ def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) 
         assert part.format(folder=folder) in str(raised.value)
 
 
-@pytest.mark.parametrize("options", [{"training_list": "trainval"}, {"list": "train"}])
-def test_says_which_options_there_are(folder: Path, options: dict[str, str]) -> None:
-    with pytest.raises(DataError, match=r"dataset\.options of the source pascal: .* It takes: training_list"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"training_list": "trainval"}, "training_list: Input should be 'train' or 'trainaug', not 'trainval'"),
+        ({"list": "train"}, r"list: unknown\. It takes: training_list"),
+    ],
+)
+def test_says_which_options_there_are(folder: Path, options: dict[str, str], message: str) -> None:
+    with pytest.raises(DataError, match=rf"dataset\.options of the source pascal: {message}"):
         list_pictures(folder, options)

@@ -13,8 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from igl_dt.data.manifest import read_image, read_mask
-from igl_dt.data.sources import DataError
+from igl_dt.data.pictures import read_image, read_mask
+from igl_dt.data.sources import mask_format
+from igl_dt.data.sources.listing import locate
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     crop_image,
@@ -34,6 +35,7 @@ class PictureReader:
     def __init__(self, dataset: DatasetParameters, cache_mib: int = 0) -> None:
         self.root = Path(dataset.root)
         self.image_size = dataset.image_size
+        self._mask_format = mask_format(dataset)
         self._cache: dict[str, np.ndarray] = {}
         self._room = cache_mib * 2**20
 
@@ -48,10 +50,8 @@ class PictureReader:
     def _read(self, path: str, is_mask: bool) -> np.ndarray:
         if path in self._cache:
             return self._cache[path]
-        file = Path(path)
-        if file.is_absolute() or ".." in file.parts:
-            raise DataError(f"{path} in a list or manifest leads out of dataset.root, {self.root}: remove its row")
-        array = read_mask(self.root / file) if is_mask else read_image(self.root / file)
+        file = locate(self.root, path)
+        array = read_mask(file, self._mask_format) if is_mask else read_image(file)
         if self.image_size is not None and array.shape[:2] != self.image_size:
             height, width = self.image_size
             resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR

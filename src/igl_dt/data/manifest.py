@@ -7,22 +7,27 @@ file's). Everything downstream reads from this table and from nothing else.
 
 import difflib
 import hashlib
-import io
-from collections.abc import Iterable, Sequence
+import logging
+import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
-from igl_dt.data.sources import SOURCES, DataError, Picture
+from igl_dt.data.pictures import decode_image, decode_mask, read_bytes
+from igl_dt.data.sources import SOURCES, DataError, MaskFormat, Picture, mask_format
+from igl_dt.data.sources.listing import fold, locate, show
 from igl_dt.parameters import IGNORE_INDEX, DatasetParameters
 
+logger = logging.getLogger(__name__)
+
 COLUMNS = ("id", "split", "image", "mask", "width", "height", "sha256")
-SHOWN = 5
-"""Offenders named in an error; the rest are counted."""
+UNTOLD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Characters that no table or list can hold: line breaks and their like, and bytes of a name that are no UTF-8."""
 
 
 class Manifest(NamedTuple):
@@ -39,9 +44,9 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
     """List a data set, open every file of it, and check that pictures and masks belong together.
 
     Raises:
-        DataError: unknown source; no training or validation pictures; an id that is there twice; a file that does not
-            open; a mask of another size than its picture, or with an id that is neither a class nor 255. All problems
-            of the files are in one error.
+        DataError: unknown source; no training or validation pictures; an id that is there twice, or cannot be told from
+            another or written to a table; a file that does not open, or lies outside the root; a mask of another size
+            than its picture, or with an id that is neither a class nor 255. All problems of the files are in one error.
     """
     if parameters.source not in SOURCES:
         nearest = difflib.get_close_matches(parameters.source, SOURCES, n=1)
@@ -49,10 +54,13 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
         raise DataError(f"unknown dataset.source {parameters.source!r}: there are {', '.join(sorted(SOURCES))}{hint}")
     root = Path(parameters.root)
     listing = SOURCES[parameters.source](root, parameters.options)
+    if listing.mask_format != mask_format(parameters):  # with which the masks will be read
+        raise AssertionError(f"igl_dt.data.sources.MASK_FORMATS does not know the masks of {parameters.source}")
     _check_ids(listing.pictures)
     pictures = sorted(listing.pictures, key=lambda picture: (picture.split, picture.id))
     with ThreadPoolExecutor() as pool:
-        checks = list(pool.map(lambda picture: _check_files(root, picture, len(listing.class_names)), pictures))
+        check = partial(_check_files, root, listing.mask_format, len(listing.class_names))
+        checks = list(pool.map(check, pictures))
     problems = [check for check in checks if isinstance(check, str)]
     if problems:
         raise DataError(
@@ -62,6 +70,8 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
     checked = [(picture, check) for picture, check in zip(pictures, checks, strict=True) if not isinstance(check, str)]
     rows = [(p.id, p.split, p.image, p.mask, check.width, check.height, check.sha256) for p, check in checked]
     pixels = {picture.id: check.class_pixels for picture, check in checked if check.class_pixels is not None}
+    if empty := [id_ for id_, counts in pixels.items() if not counts.any()]:
+        logger.warning("%d pictures have masks in which every pixel is ignored: %s", len(empty), show(empty))
     return Manifest(
         pd.DataFrame(rows, columns=list(COLUMNS)),
         pd.DataFrame.from_dict(pixels, orient="index", columns=list(listing.class_names)).rename_axis("id"),
@@ -70,14 +80,28 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
 
 
 def _check_ids(pictures: Sequence[Picture]) -> None:
-    splits: dict[str, str] = {}
+    known: dict[str, Picture] = {}
+    files: dict[str, str] = {}
     for picture in pictures:
-        if picture.id in splits:
-            first, second = splits[picture.id], picture.split
-            raise DataError(f"the id {picture.id!r} is in {first} and again in {second}: ids must be unique")
-        splits[picture.id] = picture.split
+        for name in (picture.id, picture.image, picture.mask or ""):
+            if UNTOLD.search(name):
+                raise DataError(f"{name!r} has a character that no table or list can hold: rename the file")
+        if picture.id != picture.id.strip():
+            raise DataError(f"the id {picture.id!r} begins or ends with a blank, which lists cannot: rename the file")
+        other = known.setdefault(fold(picture.id), picture)
+        if other.id != picture.id:
+            raise DataError(
+                f"the ids {other.id!r} and {picture.id!r} differ only by case, or in how accents are coded: rename "
+                "one, for some file systems take them for the same"
+            )
+        if other is not picture:
+            raise DataError(
+                f"the id {picture.id!r} is in {other.split} and again in {picture.split}: ids must be unique"
+            )
+        if (first := files.setdefault(picture.image, picture.id)) != picture.id:
+            raise DataError(f"{picture.image} is listed as {first!r} and again as {picture.id!r}: one file, one id")
     for needed in ("train", "val"):
-        if needed not in splits.values():
+        if needed not in {picture.split for picture in pictures}:
             raise DataError(f"the data set has no {needed} pictures")
 
 
@@ -88,21 +112,21 @@ class _Checked(NamedTuple):
     class_pixels: np.ndarray | None
 
 
-def _check_files(root: Path, picture: Picture, num_classes: int) -> _Checked | str:
+def _check_files(root: Path, masks: MaskFormat, num_classes: int, picture: Picture) -> _Checked | str:
     """Give what the manifest says of the picture, or what is wrong with it."""
     class_pixels = None
     digest = hashlib.sha256()
     try:
-        image_path = root / picture.image
-        content = _read(image_path)
+        image_path = locate(root, picture.image)
+        content = read_bytes(image_path)
         digest.update(content)
-        image = _decode_image(content, image_path)
+        image = decode_image(content, image_path)
         height, width = image.shape[:2]
         if picture.mask is not None:
-            mask_path = root / picture.mask
-            content = _read(mask_path)
+            mask_path = locate(root, picture.mask)
+            content = read_bytes(mask_path)
             digest.update(content)
-            mask = _decode_mask(content, mask_path)
+            mask = decode_mask(content, mask_path, masks)
             if mask.shape != (height, width):
                 return f"{mask_path} is {mask.shape[1]}×{mask.shape[0]} and its picture {width}×{height} (width×height)"
             pixels = np.bincount(mask.ravel(), minlength=256)
@@ -114,61 +138,3 @@ def _check_files(root: Path, picture: Picture, num_classes: int) -> _Checked | s
     except DataError as error:
         return str(error)
     return _Checked(width, height, digest.hexdigest(), class_pixels)
-
-
-def read_image(path: Path) -> np.ndarray:
-    """Read a picture as RGB.
-
-    Returns:
-        H×W×3 uint8.
-
-    Raises:
-        DataError: the file is missing, truncated, or no picture.
-    """
-    return _decode_image(_read(path), path)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Read a mask as class ids; a palette's indices are the ids.
-
-    Returns:
-        H×W uint8.
-
-    Raises:
-        DataError: the file is missing, truncated, no picture, or a picture in colours instead of ids.
-    """
-    return _decode_mask(_read(path), path)
-
-
-def _read(path: Path) -> bytes:
-    if not path.is_file():
-        raise DataError(f"{path} is missing")
-    return path.read_bytes()
-
-
-def _decode_image(content: bytes, path: Path) -> np.ndarray:
-    return np.array(_decode(content, path).convert("RGB"))
-
-
-def _decode_mask(content: bytes, path: Path) -> np.ndarray:
-    mask = _decode(content, path)
-    if mask.mode not in ("L", "P", "1"):
-        wanted = "a grayscale or palette picture of class ids (mode L or P)"
-        raise DataError(f"{path} has mode {mask.mode}: a mask must be {wanted}")
-    return np.array(mask, dtype=np.uint8)
-
-
-def _decode(content: bytes, path: Path) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    except Exception as error:  # Pillow's decoders raise what they like on broken files
-        raise DataError(f"{path} cannot be read as a picture: {error}") from error
-    return image
-
-
-def show(items: Iterable[str], separator: str = ", ") -> str:
-    """Join the first few of many, and say how many more there are."""
-    items = list(items)
-    more = f"{separator}… and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return separator.join(items[:SHOWN]) + more

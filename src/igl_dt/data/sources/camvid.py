@@ -8,10 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from igl_dt.data.sources.listing import DataError, Listing, Picture, Split, parse_options, read_class_names, read_lines
+from igl_dt.data.sources.listing import (
+    IMAGE_SUFFIXES,
+    DataError,
+    Listing,
+    Picture,
+    Split,
+    parse_options,
+    read_class_names,
+    read_ids,
+)
 from igl_dt.parameters import Parameters
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 class CamVidOptions(Parameters):
@@ -44,10 +51,7 @@ def _list_split(root: Path, split: Split) -> Iterator[Picture]:
     if not images:
         raise DataError(f"no pictures in {image_folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     listed = root / f"{split}.txt"
-    ids = read_lines(listed) if listed.is_file() else sorted(images)
-    if unknown := [id_ for id_ in ids if id_ not in images]:
-        named = ", ".join(unknown[:5])
-        raise DataError(f"{listed} names {len(unknown)} pictures that are not in {image_folder}: {named}")
+    ids = read_ids(listed, images, f"pictures in {image_folder}") if listed.is_file() else sorted(images)
     for id_ in ids:
         if id_ not in masks and split != "train":
             raise DataError(f"{split} picture {id_!r} has no mask in {mask_folder}: it is needed to measure with")

@@ -58,10 +58,15 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     if not root.is_dir():
         raise DataError(f"dataset.root {str(root)!r} is not a folder: it must hold leftImg8bit and gtFine")
     pictures = (*_list_split(root, "train", masks), *_list_split(root, "val", masks))
-    if masks == "labelTrainIds":
-        return Listing(pictures, tuple(LABEL_IDS))
+    return Listing(pictures, tuple(LABEL_IDS), mask_format(options))
+
+
+def mask_format(options: Mapping[str, Any]) -> MaskFormat:
+    """Say how masks are read with these options."""
+    if parse_options("cityscapes", CityscapesOptions, options).masks == "labelTrainIds":
+        return MaskFormat()
     ids = tuple((label_id, class_id) for class_id, label_id in enumerate(LABEL_IDS.values()))
-    return Listing(pictures, tuple(LABEL_IDS), MaskFormat(ids=ids, rest=IGNORE_INDEX))
+    return MaskFormat(ids=ids, rest=IGNORE_INDEX)
 
 
 def _list_split(root: Path, split: Split, masks: str) -> list[Picture]:
