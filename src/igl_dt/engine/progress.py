@@ -20,11 +20,16 @@ class Progress:
         first: the step it starts from; above 0 where it goes on after an interruption.
         total: steps of the stage.
         pictures_per_step: for the speed in pictures per second.
+        step: what a step is called.
+        picture: what the speed is given in, where that is not pictures.
     """
 
-    def __init__(self, stage: str, first: int, total: int, pictures_per_step: int) -> None:
+    def __init__(
+        self, stage: str, first: int, total: int, pictures_per_step: int, step: str = "step", picture: str = "images"
+    ) -> None:
         self._stage, self._first, self._total, self._pictures = stage, first, total, pictures_per_step
-        self._bar = tqdm(desc=stage, initial=first, total=total, unit="step") if sys.stderr.isatty() else None
+        self._step, self._picture = step, picture
+        self._bar = tqdm(desc=stage, initial=first, total=total, unit=step) if sys.stderr.isatty() else None
         self._start = self._last_line = time.monotonic()
 
     @property
@@ -37,13 +42,13 @@ class Progress:
         speed = (done - self._first) * self._pictures / max(self.seconds, 1e-9)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{speed:.0f} images/s  {shown}", refresh=False)
+            self._bar.set_postfix_str(f"{speed:.0f} {self._picture}/s  {shown}", refresh=False)
             self._bar.update(done - self._bar.n)
         elif done == self._total or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             left = self.seconds / max(done - self._first, 1) * (self._total - done)
-            line = "%s  step %d/%d  %.0f images/s  %.0f s left  %s"
-            logger.info(line, self._stage, done, self._total, speed, left, shown)
+            line = "%s  %s %d/%d  %.0f %s/s  %.0f s left  %s"
+            logger.info(line, self._stage, self._step, done, self._total, speed, self._picture, left, shown)
 
     def close(self) -> None:
         """Take the bar away."""
