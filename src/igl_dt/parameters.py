@@ -8,6 +8,7 @@ said by the IGL-DT paper, taken from the published methods it builds on, or our 
 
 import difflib
 from collections.abc import Iterator
+from pathlib import PureWindowsPath
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -324,6 +325,47 @@ class PredictionParameters(Parameters):
     """Whether masks that are there already may be replaced."""
 
 
+def _below_a_folder(path: str) -> str:
+    parts = PureWindowsPath(path)  # knows the separators and roots of all systems
+    if not path or parts.drive or parts.root or ".." in parts.parts:
+        raise ValueError(f"must be a path below a folder, not {path!r}")
+    return path
+
+
+class ArchiveParameters(Parameters):
+    """An archive (.zip, .tar, .tar.gz and the like) of which one folder is unpacked."""
+
+    file: Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
+    """Its name in ``fetching.folder``."""
+    url: Annotated[str, Field(pattern=r"^https?://[^/]+/.")] | None = None
+    """Where it is downloaded from; null: only the user can get it, from ``page``."""
+    page: str | None = None
+    """Page on which the user gets it."""
+    checksum: Annotated[str, Field(pattern="^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")] | None = None
+    """``md5:`` or ``sha256:`` and its digits; needed beside ``url``."""
+    member: Annotated[str, AfterValidator(_below_a_folder)]
+    """The folder in the archive that is unpacked; what is beside it is not. ``.``: all."""
+    target: Annotated[str, AfterValidator(_below_a_folder)]
+    """The folder that it becomes, relative to ``dataset.root``."""
+
+    @model_validator(mode="after")
+    def _one_way_to_get_it(self) -> "ArchiveParameters":
+        if (self.url is None) == (self.page is None):
+            raise ValueError(f"{self.file} needs url, or page where only the user can get it; not both")
+        if self.url is not None and self.checksum is None:
+            raise ValueError(f"{self.file} needs a checksum beside its url")
+        return self
+
+
+class FetchingParameters(Parameters):
+    """What ``data_fetching`` gets."""
+
+    folder: str
+    """Folder of the archives as they were downloaded, or put there by the user."""
+    archives: tuple[ArchiveParameters, ...] = ()
+    """Unpacked in this order."""
+
+
 class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
@@ -361,6 +403,7 @@ class ProjectParameters(Parameters):
     evaluation: EvaluationParameters
     reporting: ReportingParameters
     prediction: PredictionParameters
+    fetching: FetchingParameters
     runtime: RuntimeParameters
 
 

@@ -3,6 +3,7 @@
 from kedro.pipeline import Pipeline
 
 from igl_dt.pipelines import (
+    data_fetching,
     data_splitting,
     evaluation,
     prediction,
@@ -22,4 +23,5 @@ def register_pipelines() -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(),
     }
     full = sum(stages.values(), Pipeline([]))
-    return stages | {"full": full, "__default__": full, "prediction": prediction.create_pipeline()}
+    others = {"prediction": prediction.create_pipeline(), "data_fetching": data_fetching.create_pipeline()}
+    return stages | {"full": full, "__default__": full} | others
