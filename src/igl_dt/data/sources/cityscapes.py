@@ -56,7 +56,10 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     """
     masks = parse_options("cityscapes", CityscapesOptions, options).masks
     if not root.is_dir():
-        raise DataError(f"dataset.root {str(root)!r} is not a folder: it must hold leftImg8bit and gtFine")
+        raise DataError(
+            f"dataset.root {str(root)!r} is not a folder: it must hold leftImg8bit and gtFine; the pipeline "
+            "data_fetching unpacks them"
+        )
     pictures = (*_list_split(root, "train", masks), *_list_split(root, "val", masks))
     return Listing(pictures, tuple(LABEL_IDS), mask_format(options))
 

@@ -44,7 +44,7 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     if not folder.is_dir():
         raise DataError(
             f"dataset.root {str(root)!r} is not a folder: it must be VOCdevkit or VOCdevkit/VOC2012, "
-            "with JPEGImages, SegmentationClass and ImageSets/Segmentation"
+            "with JPEGImages, SegmentationClass and ImageSets/Segmentation; the pipeline data_fetching downloads it"
         )
     train = _list_split(root, folder, "train", training_list)
     return Listing((*train, *_list_split(root, folder, "val", "val")), CLASS_NAMES)
