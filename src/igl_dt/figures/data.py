@@ -77,7 +77,7 @@ def plot_data(
     below = sum(heights.values()) + (_TITLE + _CAPTION) * len(rows) + _LEGEND_ROW * lines + 0.1
 
     with new_figure(charts + classes + below) as figure:
-        top, middle, bottom = figure.subfigures(3, 1, height_ratios=[charts, classes, below])
+        top, middle, bottom = figure.subfigures(3, 1, height_ratios=[charts, classes, below], squeeze=False).ravel()
         left, right = top.subplots(1, 2)
         _draw_counts(left, manifest, splits)
         _draw_sizes(right, manifest)
@@ -173,7 +173,7 @@ def _draw_classes(axes: Axes, class_pixels: pd.DataFrame, manifest: pd.DataFrame
             bbox={"facecolor": color, "edgecolor": "none", "pad": 2.5},
         )  # fmt: skip
         for position, share in zip(positions, shares, strict=True):
-            words = {"color": _WARNING, "fontweight": "bold"} if share == 0 else {}
+            words: Any = {"color": _WARNING, "fontweight": "bold"} if share == 0 else {}
             axes.annotate("never" if share == 0 else _percent(share), (1, position), **at, **words, fontsize=9)
         if title == "labelled":
             for position in np.flatnonzero(shares == 0):
