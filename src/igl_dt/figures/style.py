@@ -117,7 +117,7 @@ def legend_rows(handles: Sequence[Patch]) -> int:
     if not handles:
         return 0
     widest = max(TextPath((0, 0), str(handle.get_label()), size=10).get_extents().width for handle in handles)
-    return math.ceil(len(handles) / int((WIDTH - 0.12) * 72 / (widest + 42)))
+    return math.ceil(len(handles) / max(1, int((WIDTH - 0.12) * 72 / (widest + 42))))
 
 
 @contextmanager
