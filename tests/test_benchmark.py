@@ -1,10 +1,13 @@
-"""The benchmark of splitting runs, on few pictures, and its exit code says whether a limit was kept."""
+"""The benchmarks of splitting and loading run, on little, and their exit code says whether a limit was kept."""
 
 import sys
 
+import numpy as np
 import pytest
 
 from igl_dt import benchmark
+from igl_dt.data.transforms import crop_image, crop_mask, draw_window
+from igl_dt.parameters import AugmentationParameters
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(60, 0), (0, 1)])
@@ -23,6 +26,33 @@ def test_splitting(
         "by lists, format CPS",
     ]
     assert all("124 labelled and 866 unlabelled" in line for line in lines[1:])
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(0, 0), (1e9, 1)])
+def test_loading(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int) -> None:
+    for name, value in {"LOADING_STEPS": 1, "LOADING_ROUNDS": 1, "LOADING_RATIO": ratio}.items():
+        monkeypatch.setattr(benchmark, name, value)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "loading"])
+    assert benchmark.main() == code
+    rates, verdict = capsys.readouterr().out.splitlines()
+    assert rates.startswith("views per second and thread, 480×360 -> 128×128: scaling the crop alone ")
+    assert verdict.startswith("ratio ") and verdict.endswith(f"(limit {ratio})")
+
+
+def test_the_plain_way_of_loading_gives_the_same_views() -> None:
+    """Else the two rates would not be of one thing."""
+    height, width = 90, 120
+    rows, columns = np.mgrid[:height, :width]
+    image = np.stack([rows, columns, rows + columns], axis=2).astype(np.uint8)
+    mask = (rows // 30 * 4 + columns // 30).astype(np.uint8)
+    augmentation = AugmentationParameters(crop_size=(64, 64))
+    for seed in range(30):
+        window = draw_window(width, height, augmentation, np.random.default_rng(seed))
+        ours = np.array(crop_image(image, window, (64, 64))).astype(int)
+        plain = np.array(benchmark._crop_image_plainly(image, window, (64, 64))).astype(int)
+        assert np.abs(ours - plain).max() <= 2
+        masks = crop_mask(mask, window, (64, 64)), benchmark._crop_mask_plainly(mask, window, (64, 64))
+        assert (masks[0] != masks[1]).mean() < 0.05  # where a pixel's middle lies between two
 
 
 def test_without_a_subject_it_times_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,9 @@ beforehand: that is how the engine finds them once the loader has warmed up; wha
 
 ``python -m igl_dt.benchmark splitting``: what it takes to split a million pictures, by a fraction and by lists; exit
 code 1 where that is more than a minute or a GiB.
+
+``python -m igl_dt.benchmark loading``: how many views a thread makes, beside the plain way of scaling the whole picture
+and then cropping; exit code 1 where it is not 1.8 times as many.
 """
 
 import argparse
@@ -18,23 +21,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from igl_dt.data import loading
 from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import split_labels
+from igl_dt.data.transforms import CropWindow
 from igl_dt.engine.determinism import set_up
 from igl_dt.engine.optimization import build_optimizer
 from igl_dt.engine.training import train
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.parameters import (
+    IGNORE_INDEX,
     AugmentationParameters,
     CrossPseudoSupervisionParameters,
     DatasetParameters,
@@ -44,6 +55,7 @@ from igl_dt.parameters import (
     OptimizerParameters,
     ResUnetParameters,
     RuntimeParameters,
+    Size,
     SplittingParameters,
     StageParameters,
     SwinUnetParameters,
@@ -62,6 +74,12 @@ PICTURES = 1_000_000
 CLASSES = 21
 SPLITTING_SECONDS = 60
 SPLITTING_MIB = 1024
+
+PICTURE_SIZE = (360, 480)
+CROP_SIZE = (128, 128)
+LOADING_STEPS = 15
+LOADING_ROUNDS = 5
+LOADING_RATIO = 1.8
 
 
 class ReadyBatches(TrainingBatches):
@@ -99,7 +117,7 @@ def measure(name: str, method: Method, batches: ReadyBatches, forward: Callable[
     Returns:
         Median seconds of the engine's step over those of the bare one.
     """
-    loading = batches.prepare()
+    making = batches.prepare()
     optimizers = dict.fromkeys(method.trained(), OPTIMIZER)
     engine, bare = [], []
     for round_ in range(ROUNDS + 1):
@@ -115,7 +133,7 @@ def measure(name: str, method: Method, batches: ReadyBatches, forward: Callable[
     ratio = statistics.median(engine) / statistics.median(bare)
     print(
         f"{name}: engine {statistics.median(engine):.4f} s/step, bare networks {statistics.median(bare):.4f} s/step, "
-        f"ratio {ratio:.3f} (limit {LIMIT}); making a batch {loading:.4f} s"
+        f"ratio {ratio:.3f} (limit {LIMIT}); making a batch {making:.4f} s"
     )
     return ratio
 
@@ -135,8 +153,9 @@ def _bare_step(
 def main() -> int:
     """Run the benchmark that the command line names; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m igl_dt.benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("subject", nargs="?", choices=("steps", "splitting"), default="steps")
-    return {"steps": measure_steps, "splitting": measure_splitting}[parser.parse_args().subject]()
+    parser.add_argument("subject", nargs="?", choices=("steps", "splitting", "loading"), default="steps")
+    subjects = {"steps": measure_steps, "splitting": measure_splitting, "loading": measure_loading}
+    return subjects[parser.parse_args().subject]()
 
 
 def measure_steps() -> int:
@@ -201,6 +220,83 @@ def measure_splitting() -> int:
                 f"(limit {SPLITTING_MIB})"
             )
     return int(worst > SPLITTING_SECONDS or peak_memory() - imports > SPLITTING_MIB)
+
+
+def measure_loading() -> int:
+    """Time the making of batches with cropping as it is done and as it is done plainly; gives the exit code.
+
+    Both ways take the same draws of scale, crop and flip, and find decoded pictures in the cache.
+    """
+    torch.set_num_threads(1)
+    ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+        "scaling the crop alone": nullcontext,
+        "scaling whole pictures": partial(
+            patch.multiple, loading, crop_image=_crop_image_plainly, crop_mask=_crop_mask_plainly
+        ),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = DatasetParameters(
+            source="shapes",
+            root=f"{folder}/shapes",
+            image_size=PICTURE_SIZE,
+            options={"train": 16, "val": 1, "test": 0, "min_side": 128},
+        )
+        manifest = read_manifest(dataset)
+        splits = split_labels(
+            manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0
+        )
+        augmentation = AugmentationParameters(crop_size=CROP_SIZE)
+        stage = StageParameters(steps=LOADING_STEPS, batch_size=4, augmentation=augmentation)
+        reader = PictureReader(dataset, cache_mib=64)
+        batches = TrainingBatches(reader, splits.labeled, splits.unlabeled, stage, 0, "benchmark")
+        for round_ in range(LOADING_ROUNDS + 1):
+            for name, way in ways.items():
+                with way():
+                    times = [_time(batches, step) for step in range(LOADING_STEPS)]
+                if round_ > 0:  # the first fills the cache
+                    seconds[name] += times
+    rates = {name: 2 * stage.batch_size / statistics.median(times) for name, times in seconds.items()}
+    fast, plain = rates.values()
+    size = f"{PICTURE_SIZE[1]}×{PICTURE_SIZE[0]} -> {CROP_SIZE[1]}×{CROP_SIZE[0]}"
+    print(f"views per second and thread, {size}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
+    print(f"ratio {fast / plain:.2f} (limit {LOADING_RATIO})")
+    return int(fast / plain < LOADING_RATIO)
+
+
+def _time(batches: TrainingBatches, step: int) -> float:
+    start = time.perf_counter()
+    batches[step]
+    return time.perf_counter() - start
+
+
+def _crop_image_plainly(image: np.ndarray, window: CropWindow, crop_size: Size) -> Image.Image:
+    return _crop_plainly(image, window, crop_size, Image.Resampling.BILINEAR, fill=(0, 0, 0))
+
+
+def _crop_mask_plainly(mask: np.ndarray, window: CropWindow, crop_size: Size) -> np.ndarray:
+    return np.array(_crop_plainly(mask, window, crop_size, Image.Resampling.NEAREST, fill=IGNORE_INDEX))
+
+
+def _crop_plainly(
+    array: np.ndarray,
+    window: CropWindow,
+    crop_size: Size,
+    resampling: Image.Resampling,
+    fill: int | tuple[int, int, int],
+) -> Image.Image:
+    """Scale the whole picture, then crop, pad and flip it, by the same window."""
+    left, top, right, bottom = window.box
+    width, height = window.size
+    across, down = width / (right - left), height / (bottom - top)
+    scaled = Image.fromarray(array).resize((round(array.shape[1] * across), round(array.shape[0] * down)), resampling)
+    x, y = round(left * across), round(top * down)
+    part = scaled.crop((x, y, x + width, y + height))
+    if part.size != (crop_size[1], crop_size[0]):
+        canvas = Image.new(part.mode, (crop_size[1], crop_size[0]), fill)
+        canvas.paste(part, window.offset)
+        part = canvas
+    return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if window.flip else part
 
 
 def _ways_to_split(folder: Path, manifest: pd.DataFrame) -> Iterator[tuple[str, SplittingParameters]]:

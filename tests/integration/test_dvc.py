@@ -115,7 +115,7 @@ def test_metrics_parameters_and_plots_are_shown(reproduced: Path, type_command) 
     assert 0 <= metrics["student"]["miou"] <= 1
     type_command(reproduced, "dvc", "plots", "show", "--out", "plots", FILE)
     page = (reproduced / "plots/index.html").read_text("utf-8")
-    assert "val_miou.student" in page and len(list((reproduced / "plots/static").glob("*.png"))) == 5
+    assert "val_miou.student" in page and len(list((reproduced / "plots/static").glob("*.png"))) == 6
 
 
 def test_the_run_manifest_tells_how_to_do_it_again(reproduced: Path, type_command) -> None:

@@ -40,7 +40,7 @@ def test_the_promised_files_are_there(full: Path) -> None:
     assert {path.stem for path in weights.glob("*.safetensors")} >= {"swin_unet", "res_unet", "student"}
     reporting = full / "data/08_reporting/smoke"
     figures = sorted(reporting.glob("*.png"))
-    assert {figure.stem for figure in figures} == {"losses", "miou", "per_class_iou", "confusion", "examples"}
+    assert {figure.stem for figure in figures} == {"data", "losses", "miou", "per_class_iou", "confusion", "examples"}
     for figure in figures:
         with Image.open(figure) as picture:
             assert min(picture.size) > 100

@@ -1,5 +1,8 @@
 """What nodes do beside calling the library."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +10,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from igl_dt import figures
+from igl_dt.data.manifest import read_manifest
+from igl_dt.data.splits import split_labels
+from igl_dt.parameters import DatasetParameters, SplittingParameters
 from igl_dt.pipelines.evaluation.nodes import choose_measured, collect_metrics
-from igl_dt.pipelines.reporting.nodes import draw_curves, draw_examples
+from igl_dt.pipelines.reporting.nodes import draw_curves, draw_data, draw_examples
 
 FINGERPRINTS = {"student": "0123abc"}
 
@@ -59,3 +65,26 @@ def test_histories_without_rows_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -
     draw_curves(rows, rows, rows.iloc[:0], FINGERPRINTS)
     draw_curves(rows, rows, rows, FINGERPRINTS)
     assert drawn == [["teachers", "student"]] * 2 + [["teachers", "student", "supervised"]] * 2
+
+
+def test_samples_are_taken_from_the_whole_of_each_list_and_are_as_training_reads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"train": 16, "val": 2, "test": 0, "max_side": 64}
+    dataset = DatasetParameters(root=str(tmp_path / "shapes"), image_size=(32, 48), options=options)
+    manifest, class_pixels, _ = read_manifest(dataset)
+    splits = split_labels(manifest, class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
+    drawn: dict[str, list[figures.Sample]] = {}
+    monkeypatch.setattr(figures, "plot_data", lambda *arguments: drawn.update(arguments[3]) or Figure())
+    figure = draw_data(dataset, manifest, class_pixels.reset_index(), *splits[:4])
+
+    lists = {"labeled": [1, 4, 6], "unlabeled": [0, 2, 3, 4, 6, 7], "val": [0, 1], "test": []}
+    assert {use: [sample.id for sample in samples] for use, samples in drawn.items()} == {
+        use: splits._asdict()[use]["id"].iloc[places].tolist() for use, places in lists.items()
+    }
+    assert all(sample.image.shape == (32, 48, 3) for samples in drawn.values() for sample in samples)
+    assert all((sample.mask is None) == (use == "unlabeled") for use, samples in drawn.items() for sample in samples)
+
+    path = tmp_path / "manifest.csv"
+    manifest.to_csv(path, index=False, lineterminator="\n")
+    assert figure.get_label() == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -8,9 +8,18 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.textpath import TextPath
 
-from igl_dt.figures.style import DPI, NEUTRAL, SERIES, WIDTH, class_palette, new_figure, series
+from igl_dt.figures.style import (
+    DPI,
+    NEUTRAL,
+    SERIES,
+    WIDTH,
+    class_handles,
+    class_palette,
+    legend_rows,
+    new_figure,
+    series,
+)
 from igl_dt.parameters import IGNORE_INDEX
 
 # Inches.
@@ -55,9 +64,12 @@ def plot_examples(
 
     column_width = (WIDTH - 2 * _MARGIN - _GAP * (len(titles) - 1)) / len(titles)
     heights = [column_width * min(image.shape[0] / image.shape[1], _TALLEST) for image in images]
-    handles = _legend_handles(truths, [masks for network in networks for masks in predictions[network]], class_names)
-    legend_rows = _legend_rows(handles)
-    legend_height = _LEGEND_ROW * legend_rows + 0.1
+    shown = [*truths, *(mask for network in networks for mask in predictions[network])]
+    handles = class_handles(shown, class_names)
+    if networks:
+        handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0.5, hatch="//////", label="wrong"))
+    lines = legend_rows(handles)
+    legend_height = _LEGEND_ROW * lines + 0.1
     height = _HEADER + sum(heights) + _CAPTION * len(images) + legend_height
 
     with new_figure(height, layout=None) as figure:
@@ -85,7 +97,7 @@ def plot_examples(
                     )  # fmt: skip
             top -= heights[row] + _CAPTION
         figure.legend(
-            handles=handles, loc="lower center", ncols=math.ceil(len(handles) / legend_rows), borderaxespad=0.2,
+            handles=handles, loc="lower center", ncols=math.ceil(len(handles) / lines), borderaxespad=0.2,
             handlelength=1.6, columnspacing=1.5,
         )  # fmt: skip
     return figure
@@ -149,27 +161,3 @@ def _caption(prediction: np.ndarray, truth: np.ndarray) -> str:
         for name in np.unique(truth)
     ]
     return f"mIoU {100 * np.mean(ious):.0f} · pixels {100 * np.mean(prediction == truth):.0f} %"
-
-
-def _legend_handles(
-    truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray], class_names: Sequence[str]
-) -> list[Patch]:
-    present = np.unique(np.concatenate([mask.ravel() for mask in (*truths, *predictions)]))
-    palette = class_palette(len(class_names)) / 255
-    handles = [
-        Patch(facecolor=palette[index], edgecolor="#222222", linewidth=0.5, label=name)
-        for index, name in enumerate(class_names)
-        if index in present
-    ]
-    if IGNORE_INDEX in present:
-        handles.append(Patch(facecolor=NEUTRAL, edgecolor="#222222", linewidth=0.5, label="ignored"))
-    if predictions:
-        handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0.5, hatch="//////", label="wrong"))
-    return handles
-
-
-def _legend_rows(handles: Sequence[Patch]) -> int:
-    """How many rows the legend needs, if all entries are as wide as the widest."""
-    widest = max(TextPath((0, 0), str(handle.get_label()), size=10).get_extents().width for handle in handles)
-    columns = int((WIDTH - 2 * _MARGIN) * 72 / (widest + 42))
-    return math.ceil(len(handles) / columns)

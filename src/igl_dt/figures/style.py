@@ -4,13 +4,19 @@ Figures are 9 inches wide, so that 10 points are easy to read where a page shows
 """
 
 import colorsys
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.textpath import TextPath
+
+from igl_dt.parameters import IGNORE_INDEX
 
 WIDTH = 9.0
 """Inches; all figures have it."""
@@ -92,6 +98,26 @@ def class_palette(num_classes: int) -> np.ndarray:
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, shade)
         colors.append((round(red * 255), round(green * 255), round(blue * 255)))
     return np.array(colors, dtype=np.uint8).reshape(num_classes, 3)
+
+
+def class_handles(masks: Sequence[np.ndarray], class_names: Sequence[str]) -> list[Patch]:
+    """A legend's entries for the classes that occur in masks, and for ignored pixels."""
+    present = np.zeros(256, dtype=bool)
+    for mask in masks:
+        present[mask] = True
+    palette = class_palette(len(class_names)) / 255
+    entries = [(name, tuple(palette[index])) for index, name in enumerate(class_names) if present[index]]
+    if present[IGNORE_INDEX]:
+        entries.append(("ignored", to_rgb(NEUTRAL)))
+    return [Patch(facecolor=color, edgecolor="#222222", linewidth=0.5, label=name) for name, color in entries]
+
+
+def legend_rows(handles: Sequence[Patch]) -> int:
+    """How many rows a legend across the whole figure needs, if all entries are as wide as the widest."""
+    if not handles:
+        return 0
+    widest = max(TextPath((0, 0), str(handle.get_label()), size=10).get_extents().width for handle in handles)
+    return math.ceil(len(handles) / max(1, int((WIDTH - 0.12) * 72 / (widest + 42))))
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Nodes of ``reporting``."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,47 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from igl_dt import figures
+from igl_dt.files import digest
+from igl_dt.parameters import DatasetParameters
+
+if TYPE_CHECKING:
+    from igl_dt.data.loading import PictureReader
+
+
+def draw_data(
+    dataset: DatasetParameters,
+    manifest: pd.DataFrame,
+    class_pixels: pd.DataFrame,
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame,
+    val: pd.DataFrame,
+    test: pd.DataFrame,
+) -> Figure:
+    """Draw what there is of what, and some pictures with their masks laid over.
+
+    Needs the data alone, so that it can be drawn and looked at before anything is trained. The figure's label is the
+    sha256 of the manifest's file.
+    """
+    from igl_dt.data.loading import PictureReader  # not above: it imports torch
+
+    splits = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "test": test}
+    reader = PictureReader(dataset)
+    samples = {name: [_read_sample(reader, row) for row in _choose_samples(rows)] for name, rows in splits.items()}
+    figure = figures.plot_data(manifest, class_pixels.set_index("id"), splits, samples)
+    figure.set_label(digest(manifest.to_csv(index=False, lineterminator="\n").encode()))
+    return figure
+
+
+def _choose_samples(rows: pd.DataFrame) -> list[Any]:
+    """Take a figure's row of pictures, those with masks if there are any, evenly from the whole list."""
+    masked = rows[rows["mask"].notna()]
+    rows, count = (rows, figures.PANELS) if masked.empty else (masked, figures.PANELS // 2)
+    count = min(count, len(rows))
+    return list(rows.iloc[[(2 * index + 1) * len(rows) // (2 * count) for index in range(count)]].itertuples())
+
+
+def _read_sample(reader: "PictureReader", row: Any) -> figures.Sample:
+    return figures.Sample(row.id, reader.image(row.image), None if pd.isna(row.mask) else reader.mask(row.mask))
 
 
 def tabulate_classes(metrics: dict[str, Any]) -> pd.DataFrame:

@@ -2,13 +2,26 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from igl_dt.pipelines.reporting.nodes import draw_curves, draw_examples, draw_scores, tabulate_classes
+from igl_dt.pipelines.reporting.nodes import (
+    draw_curves,
+    draw_data,
+    draw_examples,
+    draw_scores,
+    tabulate_classes,
+)
 
 
 def create_pipeline() -> Pipeline:
     """Make the pipeline."""
     return Pipeline(
         [
+            Node(
+                draw_data,
+                inputs=["params:dataset", "manifest", "class_pixels", "labeled", "unlabeled", "val", "test"],
+                outputs="data_figure",
+                name="draw_data_node",
+                namespace="reporting",
+            ),
             Node(
                 tabulate_classes,
                 inputs="metrics",
