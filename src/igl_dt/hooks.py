@@ -77,7 +77,7 @@ class KeepRecoveryStates:
         folder = context.config_loader["parameters"].get("runtime", {}).get("recovery_folder")
         self._folder = None if folder is None else Path(folder)
 
-    @hook_impl
+    @hook_impl(trylast=True)  # bad input leaves no folder behind
     def before_pipeline_run(self) -> None:
         """Stop where another run of the recipe is under way: both would write the same files."""
         if self._folder is None:
@@ -137,25 +137,33 @@ class WriteRunManifest:
         """Write the record of the stages that were run; those of others stay."""
         if "run_manifest" not in catalog:
             return
-        from igl_dt.engine.determinism import surroundings
-
         known = catalog.load("run_manifest") if catalog.exists("run_manifest") else {}
         record = {
             "command": rebuild_command(run_params),
             **find_commit(self._project),
             "parameters": self._parameters,
-            "surroundings": surroundings(RuntimeParameters.model_validate(self._parameters["runtime"])),
             "versions": list_versions(),
         }
         for stage, seconds in self._seconds.items():
             names = {name for node in pipeline.nodes if _stage(node) == stage for name in (*node.inputs, *node.outputs)}
+            # Where nothing was computed that depends on them, torch need not be imported for them.
+            computed = {"surroundings": self._surroundings()} if "params:runtime" in names else {}
             files = [path for name in names if (path := _path(catalog, name)) is not None]
-            known[stage] = record | {
-                "seconds": round(seconds, 1),
-                "peak_memory_mib": peak_memory(),
-                "sha256": hash_files(self._project, files),
-            }
+            known[stage] = (
+                record
+                | computed
+                | {
+                    "seconds": round(seconds, 1),
+                    "peak_memory_mib": peak_memory(),
+                    "sha256": hash_files(self._project, files),
+                }
+            )
         catalog.save("run_manifest", known)
+
+    def _surroundings(self) -> dict[str, str]:
+        from igl_dt.engine.determinism import surroundings
+
+        return surroundings(RuntimeParameters.model_validate(self._parameters["runtime"]))
 
 
 class SayErrorsPlainly:
