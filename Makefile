@@ -32,6 +32,8 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m igl_dt.benchmark
+	$(BIN)/python -m igl_dt.benchmark loading
+	$(BIN)/python -m igl_dt.benchmark splitting
 
 # After a change of the dependencies in pyproject.toml.
 lock: setup
