@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from igl_dt.data.sources import SELF_MADE
 from igl_dt.dvc_files import Recipe
 from igl_dt.files import write_whole
 
@@ -58,7 +59,7 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
     """Run a recipe as committed, in a clone of its own with an empty cache, and compare its outputs with ``dvc.lock``.
 
     Args:
-        recipe: which one. Pictures that are not in the repository are taken from the project's ``data/01_raw``.
+        recipe: which one. Pictures that no stage makes are those of the project.
         record: whether to put the new ``dvc.lock``, and the surroundings beside it, into the project.
 
     Raises:
@@ -71,11 +72,7 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
         if not record and not (clone / lock).is_file():
             raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
         committed = _digests(clone / lock)
-        raw = recipe.project / "data/01_raw"
-        for pictures in raw.iterdir() if recipe.env not in ("base", "smoke") and raw.is_dir() else ():
-            if pictures.is_dir() and not (clone / "data/01_raw" / pictures.name).exists():
-                (clone / "data/01_raw").mkdir(parents=True, exist_ok=True)
-                (clone / "data/01_raw" / pictures.name).symlink_to(pictures.resolve())
+        _lend_pictures(recipe, clone)
         _run([sys.executable, "-m", "dvc", "repro", "--force", str(recipe.path)], clone)
         new = _digests(clone / lock)
         surroundings = _surroundings(clone, recipe)
@@ -95,6 +92,16 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
             if before.get(name) != surroundings.get(name)
         },
     )
+
+
+def _lend_pictures(recipe: Recipe, clone: Path) -> None:
+    """Let the clone see pictures that no stage makes, where they lie in the project."""
+    dataset = recipe.load("parameters")["dataset"]
+    pictures = recipe.project / dataset["root"]
+    if dataset["source"] in SELF_MADE or Path(dataset["root"]).is_absolute() or not pictures.is_dir():
+        return
+    (clone / dataset["root"]).parent.mkdir(parents=True, exist_ok=True)
+    (clone / dataset["root"]).symlink_to(pictures.resolve())
 
 
 def _digests(lock: Path) -> dict[str, str]:
