@@ -43,8 +43,13 @@ class Report:
         width = max(map(len, self.outputs), default=0)
         lines = []
         for path, (committed, new) in self.outputs.items():
-            difference = f"different: {committed[:12]} committed, {new[:12]} here"
-            lines.append(f"{path:{width}}  {'same' if committed == new else difference}")
+            if committed == MISSING:
+                verdict = f"new: {new[:12]}"
+            elif new == MISSING:
+                verdict = f"gone: {committed[:12]} committed"
+            else:
+                verdict = "same" if committed == new else f"different: {committed[:12]} committed, {new[:12]} here"
+            lines.append(f"{path:{width}}  {verdict}")
         different = sum(committed != new for committed, new in self.outputs.values())
         lines.append(f"{len(self.outputs) - different} of {len(self.outputs)} outputs are the same to the last bit")
         if different and self.surroundings:
