@@ -144,10 +144,12 @@ class WriteRunManifest:
             "parameters": self._parameters,
             "versions": list_versions(),
         }
+        used = {name for node in pipeline.nodes for name in node.inputs}
+        # Where nothing was computed that depends on them, torch need not be imported for them.
+        surroundings = self._surroundings() if "params:runtime" in used else {}
         for stage, seconds in self._seconds.items():
             names = {name for node in pipeline.nodes if _stage(node) == stage for name in (*node.inputs, *node.outputs)}
-            # Where nothing was computed that depends on them, torch need not be imported for them.
-            computed = {"surroundings": self._surroundings()} if "params:runtime" in names else {}
+            computed = {"surroundings": surroundings} if "params:runtime" in names else {}
             files = [path for name in names if (path := _path(catalog, name)) is not None]
             known[stage] = (
                 record

@@ -127,13 +127,8 @@ def _surroundings(project: Path, recipe: Recipe) -> dict[str, str]:
 def _run(command: list[str], folder: Path) -> None:
     """Run a command whose output the user sees, with this environment's programs first."""
     programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    ran = subprocess.run(command, cwd=folder, env={**_environment(), "PATH": programs}, check=False)
+    # Without what points to the project that the command was typed in.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" and not key.startswith("DVC_")}
+    ran = subprocess.run(command, cwd=folder, env=kept | {"PATH": programs}, check=False)
     if ran.returncode != 0:
         raise ReproductionError(f"`{' '.join(command[:4])} …` failed in {folder}, see above")
-
-
-def _environment() -> dict[str, str]:
-    """Give the environment without what points to the project that the command was typed in."""
-    return {
-        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH",) and not key.startswith("DVC_")
-    }
