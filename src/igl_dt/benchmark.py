@@ -2,8 +2,9 @@
 
 The bare step is what nobody can do without: the forward passes that the method asks for, one backward pass, and the
 optimisers' steps. The engine's step adds losses, pseudo-labels, mixing, schedules, seeding, records and progress. The
-two run in turns, so that a slow moment of the machine hits both, and the ratio is that of the medians. Batches are made
-beforehand: that is how the engine finds them once the loader has warmed up; what making one costs is printed beside it.
+two take turns step by step, so that a slow moment of the machine hits both, and the ratio is the median of the pairs'.
+Batches are made beforehand: that is how the engine finds them once the loader has warmed up; what making one costs is
+printed beside it.
 
 ``make bench``, or ``python -m igl_dt.benchmark``: exit code 1 where a ratio is above 1.05.
 
@@ -65,8 +66,7 @@ from igl_dt.stages import initialize_network
 
 LIMIT = 1.05
 WARMUP_STEPS = 3
-STEPS_PER_ROUND = 6
-ROUNDS = 3
+STEPS = 44
 OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
 RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
 
@@ -83,22 +83,32 @@ LOADING_RATIO = 1.8
 
 
 class ReadyBatches(TrainingBatches):
-    """The batches of a stage, made beforehand; step ``k`` finds the ``k``-th, and takes the time at which it does."""
+    """The batches of a stage, made beforehand; before the engine gets one, a bare step is done with the same."""
 
-    def prepare(self) -> float:
-        """Make the batches; gives the median seconds of one, once pictures are in memory."""
+    def prepare(self, bare_step: Callable[[Batch], float]) -> float:
+        """Make the batches, and take the bare step; gives the median seconds of making one, pictures in memory."""
         seconds = []
         self.ready = []
         for step in range(len(self)):
             start = time.perf_counter()
             self.ready.append(super().__getitem__(step))
             seconds.append(time.perf_counter() - start)
-        self.moments: list[float] = []
+        self.bare_step = bare_step
+        self.bare: list[float] = []
+        self.asked: list[float] = []
+        self.given: list[float] = []
         return statistics.median(seconds)
 
     def __getitem__(self, step: int) -> Batch:
-        self.moments.append(time.perf_counter())
+        self.asked.append(time.perf_counter())
+        self.bare.append(self.bare_step(self.ready[step]))
+        self.given.append(time.perf_counter())
         return self.ready[step]
+
+    def pairs(self) -> list[tuple[float, float]]:
+        """Give the seconds of the engine's step and of the bare one, for all steps but the first ones and the last."""
+        engine = [end - start for start, end in zip(self.given, self.asked[1:], strict=False)]
+        return list(zip(engine, self.bare, strict=False))[WARMUP_STEPS:]
 
     def loader(self, start: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
         """See the base class."""
@@ -115,25 +125,17 @@ def measure(name: str, method: Method, batches: ReadyBatches, forward: Callable[
         forward: the bare forward passes; gives the outputs that get gradients.
 
     Returns:
-        Median seconds of the engine's step over those of the bare one.
+        Seconds of the engine's step over those of the bare one before it, the median of all.
     """
-    making = batches.prepare()
-    optimizers = dict.fromkeys(method.trained(), OPTIMIZER)
-    engine, bare = [], []
-    for round_ in range(ROUNDS + 1):
-        batches.moments.clear()
-        train(method, batches, optimizers, RUNTIME, validate=lambda network: 0.0)
-        steps = [end - start for start, end in zip(batches.moments, batches.moments[1:], strict=False)]
-        method.train()
-        running = [build_optimizer(module, OPTIMIZER) for module in method.trained().values()]
-        others = [_bare_step(forward, batch, running) for batch in batches.ready]
-        if round_ > 0:
-            engine += steps[WARMUP_STEPS:]
-            bare += others[WARMUP_STEPS:]
-    ratio = statistics.median(engine) / statistics.median(bare)
+    running = [build_optimizer(module, OPTIMIZER) for module in method.trained().values()]
+    making = batches.prepare(lambda batch: _bare_step(forward, batch, running))
+    train(method, batches, dict.fromkeys(method.trained(), OPTIMIZER), RUNTIME, validate=lambda network: 0.0)
+    pairs = batches.pairs()
+    engine, bare = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
     print(
-        f"{name}: engine {statistics.median(engine):.4f} s/step, bare networks {statistics.median(bare):.4f} s/step, "
-        f"ratio {ratio:.3f} (limit {LIMIT}); making a batch {making:.4f} s"
+        f"{name}: engine {engine:.4f} s/step, bare networks {bare:.4f} s/step, ratio {ratio:.3f} (limit {LIMIT}; "
+        f"medians of {len(pairs)}); making a batch {making:.4f} s"
     )
     return ratio
 
@@ -174,7 +176,7 @@ def measure_steps() -> int:
 
         def batches(strong: bool) -> ReadyBatches:
             augmentation = AugmentationParameters(crop_size=(128, 128), strong_unlabeled=strong)
-            stage = StageParameters(steps=WARMUP_STEPS + STEPS_PER_ROUND, batch_size=4, augmentation=augmentation)
+            stage = StageParameters(steps=STEPS, batch_size=4, augmentation=augmentation)
             return ReadyBatches(reader, splits.labeled, splits.unlabeled, stage, 0, "benchmark")
 
         def pretraining(batch: Batch) -> Sequence[Tensor]:

@@ -10,6 +10,7 @@ maps are mixed with the same boxes [family: CPS, UniMatch].
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -92,10 +93,7 @@ class IglDt(Method):
         if parameters.labeled_pseudo_label_weight > 0:
             known = [self._labels(teacher.logits[:labeled], target == IGNORE_INDEX) for teacher in teachers.values()]
             terms["labeled_pseudo_label"] = parameters.labeled_pseudo_label_weight * _sum_of_losses(logits, known)
-        unlabeled = {
-            name: NetworkOutput(*(self._mix(tensor[labeled:], batch.cutmix) for tensor in teacher))
-            for name, teacher in teachers.items()
-        }
+        unlabeled = {name: _Mixed(teacher, labeled, batch.cutmix) for name, teacher in teachers.items()}
         ramp = ramp_up(step, parameters.ramp_up_steps)
         sources = [guide] if parameters.pseudo_label_source == "state" else [SWIN_UNET, RES_UNET]
         guessed = [self._labels(unlabeled[name].logits, padding) for name in sources]
@@ -126,12 +124,8 @@ class IglDt(Method):
     def _labels(self, logits: Tensor, padding: Tensor) -> Tensor:
         return pseudo_labels(logits, self.settings.confidence_threshold, padding)
 
-    @staticmethod
-    def _mix(x: Tensor, boxes: Tensor | None) -> Tensor:
-        return x if boxes is None else cutmix(x, boxes)
-
     def _in_common_space(
-        self, student: NetworkOutput, teacher: NetworkOutput, name: str, space: str
+        self, student: NetworkOutput, teacher: "_Mixed", name: str, space: str
     ) -> tuple[Tensor, Tensor]:
         """Give both as logits, class probabilities, or features of the teacher's kind and the student's size."""
         if space == "logits":
@@ -140,6 +134,30 @@ class IglDt(Method):
             return student.logits.float().softmax(dim=1), teacher.logits.float().softmax(dim=1)
         projected = self.projections[name](student.features)
         return projected, average_pool(teacher.features, *projected.shape[-2:])
+
+
+class _Mixed:
+    """What a teacher says of the unlabelled pictures, mixed as they are, once it is asked for.
+
+    Features are large and few losses need them: mixing all of them took a twentieth of a step.
+    """
+
+    def __init__(self, output: NetworkOutput, labeled: int, boxes: Tensor | None) -> None:
+        self._output = output
+        self._labeled = labeled
+        self._boxes = boxes
+
+    @cached_property
+    def logits(self) -> Tensor:
+        return self._mix(self._output.logits)
+
+    @cached_property
+    def features(self) -> Tensor:
+        return self._mix(self._output.features)
+
+    def _mix(self, x: Tensor) -> Tensor:
+        unlabeled = x[self._labeled :]
+        return unlabeled if self._boxes is None else cutmix(unlabeled, self._boxes)
 
 
 def _sum_of_losses(logits: Tensor, labels: Sequence[Tensor]) -> Tensor:
