@@ -89,11 +89,9 @@ def train(
     running = {name: build_optimizer(module, optimizers[name]) for name, module in modules.items()}
     recorder = _Recorder()
     trained = Trained(pd.DataFrame())
+    changing = _Changing(modules, running, recorder, trained)
     recovery = recovery or Recovery(None, "", {}, math.inf)
-    first = 0
-    if state := recovery.load():
-        first = state["step"]
-        _restore(state, modules, running, recorder, trained)
+    first = changing.restore(state) if (state := recovery.load()) else 0
     record_every = max(1, parameters.steps // ROWS_PER_HISTORY)
     title = f"{stage} ({', '.join(method.networks)})"
     method.train()
@@ -125,7 +123,7 @@ def train(
                     done, {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
                 )
             if recovery.due() or asked_to_stop() or done == parameters.steps:
-                recovery.save(_state(done, modules, running, recorder, trained))
+                recovery.save(changing.state(done))
             if asked_to_stop():
                 raise InterruptedTrainingError(f"{title} was stopped after step {done}: {recovery.prospect}")
     trained.history = recorder.table()
@@ -133,38 +131,6 @@ def train(
     best = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
     logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", title, parameters.steps, progress.seconds, best)
     return trained
-
-
-def _state(
-    done: int,
-    modules: Mapping[str, nn.Module],
-    running: Mapping[str, torch.optim.Optimizer],
-    recorder: "_Recorder",
-    trained: Trained,
-) -> State:
-    return {
-        "step": done,
-        "modules": {name: module.state_dict() for name, module in modules.items()},
-        "optimizers": {name: optimizer.state_dict() for name, optimizer in running.items()},
-        "rows": recorder.rows,
-        "pending": recorder.pending,
-        "best": trained.best,
-        "best_miou": trained.best_miou,
-    }
-
-
-def _restore(
-    state: State,
-    modules: Mapping[str, nn.Module],
-    running: Mapping[str, torch.optim.Optimizer],
-    recorder: "_Recorder",
-    trained: Trained,
-) -> None:
-    for name, module in modules.items():
-        module.load_state_dict(state["modules"][name])
-        running[name].load_state_dict(state["optimizers"][name])
-    recorder.rows, recorder.pending = state["rows"], state["pending"]
-    trained.best, trained.best_miou = state["best"], state["best_miou"]
 
 
 @contextmanager
@@ -223,6 +189,36 @@ def _validate(
 
 def _pictures_per_step(batches: TrainingBatches) -> int:
     return batches.parameters.batch_size * (1 if batches.unlabeled is None else 2)
+
+
+@dataclass
+class _Changing:
+    """All that a training changes: what a state holds, and what it is put back into."""
+
+    modules: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    recorder: "_Recorder"
+    trained: Trained
+
+    def state(self, done: int) -> State:
+        return {
+            "step": done,
+            "modules": {name: module.state_dict() for name, module in self.modules.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "rows": self.recorder.rows,
+            "pending": self.recorder.pending,
+            "best": self.trained.best,
+            "best_miou": self.trained.best_miou,
+        }
+
+    def restore(self, state: State) -> int:
+        """Put everything back; gives the number of steps done."""
+        for name, module in self.modules.items():
+            module.load_state_dict(state["modules"][name])
+            self.optimizers[name].load_state_dict(state["optimizers"][name])
+        self.recorder.rows, self.recorder.pending = state["rows"], state["pending"]
+        self.trained.best, self.trained.best_miou = state["best"], state["best_miou"]
+        return int(state["step"])
 
 
 class _Recorder:
