@@ -1,7 +1,9 @@
 """Files that are whole or absent, and what identifies their content."""
 
+import errno
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
 
@@ -9,7 +11,8 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that it is there whole or not at all, also after a power failure; its folder is made if needed.
 
     Raises:
-        OSError: it cannot be written; what was there before is unchanged.
+        OSError: it cannot be written; what was there before is unchanged. Where the disk is full, it says how much
+            is needed and how much is free.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -19,6 +22,13 @@ def write_whole(path: Path, content: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        temporary.unlink(missing_ok=True)  # what it takes is free, too
+        needed, free = memoryview(content).nbytes, shutil.disk_usage(path.parent).free
+        space = f"it needs {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free"
+        raise OSError(error.errno, f"{os.strerror(error.errno)}: {space}", str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -97,10 +97,8 @@ class Recovery:
             write_whole(self._folder / IDENTITY, json.dumps(self._identity, indent=2, sort_keys=True).encode())
             write_whole(path, content)
         except OSError as error:
-            there = next(parent for parent in self._folder.parents if parent.is_dir())
             raise RecoveryError(
-                f"{path} could not be written: {error.strerror or error}. It needs {len(content) / 2**20:.1f} MiB, and "
-                f"{shutil.disk_usage(there).free / 2**20:.1f} MiB are free. Earlier states are as they were: make room "
+                f"{path} could not be written: {error.strerror or error}. Earlier states are as they were: make room "
                 "and type the same command again, or set runtime.recovery_folder to another disk or to null"
             ) from error
         kept = sorted(self._folder.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns)[-KEPT_STATES:]
