@@ -77,9 +77,12 @@ def test_the_catalog_finds_the_pictures_from_anywhere(project: Path, monkeypatch
     (project / "lists").mkdir()
     rows(3).to_csv(project / "lists/labeled.csv", index=False)
     monkeypatch.chdir(project / "lists")
-    catalog = DataCatalog.from_config(
-        {"labeled": {"type": "igl_dt.catalog.pictures.PictureListDataset", "filepath": f"{project}/lists/labeled.csv"}}
-    )
+    entry = {
+        "type": "igl_dt.catalog.pictures.PictureListDataset",
+        "filepath": str(project / "lists/labeled.csv"),
+        "load_args": {"dtype": {"id": str}},
+    }
+    catalog = DataCatalog.from_config({"labeled": entry})
     assert decode(catalog.get("labeled").preview("run_manifest.json")).size
 
 

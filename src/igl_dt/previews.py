@@ -20,11 +20,11 @@ from igl_dt.data.sources import DataError, mask_format
 from igl_dt.figures import lay_over
 from igl_dt.parameters import IGNORE_INDEX, DatasetParameters
 
-COLUMNS = 4
+COLUMNS = 6
 """Panels in a row: a picture with a mask takes two, one without takes one."""
 ROWS = 4
 """At most; pictures are taken evenly from the whole list."""
-WIDTH = 200
+WIDTH = 160
 """Pixels of a panel, which is at most as high; with the limits above this bounds the size of any preview."""
 
 _GAP, _CAPTION = 6, 16
@@ -92,7 +92,7 @@ def network_summary(path: Path) -> dict[str, Any]:
     """Say what a weight file holds, from its header alone.
 
     Returns:
-        Its architecture, the number of parameters, its size, its classes, what it came from (``fingerprint``), and the
+        Its architecture, the number of parameters, its size, what it came from (``fingerprint``), its classes, and the
         configuration that it was built from.
 
     Raises:
@@ -108,8 +108,8 @@ def network_summary(path: Path) -> dict[str, Any]:
         "encoder": header["parameters"]["encoder"]["name"],
         "parameters": parameters,
         "mebibytes": round(path.stat().st_size / 2**20, 1),
-        "classes": header["class_names"],
         "fingerprint": header["fingerprint"],
+        "classes": header["class_names"],
         "configuration": header["parameters"],
     }
 
