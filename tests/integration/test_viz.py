@@ -122,7 +122,7 @@ def test_collapsed_it_is_the_five_stages_and_fits_the_screen(page: Any) -> None:
     page.wait_for_timeout(1000)  # it glides into place
     height = page.viewport_size["height"]
     boxes = [box.bounding_box() for box in page.locator(".pipeline-node").all()]
-    assert all(0 <= box["y"] and box["y"] + box["height"] <= height for box in boxes)
+    assert all(box["y"] >= 0 and box["y"] + box["height"] <= height for box in boxes)
 
 
 def test_clicks_show_numbers_pictures_and_networks(page: Any) -> None:
