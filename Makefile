@@ -34,6 +34,7 @@ bench: setup
 	$(BIN)/python -m igl_dt.benchmark
 	$(BIN)/python -m igl_dt.benchmark loading
 	$(BIN)/python -m igl_dt.benchmark splitting
+	$(BIN)/python -m igl_dt.benchmark startup
 
 # What `kedro viz run` shows, as files for any web server; of another recipe: KEDRO_ENV=camvid make site.
 site: setup
