@@ -18,6 +18,7 @@ from igl_dt.pipeline_registry import register_pipelines
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 STAGES = {"data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting"}
+in_browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to look at kedro-viz with")
 WAIT = 60.0
 """Seconds for the server to start, and for the page to react, where the machine is busy."""
 
@@ -71,8 +72,6 @@ def server(full: Path, offline: dict[str, str]) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def page(server: str) -> Iterator[Any]:
     """The page in a browser; in the end, no error of its own may have shown up in the console."""
-    if CHROMIUM is None:
-        pytest.skip("there is no chromium to look at kedro-viz with")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
     errors: list[str] = []
 
@@ -115,6 +114,7 @@ def image_width(page: Any, name: str) -> int:
     return image.evaluate("image => image.naturalWidth")
 
 
+@in_browser
 def test_collapsed_it_is_the_five_stages_and_fits_the_screen(page: Any) -> None:
     names = shown(page)
     assert names >= STAGES | {"labeled", "unlabeled", "swin_unet", "res_unet", "student", "metrics"}
@@ -125,6 +125,7 @@ def test_collapsed_it_is_the_five_stages_and_fits_the_screen(page: Any) -> None:
     assert all(box["y"] >= 0 and box["y"] + box["height"] <= height for box in boxes)
 
 
+@in_browser
 def test_clicks_show_numbers_pictures_and_networks(page: Any) -> None:
     click(page, "metrics")
     preview = page.locator(".pipeline-metadata__preview-json")
@@ -138,6 +139,7 @@ def test_clicks_show_numbers_pictures_and_networks(page: Any) -> None:
     assert 100 < image_width(page, "labeled") < 1000
 
 
+@in_browser
 def test_expanded_it_shows_every_node_and_what_it_does(page: Any) -> None:
     page.get_by_label("Expand all modular pipelines").click()
     page.locator('.pipeline-node[data-node-fullname="learn_student_node"]').wait_for(state="attached")
