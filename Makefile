@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
 
-.PHONY: run setup test torture lint bench lock
+.PHONY: run setup test torture lint bench site lock
 
 run: setup
 	$(BIN)/kedro run --pipelines=full
@@ -34,6 +34,14 @@ bench: setup
 	$(BIN)/python -m igl_dt.benchmark
 	$(BIN)/python -m igl_dt.benchmark loading
 	$(BIN)/python -m igl_dt.benchmark splitting
+	$(BIN)/python -m igl_dt.benchmark startup
+
+# What `kedro viz run` shows, as files for any web server; of another recipe: KEDRO_ENV=camvid make site.
+site: setup
+	rm -rf build
+	$(BIN)/kedro viz build --include-previews
+	test -f build/index.html
+	@echo "To look at it: $(BIN)/python -m http.server --directory build, then open http://localhost:8000"
 
 # After a change of the dependencies in pyproject.toml.
 lock: setup

@@ -1,6 +1,7 @@
 """The benchmarks of splitting and loading run, on little, and their exit code says whether a limit was kept."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,3 +60,33 @@ def test_without_a_subject_it_times_steps(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(benchmark, "measure_steps", lambda: 7)
     monkeypatch.setattr(sys, "argv", ["benchmark"])
     assert benchmark.main() == 7
+
+
+@pytest.mark.parametrize(("limit", "code"), [(100, 0), (-100, 1)])
+def test_startup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limit: float, code: int) -> None:
+    """With commands that say how long they took: the real ones take long."""
+    typed = []
+
+    def type_command(folder: Path, *arguments: str, until: str | None = None) -> float:
+        typed.append((arguments[1], until))
+        assert (folder / "conf/smoke").is_dir() and (folder / "src/igl_dt").is_dir()
+        return 10.0 if until is None else 12.0
+
+    monkeypatch.setattr(benchmark, "_type_command", type_command)
+    monkeypatch.setattr(benchmark, "STARTUP_SECONDS", limit)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "startup"])
+    assert benchmark.main() == code
+    assert typed == [("kedro", None), *[("import torch, timm", None), ("kedro", "step 1/1")] * benchmark.STARTUP_ROUNDS]
+    said = capsys.readouterr().out
+    assert "importing torch and timm 10.0 s" in said and "training step 12.0 s: 2.0 s more (limit " in said
+
+
+def test_commands_are_timed_to_their_end_or_until_they_say_something(tmp_path: Path) -> None:
+    code = "import time; print('first', flush=True); time.sleep(0.5); print('last')"
+    whole, first = (benchmark._type_command(tmp_path, "-c", code, until=until) for until in (None, "first"))
+    assert whole > 0.5
+    assert first < whole
+    with pytest.raises(RuntimeError, match=r"(?s)failed.*NameError"):
+        benchmark._type_command(tmp_path, "-c", "nonsense")
+    with pytest.raises(RuntimeError, match=r"(?s)failed.*last"):
+        benchmark._type_command(tmp_path, "-c", code, until="never")

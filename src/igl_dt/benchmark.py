@@ -13,11 +13,17 @@ code 1 where that is more than a minute or a GiB.
 
 ``python -m igl_dt.benchmark loading``: how many views a thread makes, beside the plain way of scaling the whole picture
 and then cropping; exit code 1 where it is not 1.8 times as many.
+
+``python -m igl_dt.benchmark startup``: from the command to the first training step of the recipe ``smoke``, beside what
+importing torch and timm takes, in turns; exit code 1 where the difference is above 3 seconds.
 """
 
 import argparse
 import hashlib
+import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -80,6 +86,9 @@ CROP_SIZE = (128, 128)
 LOADING_STEPS = 15
 LOADING_ROUNDS = 5
 LOADING_RATIO = 1.8
+
+STARTUP_ROUNDS = 5
+STARTUP_SECONDS = 3.0
 
 
 class ReadyBatches(TrainingBatches):
@@ -155,8 +164,9 @@ def _bare_step(
 def main() -> int:
     """Run the benchmark that the command line names; gives the exit code."""
     parser = argparse.ArgumentParser(prog="python -m igl_dt.benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("subject", nargs="?", choices=("steps", "splitting", "loading"), default="steps")
+    parser.add_argument("subject", nargs="?", choices=("steps", "splitting", "loading", "startup"), default="steps")
     subjects = {"steps": measure_steps, "splitting": measure_splitting, "loading": measure_loading}
+    subjects |= {"startup": measure_startup}
     return subjects[parser.parse_args().subject]()
 
 
@@ -264,6 +274,55 @@ def measure_loading() -> int:
     print(f"views per second and thread, {size}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
     print(f"ratio {fast / plain:.2f} (limit {LOADING_RATIO})")
     return int(fast / plain < LOADING_RATIO)
+
+
+def measure_startup() -> int:
+    """Time commands up to their first training step, and imports alone, in turns; gives the exit code.
+
+    The step itself and a validation on six small pictures are counted too.
+    """
+    imports, commands = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("conf", "src", "pyproject.toml", ".telemetry"):
+            source = Path(__file__).parents[2] / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy(source, Path(folder) / name)
+        (Path(folder) / "conf/local").mkdir(exist_ok=True)
+        _type_command(Path(folder), "-m", "kedro", "run", "--env=smoke", "--pipelines=data_splitting")
+        training = ("--env=smoke", "--pipelines=teacher_pretraining", "--params=teacher_pretraining.steps=1")
+        for _ in range(STARTUP_ROUNDS):
+            imports.append(_type_command(Path(folder), "-c", "import torch, timm"))
+            commands.append(_type_command(Path(folder), "-m", "kedro", "run", *training, until="step 1/1"))
+    difference = statistics.median(commands) - statistics.median(imports)
+    print(
+        f"importing torch and timm {statistics.median(imports):.1f} s, from the command to the first training step "
+        f"{statistics.median(commands):.1f} s: {difference:.1f} s more (limit {STARTUP_SECONDS}; medians of "
+        f"{STARTUP_ROUNDS})"
+    )
+    return int(difference > STARTUP_SECONDS)
+
+
+def _type_command(folder: Path, *arguments: str, until: str | None = None) -> float:
+    """Run a Python command in a folder to its end; gives the seconds that it took, or until it said something."""
+    start = time.perf_counter()
+    said, seconds = [], None
+    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "KEDRO_DISABLE_TELEMETRY": "1"}
+    with subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.append(line)
+            if until is not None and until in line and seconds is None:
+                seconds = time.perf_counter() - start
+    if process.returncode or (until is not None and seconds is None):
+        raise RuntimeError(f"{' '.join(arguments)} failed:\n{''.join(said)}")
+    return time.perf_counter() - start if seconds is None else seconds
 
 
 def _time(batches: TrainingBatches, step: int) -> float:

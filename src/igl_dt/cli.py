@@ -9,19 +9,34 @@ from kedro.framework.startup import ProjectMetadata
 
 @click.group()
 def cli() -> None:
-    """Commands of this project."""
+    """Semantic segmentation from few labelled pictures: IGL-DT.
+
+    \b
+    kedro run                    everything, on built-in pictures
+    kedro run --env=smoke        the same in seconds, to see that it works;
+                                 other recipes are the folders in conf/
+    kedro run --pipelines=NAME   a stage of it; for names: kedro registry list
+    kedro run --params=seed=1    with another value of what is in conf/base/
+    kedro viz run                graph and results in the browser
+    """  # noqa: D301 (it has to be a backspace: click's sign for lines that are to stay as they are)
 
 
-@cli.group()
+@cli.group(short_help="Keep DVC's files and the Kedro graph one truth.")
 def dvc() -> None:
-    """Keep DVC's files and the Kedro graph one truth."""
+    """Keep DVC's files and the Kedro graph one truth.
+
+    `dvc repro` then runs what is not up to date.
+    """
 
 
-@dvc.command()
+@dvc.command(short_help="Write each recipe's dvc.yaml from its graph.")
 @click.option("--check", is_flag=True, help="Write nothing; say what differs, and fail if anything does.")
 @click.pass_obj
 def sync(metadata: ProjectMetadata, check: bool) -> None:
-    """Write each recipe's dvc.yaml from its graph, catalog, parameters and imports."""
+    """Write each recipe's dvc.yaml from its graph, catalog, parameters and imports.
+
+    To be typed after a change of one of these; says what was not up to date.
+    """
     from igl_dt.dvc_files import describe, differences, find_recipes, render
 
     configure_project(metadata.package_name)
@@ -36,12 +51,16 @@ def sync(metadata: ProjectMetadata, check: bool) -> None:
     click.echo(f"{', '.join(str(recipe.path) for recipe in recipes)}: {'up to date' if not found else 'written'}")
 
 
-@cli.command()
+@cli.command(short_help="Compare the committed results with new ones, bit by bit.")
 @click.option("--env", default="base", show_default=True, help="The recipe: an environment with a committed dvc.lock.")
 @click.option("--record", is_flag=True, help="Take what comes out as the recipe's new dvc.lock and surroundings.")
 @click.pass_obj
 def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
-    """Make all results of the last commit anew, in a clone, and compare them with those in its dvc.lock."""
+    """Make all results of the last commit anew, in a clone, and compare them with those in its dvc.lock.
+
+    It takes as long as `kedro run`, and changes nothing here but for --record. Ends with a line per result and, where
+    one is different, with what differs in the surroundings and exit code 1.
+    """
     from igl_dt.dvc_files import Recipe
     from igl_dt.reproduction import ReproductionError, reproduce
 

@@ -75,6 +75,7 @@ def describe(recipe: Recipe) -> Content:
     }
     catalog, parameters = recipe.load("catalog"), recipe.load("parameters")
     imports = grimp.build_graph(PACKAGE, cache_dir=None)
+    imports.remove_module(f"{PACKAGE}.previews")  # datasets import it to be looked at: no result depends on it
     content: Content = {
         "stages": {name: _stage(name, stages[name], recipe, catalog, parameters, imports) for name in stages}
     }

@@ -1,10 +1,12 @@
 """Networks as Kedro datasets: one weight file each, from which the network is rebuilt."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from kedro.io import AbstractDataset
+from kedro_datasets._typing import JSONPreview
 
 from igl_dt.pipelines import Network
 
@@ -31,6 +33,12 @@ class NetworkDataset(AbstractDataset[Network, Network]):
         from igl_dt.networks.weights import save_network
 
         save_network(data, self._filepath)
+
+    def preview(self) -> JSONPreview:
+        """Summarize the network for kedro-viz."""
+        from igl_dt.previews import network_summary
+
+        return JSONPreview(json.dumps(network_summary(self._filepath)))
 
     def _exists(self) -> bool:
         return self._filepath.is_file()
@@ -64,6 +72,13 @@ class NetworkFolderDataset(AbstractDataset[dict[str, Network], dict[str, Network
         self._path.mkdir(parents=True)
         for name, network in data.items():
             save_network(network, self._path / f"{name}.safetensors")
+
+    def preview(self) -> JSONPreview:
+        """Summarize the networks for kedro-viz."""
+        from igl_dt.previews import network_summary
+
+        paths = sorted(self._path.glob("*.safetensors"))
+        return JSONPreview(json.dumps({path.stem: network_summary(path) for path in paths}))
 
     def _exists(self) -> bool:
         return self._path.is_dir()

@@ -4,12 +4,16 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 10.0
+BAR = "{desc} {percentage:3.0f}% |{bar:12}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+"""A short bar: most of the line is for the losses, and what is too much for the terminal is cut off."""
 
 
 class Progress:
@@ -29,7 +33,11 @@ class Progress:
     ) -> None:
         self._stage, self._first, self._total, self._pictures = stage, first, total, pictures_per_step
         self._step, self._picture = step, picture
-        self._bar = tqdm(desc=stage, initial=first, total=total, unit=step) if sys.stderr.isatty() else None
+        self._values: dict[str, float] = {}
+        self._redirected, self._bar = ExitStack(), None
+        if sys.stderr.isatty():
+            self._bar = tqdm(desc=stage, initial=first, total=total, bar_format=BAR, dynamic_ncols=True)
+            self._redirected.enter_context(logging_redirect_tqdm())  # what is logged meanwhile goes above the bar
         self._start = self._last_line = time.monotonic()
 
     @property
@@ -38,9 +46,10 @@ class Progress:
         return time.monotonic() - self._start
 
     def update(self, done: int, values: Mapping[str, float]) -> None:
-        """Say that so many steps are done, and what the latest losses and scores are."""
+        """Say that so many steps are done, and what the latest losses and scores are; none: those from before."""
+        self._values.update(values)
         speed = (done - self._first) * self._pictures / max(self.seconds, 1e-9)
-        shown = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in self._values.items())
         if self._bar is not None:
             self._bar.set_postfix_str(f"{speed:.0f} {self._picture}/s  {shown}", refresh=False)
             self._bar.update(done - self._bar.n)
@@ -51,6 +60,7 @@ class Progress:
             logger.info(line, self._stage, self._step, done, self._total, speed, self._picture, left, shown)
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Leave the bar as it is, and let what is logged take its own way again."""
         if self._bar is not None:
             self._bar.close()
+        self._redirected.close()

@@ -113,15 +113,15 @@ def train(
 
             done = step + 1
             validating = done % parameters.validate_every == 0 or done == parameters.steps
+            news: dict[str, float] = {}
             if validating or done % record_every == 0:
                 row = recorder.flush(stage, done)
                 row |= {f"learning_rate.{name}": rates[name] * optimizers[name].learning_rate for name in modules}
                 if validating:
                     scores = _validate(method, validate, trained, f"{stage}: after {done} steps")
                     row |= {f"val_miou.{name}": miou for name, miou in scores.items()}
-                progress.update(
-                    done, {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
-                )
+                news = {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
+            progress.update(done, news)
             if recovery.due() or asked_to_stop() or done == parameters.steps:
                 recovery.save(changing.state(done))
             if asked_to_stop():

@@ -201,7 +201,7 @@ def _draw_samples(
         # What the figure shows is made pixel by pixel: nothing is left to a later scaling.
         size = max(1, round(width * DPI)), max(1, round(height * DPI))
         panel = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        panels = [panel] if mask is None else [panel, _lay_over(panel, mask, num_classes)]
+        panels = [panel] if mask is None else [panel, lay_over(panel, mask, num_classes)]
         for shown in panels:
             left = _left(column) + (cell[0] - width) / 2
             axes = figure.add_axes((left / WIDTH, bottom[0] / bottom[1], width / WIDTH, height / bottom[1]))
@@ -223,8 +223,17 @@ def _shorten(id_: str, length: int) -> str:
     return id_ if len(id_) <= length else "…" + id_[1 - length :]
 
 
-def _lay_over(panel: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
-    """Tint a picture with its mask, which may be of another scale; the picture keeps its light and dark."""
+def lay_over(panel: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """Tint a picture with its mask, which may be of another scale; the picture keeps its light and dark.
+
+    Args:
+        panel: H×W×3 uint8 RGB.
+        mask: uint8 class ids of any height and width; ids that are no class are light grey.
+        num_classes: ids below it are classes.
+
+    Returns:
+        H×W×3 uint8 RGB.
+    """
     rows, columns = (np.arange(size) * length // size for size, length in zip(panel.shape[:2], mask.shape, strict=True))
     colors = np.full((256, 3), 255 * np.array(to_rgb(NEUTRAL)))
     colors[:num_classes] = class_palette(num_classes)
