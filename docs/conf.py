@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))  # this checkout, whatever is installed
 
 project = "igl-dt"
@@ -21,3 +23,14 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
+
+
+def setup(app: Sphinx) -> None:
+    """Leave out what Python itself says of named tuples' fields."""
+    app.connect("autodoc-process-docstring", _drop_aliases)
+
+
+def _drop_aliases(*event: object) -> None:
+    lines = event[-1]
+    assert isinstance(lines, list)
+    lines[:] = [line for line in lines if not line.startswith("Alias for field number")]
