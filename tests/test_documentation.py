@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import pkgutil
 import re
 import shlex
@@ -22,7 +21,6 @@ from markdown_it.token import Token
 from PIL import Image
 from pydantic import ValidationError
 from sphinx.cmd.build import build_main
-from tiny import CLASSES, NETWORKS, RESNET
 
 from igl_dt.cli import cli
 from igl_dt.data.loading import Batch
@@ -31,6 +29,7 @@ from igl_dt.data.sources import SOURCES, DataError
 from igl_dt.networks import build_network
 from igl_dt.parameters import DatasetParameters, ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
+from tiny import CLASSES, NETWORKS, RESNET
 
 PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
@@ -137,7 +136,7 @@ def is_parameter(path: str) -> bool:
 def test_parameters_are_there() -> None:
     assert is_parameter("networks.student.encoder.options.channels") and not is_parameter("networks.student.chanels")
     named = [(code, part.partition("=")[0]) for code, part in option("params") if "=" in part]
-    dotted = r"((?:%s)(?:\.\w+)+)(?:[=:].*)?" % "|".join(ProjectParameters.model_fields)
+    dotted = r"((?:{})(?:\.\w+)+)(?:[=:].*)?".format("|".join(ProjectParameters.model_fields))
     named += [(code, found[1]) for code in spans() if (found := re.fullmatch(dotted, code.text))]
     for code, path in wanted(iter(named)):
         assert is_parameter(path), code
@@ -253,7 +252,7 @@ def test_the_source_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert names == ("road", "car") and class_pixels.loc["drive_7/1", "car"] == 80
     with pytest.raises(DataError, match="drive_9"):
         read_manifest(dataset.model_copy(update={"options": {"val": ["drive_9"]}}))
-    os.remove(root / "drive_7/0_mask.png")
+    (root / "drive_7/0_mask.png").unlink()
     with pytest.raises(DataError, match="drive_7/0"):
         read_manifest(dataset)
 
