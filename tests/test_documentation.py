@@ -35,7 +35,7 @@ PROJECT = Path(__file__).parents[1]
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 INVENTED = re.compile("polyps|dashcam|fixmatch|plain|pascal_r101|drive_")
 """What examples tell a reader to make."""
-COMING = re.compile(r"export|report\.html|pseudo_labels\.png|^site$|student\.onnx")
+COMING = re.compile(r"export|weights_evaluation|measuring|report\.html|pseudo_labels\.png|^site$|student\.onnx")
 """What the pages name already and other branches bring; to be deleted with them."""
 PLACEHOLDER = re.compile(r"[A-Z]{2,}|[<>*{…]")
 KEDRO = {"run", "viz", *cli.commands}

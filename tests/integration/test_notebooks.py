@@ -60,7 +60,7 @@ def test_results_are_shown_as_they_are(full: Path, execute, outputs) -> None:
     assert outputs(full) == before
     assert figures(notebook) == 5 + sum(name.endswith(".png") and "08_reporting" in name for name in before)
     metrics = json.loads(before["data/08_reporting/smoke/metrics.json"])
-    table = rows(said(notebook, "scores = "))
+    table = rows(said(notebook, "shares = "))
     for name, scores in metrics.items():
         shown = [f"{100 * scores[key]:.2f}" for key in ("miou", "miou_present", "pixel_accuracy")]
         assert [f"{float(value):.2f}" for value in table[name][:3]] == shown, name
