@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.complete
 
-.PHONY: run setup test torture lint bench site lock
+.PHONY: run setup test torture lint bench docs site lock
 
 run: setup
 	$(BIN)/kedro run --pipelines=full
@@ -29,6 +29,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: setup
 	$(BIN)/python -m igl_dt.benchmark

@@ -94,7 +94,7 @@ def pretrain_teachers(
     """
     method = CrossPseudoSupervision(swin_unet, res_unet, parameters.losses)
     optimizers = {"swin_unet": parameters.swin_unet, "res_unet": parameters.res_unet}
-    trained = _train(method, labeled, unlabeled, val, parameters, optimizers, "teacher_pretraining", surroundings)
+    trained = train_method(method, labeled, unlabeled, val, parameters, optimizers, "teacher_pretraining", surroundings)
     if parameters.keep == "best":
         for name, network in method.networks.items():
             network.load_state_dict(trained.best[name])
@@ -126,7 +126,7 @@ def learn_student(
     with seeded(surroundings.seed, "initial weights", "projections"):
         method = IglDt(student, swin_unet, res_unet, parameters.losses)
     optimizers = {"student": parameters.student}
-    trained = _train(method, labeled, unlabeled, val, parameters, optimizers, "student_learning", surroundings)
+    trained = train_method(method, labeled, unlabeled, val, parameters, optimizers, "student_learning", surroundings)
     return Learned(student, _with_weights(student, trained.best["student"]), trained.history)
 
 
@@ -151,7 +151,7 @@ def learn_reference(
     """
     method = Supervised("supervised", student, parameters.losses.supervised)
     optimizers = {"supervised": parameters.student}
-    trained = _train(method, labeled, None, val, parameters, optimizers, "student_learning", surroundings)
+    trained = train_method(method, labeled, None, val, parameters, optimizers, "student_learning", surroundings)
     return Learned(student, _with_weights(student, trained.best["supervised"]), trained.history)
 
 
@@ -205,7 +205,7 @@ def _evaluate(
         return evaluate(network, reader.pairs(pictures), surroundings.evaluation, len(network.class_names))
 
 
-def _train(
+def train_method(
     method: Method,
     labeled: pd.DataFrame,
     unlabeled: pd.DataFrame | None,
@@ -215,6 +215,18 @@ def _train(
     stage: str,
     surroundings: Surroundings,
 ) -> Trained:
+    """Train the networks of any method, in place, with a run's pictures, validation and recovery states.
+
+    Args:
+        method: says what is trained, and by which losses.
+        labeled: rows of the manifest.
+        unlabeled: rows of the manifest; None for training on labels alone.
+        val: rows of the manifest.
+        parameters: steps, batch size and augmentation.
+        optimizers: by the names of ``method.trained()``.
+        stage: its name; methods under one name see the same labelled crops in the same order.
+        surroundings: of the run.
+    """
     reader = PictureReader(surroundings.dataset, surroundings.runtime.cache_mib)
     batches = TrainingBatches(reader, labeled, unlabeled, parameters, surroundings.seed, stage)
 

@@ -6,7 +6,7 @@ from igl_dt.losses.common import full_precision
 
 
 def global_context_loss(student_map: Tensor, teacher_map: Tensor) -> Tensor:
-    """L_Glo = (1/N) Σ_i |K_S,i − K_T,i| with K = GAP(map), mean over the batch [paper].
+    """L_Glo = ``(1/N) Σ_i |K_S,i − K_T,i|`` with K = GAP(map), mean over the batch [paper].
 
     Args:
         student_map: B×N×H×W, of any floating type; one channel per class in the paper.
