@@ -70,6 +70,12 @@ class PictureReader:
         for row in rows.sort_values(["height", "width", "id"]).itertuples():
             yield _to_tensor(self.image(str(row.image))), torch.from_numpy(self.mask(str(row.mask)))
 
+    def known_pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Read whole pictures like ``pairs``; None in the mask's place where a row has none."""
+        for row in rows.itertuples():
+            mask = None if pd.isna(row.mask) else torch.from_numpy(self.mask(str(row.mask)))
+            yield _to_tensor(self.image(str(row.image))), mask
+
 
 class Batch(NamedTuple):
     """What one training step sees; pictures are uint8, B×3×H×W."""
