@@ -148,7 +148,9 @@ class TestLearning:
                 assert teacher.fingerprint == before.fingerprint
             pd.testing.assert_frame_equal(other[history.columns], history, check_exact=True)
         (_, _, with_truth), (_, _, with_another) = others[1:]
-        names = {f"pseudo_label_{kind}.{net}" for kind in ("accuracy", "confident") for net in ("swin_unet", "res_unet")}
+        names = {
+            f"pseudo_label_{kind}.{net}" for kind in ("accuracy", "confident") for net in ("swin_unet", "res_unet")
+        }
         assert set(with_truth) - set(history) == names | {"pseudo_label_agreement"}
         assert with_truth[[*names]].notna().all(axis=None)
         accuracies = [name for name in names if "accuracy" in name]

@@ -18,7 +18,14 @@ from igl_dt.pipeline_registry import register_pipelines
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 SRC = Path(__file__).parents[2] / "src"
-IN_MEMORY = {"monitored", "initial_swin_unet", "initial_res_unet", "initial_student", "measured", "reference_confusions"}
+IN_MEMORY = {
+    "monitored",
+    "initial_swin_unet",
+    "initial_res_unet",
+    "initial_student",
+    "measured",
+    "reference_confusions",
+}
 """What passes from node to node and is not kept."""
 
 

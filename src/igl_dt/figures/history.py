@@ -51,7 +51,7 @@ def plot_losses(histories: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         histories: Table per stage ("teachers", "student", "supervised"). Column ``step``; loss columns are called
             ``<network>.<loss>``, or ``<loss>`` in a stage of one network, which then is called like the stage;
-            ``learning_rate.…``, ``val_miou.…`` and ``pseudo_label_….…`` are left alone. A loss may be NaN at steps where
+            ``learning_rate.…``, ``val_miou.…`` and ``pseudo_label_…`` are left alone. A loss may be NaN at steps where
             it plays no part.
 
     Raises:
@@ -144,17 +144,20 @@ def plot_pseudo_labels(history: pd.DataFrame) -> Figure:
         for position, (title, curves) in enumerate(panels.items(), start=1):
             axes = first = figure.add_subplot(1, len(panels), position, sharey=first)
             axes.set_title(title, loc="left", fontsize=9)
+            ends = {network: 100 * float(table.iloc[-1, 1]) for network, table in curves.items()}
             for network, table in curves.items():
                 _, color, marker, line = series(network) if network else _BOTH
                 every = max(1, len(table) // 20)
                 steps, shares = table.to_numpy(dtype=float).T
                 axes.plot(steps, 100 * shares, line, color=color, marker=marker, markersize=5, markevery=every)
+                above = network == max(ends, key=lambda name: ends[name])
                 axes.annotate(
-                    f"{100 * shares[-1]:.0f}", (steps[-1], 100 * shares[-1]), (0, 5), textcoords="offset points",
-                    horizontalalignment="right", fontsize=9,
+                    f"{ends[network]:.0f}", (steps[-1], ends[network]), (2, 5 if above else -5),
+                    textcoords="offset points", horizontalalignment="right",
+                    verticalalignment="bottom" if above else "top", fontsize=9,
                 )  # fmt: skip
             axes.set_xlim(0, history["step"].max() * 1.03)
-            axes.set_ylim(0, 104)
+            axes.set_ylim(0, 106)
             if position > 1:
                 axes.tick_params(labelleft=False)
             _format_steps(axes, ticks=3)
