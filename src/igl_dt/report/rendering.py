@@ -63,7 +63,7 @@ def render_report(run: Run) -> str:
         states=_tell_states(run),
         monitored=any(column.startswith("pseudo_label") for column in run.histories["teachers"]),
         confident=CONFIDENT,
-        stages=[(stage, run.manifest.get(stage)) for stage in [*STAGES, *sorted(run.manifest.keys() - set(STAGES))]],
+        stages=[(stage, run.manifest.get(stage)) for stage in STAGES],
         commands=_commands(run),
         surroundings=_first(run, "surroundings", "student_learning"),
         versions=_first(run, "versions", "student_learning"),
@@ -144,27 +144,27 @@ def _ends(history: pd.DataFrame, column: str) -> tuple[float, float] | None:
     return None if values.empty else (float(values.iloc[0]), float(values.iloc[-1]))
 
 
-def _first(run: Run, key: str, stage: str | None = None) -> Any:
+def _first(run: Run, key: str, stage: str = STAGES[0]) -> Any:
     """Give what a stage's record says, or else what the first does that says it; None where none does."""
-    records = [run.manifest[stage]] if stage in run.manifest else []
-    return next((record[key] for record in [*records, *run.manifest.values()] if key in record), None)
+    records = [run.manifest.get(name, {}) for name in (stage, *STAGES)]
+    return next((record[key] for record in records if key in record), None)
 
 
 def _commands(run: Run) -> dict[str, list[str]]:
     """Give the commands with the stages that each ran."""
     commands: dict[str, list[str]] = {}
-    for stage, record in run.manifest.items():
-        if "command" in record:
-            commands.setdefault(record["command"], []).append(stage)
+    for stage in STAGES:
+        if command := run.manifest.get(stage, {}).get("command"):
+            commands.setdefault(command, []).append(stage)
     return commands
 
 
 def _parameters(run: Run) -> str | None:
     """Give the parameters as text, when all stages were run with the same ones; else each stage's."""
-    found = {stage: record["parameters"] for stage, record in run.manifest.items() if "parameters" in record}
-    if not found:
+    found = {stage: run.manifest.get(stage, {}).get("parameters") for stage in STAGES}
+    texts = {stage: json.dumps(each, indent=2, ensure_ascii=False) for stage, each in found.items() if each}
+    if not texts:
         return None
-    texts = {stage: json.dumps(parameters, indent=2, ensure_ascii=False) for stage, parameters in found.items()}
     if len(set(texts.values())) == 1:
         return next(iter(texts.values()))
     return "\n\n".join(f"{stage}\n{text}" for stage, text in texts.items())
