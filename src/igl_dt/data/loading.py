@@ -72,9 +72,8 @@ class PictureReader:
 
     def known_pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Read whole pictures like ``pairs``; None in the mask's place where a row has none."""
-        for row in rows.itertuples():
-            mask = None if pd.isna(row.mask) else torch.from_numpy(self.mask(str(row.mask)))
-            yield _to_tensor(self.image(str(row.image))), mask
+        for image, mask in zip(rows["image"], rows["mask"], strict=True):
+            yield _to_tensor(self.image(image)), None if pd.isna(mask) else torch.from_numpy(self.mask(mask))
 
 
 class Batch(NamedTuple):

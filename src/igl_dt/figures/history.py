@@ -144,7 +144,7 @@ def plot_pseudo_labels(history: pd.DataFrame) -> Figure:
         for position, (title, curves) in enumerate(panels.items(), start=1):
             axes = first = figure.add_subplot(1, len(panels), position, sharey=first)
             axes.set_title(title, loc="left", fontsize=9)
-            ends = {network: 100 * float(table.iloc[-1, 1]) for network, table in curves.items()}
+            ends = {network: 100 * float(table.to_numpy()[-1, 1]) for network, table in curves.items()}
             for network, table in curves.items():
                 _, color, marker, line = series(network) if network else _BOTH
                 every = max(1, len(table) // 20)

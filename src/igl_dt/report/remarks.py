@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import pandas as pd
-
 from igl_dt.parameters import CONFIDENT
 from igl_dt.report.run import Run, name_briefly, name_network
 
@@ -72,7 +70,8 @@ def _of_labels(run: Run) -> Iterator[Remark]:
 
 def _of_pseudo_labels(run: Run) -> Iterator[Remark]:
     history = run.histories["teachers"]
-    last = {name: _last(history, name) for name in history.columns if name.startswith("pseudo_label_")}
+    shares = {name: history[name].dropna() for name in history.columns if name.startswith("pseudo_label_")}
+    last = {name: float(values.iloc[-1]) for name, values in shares.items() if len(values)}
     accuracies = {name.partition(".")[2]: value for name, value in last.items() if "_accuracy." in name}
     agreement = last.get("pseudo_label_agreement")
     if agreement is not None and accuracies and (shared := agreement - min(accuracies.values())) >= SHARED_ERRORS:
@@ -96,22 +95,19 @@ def _of_pseudo_labels(run: Run) -> Iterator[Remark]:
 def _of_training(run: Run) -> Iterator[Remark]:
     for stage, history in run.histories.items():
         for column in history.columns:
+            values = history[column].dropna()
             network, _, loss = column.rpartition(".")
-            is_loss = loss == "supervised" and network != "learning_rate"
-            values = history[column].dropna().to_numpy(dtype=float) if is_loss else []
             fifth = len(values) // 5
-            if fifth < 2 or values[-2 * fifth : -fifth].mean() <= 0:
-                continue
-            fall = 1 - values[-fifth:].mean() / values[-2 * fifth : -fifth].mean()
-            if fall >= FALLING:
-                text = f"In the last fifth of the steps its loss on labels fell by {fall:.0%}: more steps may help."
-                yield Remark(f"{name_network(network or stage)} was still learning", text)
-        for column in history.columns:
-            values = history.loc[history[column].notna(), ["step", column]] if column.startswith("val_miou.") else []
-            if len(values) and (lost := values[column].max() - values[column].iloc[-1]) >= FALLEN:
-                best = int(values.loc[values[column].idxmax(), "step"])
+            if loss == "supervised" and network != "learning_rate" and fifth >= 2:
+                before, now = float(values.iloc[-2 * fifth : -fifth].mean()), float(values.iloc[-fifth:].mean())
+                if now < (1 - FALLING) * before:
+                    fall = 1 - now / before
+                    text = f"In the last fifth of the steps its loss on labels fell by {fall:.0%}: more steps may help."
+                    yield Remark(f"{name_network(network or stage)} was still learning", text)
+            elif network == "val_miou" and len(values) and (lost := values.max() - values.iloc[-1]) >= FALLEN:
+                best = int(history["step"].iloc[int(history[column].argmax())])
                 text = f"Its validation mIoU is {100 * lost:.1f} points below that after step {best}."
-                yield Remark(f"{name_network(column.partition('.')[2])} was better before", text)
+                yield Remark(f"{name_network(loss)} was better before", text)
 
 
 def _of_origin(run: Run) -> Iterator[Remark]:
@@ -133,10 +129,6 @@ def _of_origin(run: Run) -> Iterator[Remark]:
     for stage, record in run.manifest.items():
         if stage != "reporting" and record.get("unfinished"):
             yield Remark(f"The last run of {stage} did not end", "What is shown of it may be of an earlier one.")
-
-
-def _last(history: pd.DataFrame, column: str) -> float:
-    return float(history[column].dropna().iloc[-1])
 
 
 def _names(names: list[str], most: int = 8) -> str:

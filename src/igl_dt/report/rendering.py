@@ -61,7 +61,7 @@ def render_report(run: Run) -> str:
         series=SERIES,
         classes=_compare_classes(run),
         states=_tell_states(run),
-        monitored=any(column.startswith("pseudo_label") for column in run.histories["teachers"]),
+        monitored=any(column.startswith("pseudo_label") for column in run.histories["teachers"].columns),
         confident=CONFIDENT,
         stages=[(stage, run.manifest.get(stage)) for stage in STAGES],
         commands=_commands(run),
