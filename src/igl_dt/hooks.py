@@ -184,8 +184,11 @@ class WriteRunManifest:
 
     @hook_impl
     def after_pipeline_run(self) -> None:
-        """Write it all."""
+        """Write it all, and remove what a killed run was writing."""
         self._write()
+        if path := _path(self._catalog, "run_manifest"):
+            for left in path.parent.glob(f".{path.name}.*.tmp"):
+                left.unlink(missing_ok=True)
 
     def _record(self, node: Node) -> dict[str, Any]:
         new = self._run | {"seconds": 0.0, "peak_memory_mib": 0.0, "sha256": {}}
