@@ -145,6 +145,8 @@ class WriteRunManifest:
         }
         self._stages: dict[str, dict[str, Any]] = {}
         self._hashes: dict[Path, dict[str, str]] = {}
+        self._started: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         self._left: dict[str, set[str]] = {}
         for node in pipeline.nodes:
             self._left.setdefault(_stage(node), set()).add(node.name)
@@ -161,16 +163,17 @@ class WriteRunManifest:
     def before_node_run(self, node: Node) -> None:
         """Look at the clock."""
         reset_peak_memory()
-        self._started = time.monotonic()
+        self._started[node.name] = time.monotonic()
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
         """Add the node's time to its stage's."""
-        record = self._record(node)
-        record["seconds"] = round(record["seconds"] + time.monotonic() - self._started, 1)
+        stage, record = _stage(node), self._record(node)
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + time.monotonic() - self._started.pop(node.name)
+        self._left[stage].discard(node.name)
+        record["seconds"] = round(self._seconds[stage], 1)
         record["peak_memory_mib"] = max(record["peak_memory_mib"], peak_memory())
-        self._left[_stage(node)].discard(node.name)
-        record["unfinished"] = sorted(self._left[_stage(node)])
+        record["unfinished"] = sorted(self._left[stage])
         if "params:runtime" in node.inputs:  # else nothing was computed that depends on them
             record["surroundings"] = self._surroundings()
 

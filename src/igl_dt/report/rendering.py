@@ -23,7 +23,7 @@ SCORES = {
     "miou_present": "mIoU of classes present",
 }
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
-SHOWN_STATES = 8
+SHOWN_STATES = 6
 
 
 def render_report(run: Run) -> str:
