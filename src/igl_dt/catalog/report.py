@@ -10,7 +10,7 @@ class ReportDataset(TextDataset):
     """A page of HTML in UTF-8."""
 
     DEFAULT_FS_ARGS: ClassVar[dict[str, Any]] = {
-        "open_args_load": {"encoding": "utf-8"},
+        "open_args_load": {"mode": "r", "encoding": "utf-8"},
         "open_args_save": {"mode": "w", "encoding": "utf-8", "newline": "\n"},
     }
 
