@@ -74,6 +74,15 @@ def test_scores_are_those_of_the_metrics(make_run: MakeRun, page: Page) -> None:
     assert len(page.row("Student (IGL-DT), best validation")) == 4
 
 
+def test_further_scores_have_a_column_each(make_run: MakeRun) -> None:
+    metrics = copy.deepcopy(make_run().metrics)
+    metrics["student"] |= {"boundary_miou": 0.25, "some_score": 0.125, "boundary_per_class": {"road": 0.5}}
+    page = Page(render_report(make_run(metrics=metrics)))
+    assert page.row("Network")[3:] == ["mIoU of classes present", "Boundary mIoU", "Some score"]
+    assert page.row("Student (IGL-DT)")[4:] == ["25.00", "12.50"]
+    assert page.row("Supervised only")[4:] == ["–", "–"]
+
+
 def test_the_result_in_one_sentence(make_run: MakeRun, page: Page) -> None:
     said = (
         "Learning from 5 labelled and 35 unlabelled pictures, the student reaches 60.0 % mIoU on 7 test pictures: "

@@ -21,7 +21,9 @@ SCORES = {
     "pixel_accuracy": "Pixel accuracy",
     "mean_class_accuracy": "Mean class accuracy",
     "miou_present": "mIoU of classes present",
+    "boundary_miou": "Boundary mIoU",
 }
+"""Titles of the scores, in their order; further ones are called by their keys."""
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 SHOWN_STATES = 6
 
@@ -57,7 +59,7 @@ def render_report(run: Run) -> str:
         summary=_summarize(run),
         remarks=find_remarks(run),
         networks=networks,
-        scores=SCORES,
+        scores=_name_scores(run),
         series=SERIES,
         classes=_compare_classes(run),
         states=_tell_states(run),
@@ -70,6 +72,12 @@ def render_report(run: Run) -> str:
         parameters=_parameters(run),
         labeled_list=_labeled_list(run),
     )
+
+
+def _name_scores(run: Run) -> dict[str, str]:
+    keys = [key for key, value in run.metrics["student"].items() if isinstance(value, float)]
+    known = {key: title for key, title in SCORES.items() if key in keys}
+    return known | {key: key.replace("_", " ").capitalize() for key in keys if key not in known}
 
 
 def _summarize(run: Run) -> str:
