@@ -74,6 +74,11 @@ def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
     }
 
 
+def test_what_varies_is_neither_output_nor_dependency(content: dict) -> None:
+    assert not [name for name in ("run_manifest.json", "report.html") if name in render(content)]
+    assert "src/igl_dt/report" in content["stages"]["reporting"]["deps"]
+
+
 def test_parameters_are_tracked_where_they_decide_something(content: dict) -> None:
     keys = {
         name: {key for file in stage.get("params", []) for keys in file.values() for key in keys}

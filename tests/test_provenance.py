@@ -1,12 +1,22 @@
 """From what is written about a run one can do it again."""
 
+import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+from kedro.framework.cli.utils import _split_params
 
 from igl_dt.files import digest
-from igl_dt.provenance import find_commit, hash_files, list_versions, rebuild_command
+from igl_dt.provenance import (
+    find_commit,
+    hash_files,
+    list_versions,
+    peak_memory,
+    rebuild_command,
+    reset_peak_memory,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +39,51 @@ from igl_dt.provenance import find_commit, hash_files, list_versions, rebuild_co
 )
 def test_the_command_is_rebuilt(run: dict, command: str) -> None:
     assert rebuild_command(run) == command
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(
+            None,
+            True,
+            1,
+            1e-05,
+            0.1,
+            "",
+            "text",
+            "my pictures",
+            "1",
+            "1e5",
+            "null",
+            "true",
+            "~",
+            "a,b",
+            " a",
+            "[",
+            "{x",
+        ),
+        *("a: b", "# x", "'", '"', "a=b", "${y}", "ü\n", "C:\\x", [], [64, 64], ["a,b", None, [1, [2, "3"]]], {}),
+    ],
+)
+def test_the_rebuilt_command_is_read_as_what_it_was(value: object) -> None:
+    parameters = {"seed": 1, "dataset": {"root": value, "image_size": None}, "last": value}
+    *_, option = shlex.split(rebuild_command({"env": "smoke", "runtime_params": parameters}))
+    command = click.Command("run", params=[click.Option(["--params"])])
+    read = _split_params(click.Context(command), command.params[0], option.removeprefix("--params="))
+    assert read == parameters
+
+
+def test_the_peak_of_memory_is_of_what_came_after_the_reset() -> None:
+    reset_peak_memory()
+    before = peak_memory()
+    block = bytearray(b"x") * 2**26
+    with_block = peak_memory()
+    assert with_block > before + 50 and len(block) == 2**26
+    del block
+    reset_peak_memory()
+    if Path("/proc/self/clear_refs").exists():
+        assert peak_memory() < with_block - 50
 
 
 def test_commit_and_whether_files_differ_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from igl_dt import stages
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.splits import split_labels
+from igl_dt.data.splits import choose_monitored, split_labels
 from igl_dt.engine.training import Trained
 from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork
@@ -126,6 +126,35 @@ class TestLearning:
         for teacher in teachers:
             assert all((parameter == value).all() for parameter in teacher.parameters())
         assert list(history["step"]) == [2]
+
+    def test_monitoring_pseudo_labels_changes_no_bit_of_the_teachers(self, parts, surroundings, tmp_path) -> None:
+        """Whatever is measured, and whatever the hidden truth is."""
+        monitored = choose_monitored(read_manifest(surroundings.dataset).pictures, parts.unlabeled, 3)
+        wrong = monitored.assign(mask=monitored["mask"].iloc[0], image=monitored["image"].iloc[0])
+        stage = STAGE | {"validate_every": 1}
+        learned = []
+        for count, pictures in ((0, None), (0, monitored.iloc[:0]), (3, monitored), (3, wrong)):
+            parameters = TeacherPretrainingParameters(
+                **stage, swin_unet=OPTIMIZER, res_unet=OPTIMIZER, monitored_pictures=count
+            )
+            networks = initial("swin_unet"), initial("res_unet")
+            tables = parts.labeled, parts.unlabeled, parts.val
+            learned.append(stages.pretrain_teachers(*networks, *tables, parameters, surroundings, pictures))
+        (*first, history), *others = learned
+        assert not [name for name in history if name.startswith("pseudo_label")]
+        for *teachers, other in others:
+            for teacher, before in zip(teachers, first, strict=True):
+                assert same(teacher.state_dict(), before.state_dict())
+                assert teacher.fingerprint == before.fingerprint
+            pd.testing.assert_frame_equal(other[history.columns], history, check_exact=True)
+        (_, _, with_truth), (_, _, with_another) = others[1:]
+        names = {
+            f"pseudo_label_{kind}.{net}" for kind in ("accuracy", "confident") for net in ("swin_unet", "res_unet")
+        }
+        assert set(with_truth) - set(history) == names | {"pseudo_label_agreement"}
+        assert with_truth[[*names]].notna().all(axis=None)
+        accuracies = [name for name in names if "accuracy" in name]
+        assert not with_truth[accuracies].equals(with_another[accuracies])
 
     def test_student_and_reference_come_last_and_best_and_see_the_same_labelled_crops(
         self, scripted, parts, surroundings

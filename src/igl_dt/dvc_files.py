@@ -105,15 +105,16 @@ def _stage(
     parameters: Content,
     imports: grimp.ImportGraph,
 ) -> Content:
-    inputs, outputs = pipeline.inputs(), pipeline.all_outputs() & catalog.keys()
+    tracked = {dataset for dataset, entry in catalog.items() if _kind(entry) is not False}
+    inputs, outputs = pipeline.inputs(), pipeline.all_outputs() & tracked
     keys = sorted(name.removeprefix("params:") for name in inputs if name.startswith("params:"))
-    files = {_path(catalog[name]) for name in inputs & catalog.keys()}
+    files = {_path(catalog[name]) for name in inputs & tracked}
     results = [_path(catalog[name]) for name in sorted(outputs) if _kind(catalog[name]) != "metrics"]
     metrics = [_path(catalog[name]) for name in sorted(outputs) if _kind(catalog[name]) == "metrics"]
     modules = {node.func.__module__ for node in pipeline.nodes}
     modules |= {
         catalog[name]["type"].rpartition(".")[0]
-        for name in (inputs | outputs) & catalog.keys()
+        for name in (inputs | outputs) & tracked
         if catalog[name]["type"].startswith(f"{PACKAGE}.")
     }
     configuration = {path for path, content in recipe.raw("catalog") if outputs & content.keys()}
@@ -141,7 +142,7 @@ def _path(entry: Mapping[str, Any]) -> str:
 
 
 def _kind(entry: Mapping[str, Any]) -> Any:
-    """Give what the catalog says of a dataset to DVC: ``metrics``, or how it is plotted."""
+    """Give what the catalog says of a dataset to DVC: ``metrics``, how it is plotted, or False: it is not versioned."""
     return (entry.get("metadata") or {}).get("dvc")
 
 

@@ -1,5 +1,6 @@
 """What happens around a Kedro run: what can be checked is checked first, and errors are said plainly."""
 
+import json
 import logging
 import os
 import shutil
@@ -18,8 +19,16 @@ from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
 from igl_dt.engine.portable import pin
+from igl_dt.files import write_whole
 from igl_dt.parameters import ProjectParameters, RuntimeParameters, explain
-from igl_dt.provenance import find_commit, hash_files, list_versions, peak_memory, rebuild_command
+from igl_dt.provenance import (
+    find_commit,
+    hash_files,
+    list_versions,
+    peak_memory,
+    rebuild_command,
+    reset_peak_memory,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -111,56 +120,99 @@ class KeepRecoveryStates:
 
 
 class WriteRunManifest:
-    """Writes down, per stage, by which command, code, parameters, files and surroundings its results came about."""
+    """Writes down, per stage, by which command, code, parameters, files and surroundings its results came about.
+
+    It does so whenever something is saved, so that a run that is killed leaves its account as well; what the report
+    reads is up to date.
+    """
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
         """Learn what is run."""
         self._project = Path(context.project_path)
         self._parameters = context.config_loader["parameters"]
-        self._started: dict[str, float] = {}
-        self._seconds: dict[str, float] = {}
 
     @hook_impl
-    def before_node_run(self, node: Node) -> None:
-        """Look at the clock."""
-        self._started[node.name] = time.monotonic()
-
-    @hook_impl
-    def after_node_run(self, node: Node) -> None:
-        """Add the node's time to its stage's."""
-        stage = _stage(node)
-        self._seconds[stage] = self._seconds.get(stage, 0.0) + time.monotonic() - self._started.pop(node.name)
-
-    @hook_impl
-    def after_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Write the record of the stages that were run; those of others stay."""
-        if "run_manifest" not in catalog:
-            return
-        known = catalog.load("run_manifest") if catalog.exists("run_manifest") else {}
-        record = {
+    def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Note what is known beforehand; write nothing, as the input may be bad."""
+        self._catalog = catalog
+        self._run = {
+            "env": run_params["env"] or "base",
             "command": rebuild_command(run_params),
             **find_commit(self._project),
             "parameters": self._parameters,
             "versions": list_versions(),
         }
-        used = {name for node in pipeline.nodes for name in node.inputs}
-        # Where nothing was computed that depends on them, torch need not be imported for them.
-        surroundings = self._surroundings() if "params:runtime" in used else {}
-        for stage, seconds in self._seconds.items():
-            names = {name for node in pipeline.nodes if _stage(node) == stage for name in (*node.inputs, *node.outputs)}
-            computed = {"surroundings": surroundings} if "params:runtime" in names else {}
-            files = [path for name in names if (path := _path(catalog, name)) is not None]
-            known[stage] = (
-                record
-                | computed
-                | {
-                    "seconds": round(seconds, 1),
-                    "peak_memory_mib": peak_memory(),
-                    "sha256": hash_files(self._project, files),
-                }
-            )
-        catalog.save("run_manifest", known)
+        self._stages: dict[str, dict[str, Any]] = {}
+        self._hashes: dict[Path, dict[str, str]] = {}
+        self._started: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
+        self._left: dict[str, set[str]] = {}
+        for node in pipeline.nodes:
+            self._left.setdefault(_stage(node), set()).add(node.name)
+
+    @hook_impl
+    def before_dataset_loaded(self, dataset_name: str, node: Node) -> None:
+        """Note which files a stage reads."""
+        if dataset_name == "run_manifest":
+            self._write()
+        else:
+            self._note_file(dataset_name, node)
+
+    @hook_impl
+    def before_node_run(self, node: Node) -> None:
+        """Look at the clock."""
+        reset_peak_memory()
+        self._started[node.name] = time.monotonic()
+
+    @hook_impl
+    def after_node_run(self, node: Node) -> None:
+        """Add the node's time to its stage's."""
+        stage, record = _stage(node), self._record(node)
+        self._seconds[stage] = self._seconds.get(stage, 0.0) + time.monotonic() - self._started.pop(node.name)
+        self._left[stage].discard(node.name)
+        record["seconds"] = round(self._seconds[stage], 1)
+        record["peak_memory_mib"] = max(record["peak_memory_mib"], peak_memory())
+        record["unfinished"] = sorted(self._left[stage])
+        if "params:runtime" in node.inputs:  # else nothing was computed that depends on them
+            record["surroundings"] = self._surroundings()
+
+    @hook_impl
+    def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
+        """Write the account so far."""
+        if path := _path(self._catalog, dataset_name):
+            self._hashes.pop(path, None)
+            self._note_file(dataset_name, node)
+            self._write()
+
+    @hook_impl
+    def after_pipeline_run(self) -> None:
+        """Write it all, and remove what a killed run was writing."""
+        self._write()
+        if path := _path(self._catalog, "run_manifest"):
+            for left in path.parent.glob(f".{path.name}.*.tmp"):
+                left.unlink(missing_ok=True)
+
+    def _record(self, node: Node) -> dict[str, Any]:
+        new = self._run | {"seconds": 0.0, "peak_memory_mib": 0.0, "sha256": {}}
+        return self._stages.setdefault(_stage(node), new)
+
+    def _note_file(self, dataset_name: str, node: Node) -> None:
+        path = _path(self._catalog, dataset_name)
+        if path is None:
+            return
+        if path not in self._hashes:
+            self._hashes[path] = hash_files(self._project, [path])
+        record = self._record(node)
+        record["sha256"] = dict(sorted((record["sha256"] | self._hashes[path]).items()))
+
+    def _write(self) -> None:
+        """Bring the stages of this run up to date; the accounts of others stay."""
+        path = _path(self._catalog, "run_manifest")
+        if path is not None:
+            known = self._catalog.load("run_manifest") if path.exists() else {}
+            content = json.dumps(known | self._stages, indent=2, ensure_ascii=False)
+            write_whole(path, content.encode())
 
     def _surroundings(self) -> dict[str, str]:
         from igl_dt.engine.determinism import surroundings

@@ -16,6 +16,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 IGNORE_INDEX = 255
 """Mask value of pixels that count neither in a loss nor in a score."""
 
+CONFIDENT = 0.9
+"""Probability from which on a pseudo-label is called confident, in reports alone."""
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Size = tuple[PositiveInt, PositiveInt]
@@ -265,6 +268,9 @@ class TeacherPretrainingParameters(StageParameters):
     losses: CrossPseudoSupervisionParameters = CrossPseudoSupervisionParameters()
     keep: Literal["last", "best"] = "last"
     """Which weights the student learns from: the last, or those of the best validation mIoU, per teacher [ours]."""
+    monitored_pictures: Annotated[int, Field(ge=0)] = 32
+    """Unlabelled pictures whose pseudo-labels are compared, at each validation, with each other and with the hidden
+    truth where the disk has it; 0: none. A measurement: changes no result [ours]."""
 
 
 class StudentLearningParameters(StageParameters):

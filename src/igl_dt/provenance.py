@@ -1,14 +1,20 @@
 """Where results come from: what is written beside the metrics of a run, and is no output of it."""
 
 import importlib.metadata
+import json
 import platform
 import resource
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from igl_dt.files import digest
 
@@ -49,22 +55,48 @@ def rebuild_command(run: Mapping[str, Any]) -> str:
         if values := run.get(key):
             words.append(f"--{option}={','.join(values)}")
     if parameters := run.get("runtime_params"):
-        words.append("--params=" + ",".join(f"{key}={value}" for key, value in _flat(parameters)))
+        words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in _flat(parameters)))
     return shlex.join(words)
 
 
+def reset_peak_memory() -> None:
+    """Let ``peak_memory`` count from now on, where the system can: Linux."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory() -> float:
-    """Give the most memory that this process has had so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Give the most memory that this process has had, in MiB: since the latest reset, or so far where none works."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        peak = int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in parameters.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", str(value).lower() if isinstance(value, bool) else value
+            yield f"{prefix}{key}", value
+
+
+def _word(value: Any) -> str:
+    """Write a value as the YAML that ``--params`` takes, which is without commas: they part the parameters."""
+    if isinstance(value, list) and value:
+        return "\n".join("- " + _word(item).replace("\n", "\n  ") for item in value)
+    if isinstance(value, str) and not _is_read_as_it_is(value):
+        return json.dumps(value, ensure_ascii=False).replace(",", r"\x2c")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_read_as_it_is(value: str) -> bool:
+    try:
+        return "," not in value and OmegaConf.to_container(OmegaConf.from_dotlist([f"x={value}"])) == {"x": value}
+    except (OmegaConfBaseException, yaml.YAMLError):
+        return False
 
 
 def _git(project: Path, *arguments: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +20,7 @@ from igl_dt.engine.recovery import Recovery
 from igl_dt.engine.training import Trained, train
 from igl_dt.evaluation.confusion import Scores, score
 from igl_dt.evaluation.inference import evaluate, predict_probabilities
+from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
 from igl_dt.files import digest
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
 from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
@@ -77,6 +78,7 @@ def pretrain_teachers(
     val: pd.DataFrame,
     parameters: TeacherPretrainingParameters,
     surroundings: Surroundings,
+    monitored: pd.DataFrame | None = None,
 ) -> tuple[SegmentationNetwork, SegmentationNetwork, pd.DataFrame]:
     """Train both teachers by Cross Pseudo Supervision.
 
@@ -88,13 +90,16 @@ def pretrain_teachers(
         val: rows of the manifest.
         parameters: of the stage.
         surroundings: of the run.
+        monitored: rows of the manifest, see ``igl_dt.data.splits.choose_monitored``: pictures whose pseudo-labels are
+            measured at each validation, if any. They change no bit of the teachers.
 
     Returns:
         Both teachers, with their last or best weights as ``parameters.keep`` says, and the history.
     """
     method = CrossPseudoSupervision(swin_unet, res_unet, parameters.losses)
     optimizers = {"swin_unet": parameters.swin_unet, "res_unet": parameters.res_unet}
-    trained = train_method(method, labeled, unlabeled, val, parameters, optimizers, "teacher_pretraining", surroundings)
+    stage = "teacher_pretraining"
+    trained = train_method(method, labeled, unlabeled, val, parameters, optimizers, stage, surroundings, monitored)
     if parameters.keep == "best":
         for name, network in method.networks.items():
             network.load_state_dict(trained.best[name])
@@ -214,6 +219,7 @@ def train_method(
     optimizers: Mapping[str, OptimizerParameters],
     stage: str,
     surroundings: Surroundings,
+    monitored: pd.DataFrame | None = None,
 ) -> Trained:
     """Train the networks of any method, in place, with a run's pictures, validation and recovery states.
 
@@ -226,6 +232,7 @@ def train_method(
         optimizers: by the names of ``method.trained()``.
         stage: its name; methods under one name see the same labelled crops in the same order.
         surroundings: of the run.
+        monitored: rows of the manifest by which pseudo-labels are measured; None: not at all.
     """
     reader = PictureReader(surroundings.dataset, surroundings.runtime.cache_mib)
     batches = TrainingBatches(reader, labeled, unlabeled, parameters, surroundings.seed, stage)
@@ -244,13 +251,31 @@ def train_method(
     for network in method.networks.values():
         network.fingerprint = fingerprint
     runtime = surroundings.runtime
+    identity |= {"code": _digest_of_code(), "surroundings": json.dumps(describe_surroundings(runtime))}
+    if monitored is not None:  # no part of the fingerprint, but a history is of one set of pictures
+        identity["monitored pictures"] = digest(monitored.to_csv().encode())
     recovery = Recovery(
         None if runtime.recovery_folder is None else Path(runtime.recovery_folder) / stage,
         "+".join(method.networks),
-        identity | {"code": _digest_of_code(), "surroundings": json.dumps(describe_surroundings(runtime))},
+        identity,
         runtime.recovery_seconds,
     )
-    return train(method, batches, optimizers, runtime, validate, recovery)
+    monitor = None if monitored is None or monitored.empty else _monitor(monitored, surroundings)
+    return train(method, batches, optimizers, runtime, validate, recovery, monitor)
+
+
+def _monitor(
+    pictures: pd.DataFrame, surroundings: Surroundings
+) -> Callable[[Mapping[str, SegmentationNetwork]], dict[str, float]]:
+    """Give what measures pseudo-labels: with a reader of its own, so that no hidden truth is where training reads."""
+    reader = PictureReader(surroundings.dataset)
+
+    def measure(networks: Mapping[str, SegmentationNetwork]) -> dict[str, float]:
+        device = next(next(iter(networks.values())).parameters()).device
+        with autocast(device, surroundings.runtime):
+            return measure_pseudo_labels(networks, reader.known_pairs(pictures), surroundings.evaluation)
+
+    return measure
 
 
 def _digest_of_parameters(
@@ -262,7 +287,8 @@ def _digest_of_parameters(
     """Identify all parameters that decide a training's result and are not in its pictures or networks."""
     decisive = {
         "stage": stage,
-        "parameters": parameters.model_dump(mode="json", exclude={"reference"}),  # the student is the same without
+        # The networks are the same without these.
+        "parameters": parameters.model_dump(mode="json", exclude={"reference", "monitored_pictures"}),
         "optimizers": {name: optimizer.model_dump(mode="json") for name, optimizer in optimizers.items()},
         "evaluation": surroundings.evaluation.model_dump(mode="json"),
         "image_size": surroundings.dataset.image_size,

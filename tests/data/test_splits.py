@@ -11,7 +11,7 @@ from kedro.io import DataCatalog
 from igl_dt.data.lists import Partition, hash_ids
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.sources import DataError
-from igl_dt.data.splits import Splits, check_trainable, split_labels
+from igl_dt.data.splits import Splits, check_trainable, choose_monitored, split_labels
 from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 
 CATALOG = Path(__file__).parents[2] / "conf/base/catalog_data_splitting.yml"
@@ -216,6 +216,19 @@ def test_a_published_partition_is_recognised_in_any_format(
         digest = hashlib.sha256(texts[name].encode()).hexdigest() if name in texts else None
         expected = {"format": kind, "file_sha256": digest, "published": published, "not_comparable_with": others}
         assert summary["lists"][name] == expected
+
+
+def test_monitored_pictures_are_unlabelled_ones_with_a_truth_where_there_is_any() -> None:
+    without = tuple(f"{index:03d}" for index in range(0, 40, 2))
+    tables = make_tables(40, without_mask=without)
+    parts = split(tables, labeled_fraction=0.2)
+    few, more = (choose_monitored(tables[0], parts.unlabeled, count) for count in (5, 9))
+    assert len(few) == 5 and set(few["id"]) < set(more["id"]) <= set(parts.unlabeled["id"])
+    assert few["mask"].notna().all() and few["id"].is_monotonic_increasing
+    assert len(choose_monitored(tables[0], parts.unlabeled, 99)) == 16
+    assert choose_monitored(tables[0], parts.unlabeled, 0).empty
+    blind = parts.unlabeled[parts.unlabeled["id"].isin(without)]
+    assert choose_monitored(tables[0], blind, 3)["mask"].isna().all()
 
 
 def test_splits_a_folder(unspoilt: Path) -> None:

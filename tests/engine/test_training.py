@@ -249,6 +249,24 @@ class TestBestWeights:
 
 
 class TestHistory:
+    def test_what_is_monitored_stands_in_the_rows_of_validations(self, make_batches, tiny_network, runtime) -> None:
+        network = tiny_network()
+        seen = []
+
+        def monitor(networks: dict[str, nn.Module]) -> dict[str, float]:
+            assert list(networks) == ["network"] and networks["network"] is network
+            seen.append(weights(network))
+            return {"score.network": float(len(seen))}
+
+        method = Supervised("network", network, SupervisedLossParameters())
+        batches = make_batches(steps=6, validate_every=4)
+        history = train(method, batches, {"network": SGD}, runtime, no_score, monitor=monitor).history
+        assert history.loc[history["score.network"].notna(), ["step", "score.network"]].to_numpy().tolist() == [
+            [4, 1],
+            [6, 2],
+        ]
+        assert not same(*seen)
+
     def test_each_loss_has_a_column_also_where_it_occurs_now_and_then(
         self, make_batches, tiny_network, runtime
     ) -> None:

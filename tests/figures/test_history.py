@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from igl_dt.figures.history import plot_losses, plot_miou
+from igl_dt.figures.history import plot_losses, plot_miou, plot_pseudo_labels
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -31,6 +31,9 @@ def histories(steps: int = 600, validate_every: int = 100) -> dict[str, pd.DataF
         teachers[f"{network}.cross_pseudo"] = falling(1)
         teachers[f"learning_rate.{network}"] = falling(0.01)
         teachers[f"val_miou.{network}"] = rising(0.4)
+        teachers[f"pseudo_label_accuracy.{network}"] = rising(0.7 if network == "res_unet" else 0.85)
+        teachers[f"pseudo_label_confident.{network}"] = rising(0.5 if network == "res_unet" else 0.75)
+    teachers["pseudo_label_agreement"] = rising(0.9)
     student = {
         "step": step,
         "supervised": falling(2),
@@ -103,6 +106,23 @@ def test_miou_is_shown_in_percent_where_it_was_measured(check_figure: CheckFigur
     }
 
 
+def test_pseudo_labels_have_a_panel_per_measure(check_figure: CheckFigure) -> None:
+    figure = check_figure(lambda: plot_pseudo_labels(histories()["teachers"]))
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    assert [len(axes.get_lines()) for axes in panels.values()] == [2, 2, 1]
+    (agreement,) = panels["Pixels labelled alike by both"].get_lines()
+    assert np.asarray(agreement.get_xdata()).tolist() == [100, 200, 300, 400, 500, 600]
+    assert np.asarray(agreement.get_ydata())[-1] == pytest.approx(90)
+
+
+def test_what_was_not_measured_of_pseudo_labels_has_no_panel(check_figure: CheckFigure) -> None:
+    history = histories()["teachers"]
+    without_truth = history.drop(columns=[name for name in history if name.startswith("pseudo_label_accuracy")])
+    assert len(check_figure(lambda: plot_pseudo_labels(without_truth)).axes) == 2
+    figure = check_figure(lambda: plot_pseudo_labels(histories()["student"]))
+    assert not figure.axes and "not monitored" in figure.texts[0].get_text()
+
+
 def test_names_what_is_missing() -> None:
     empty = pd.DataFrame({"step": [1], "supervised": [np.nan], "val_miou.student": [np.nan]})
     with pytest.raises(ValueError, match="no loss in the histories of student"):
@@ -114,5 +134,6 @@ def test_names_what_is_missing() -> None:
 
 
 def test_the_same_histories_give_the_same_bytes(check_bytes: CheckBytes) -> None:
+    check_bytes(lambda: plot_pseudo_labels(histories()["teachers"]))
     check_bytes(lambda: plot_losses(histories()))
     check_bytes(lambda: plot_miou(histories()))

@@ -1,5 +1,6 @@
 """Runs that are killed at any moment and typed again: they end with the bytes of an undisturbed one."""
 
+import json
 import os
 import random
 import shutil
@@ -65,6 +66,10 @@ def test_goes_on_to_the_same_bytes(full: Path, make_project, start, type_command
     process = start(root)
     wait_for_file(process, root, pattern)
     kill(process)
+    record = json.loads((root / "data/08_reporting/smoke/run_manifest.json").read_text("utf-8"))
+    assert record["data_splitting"]["unfinished"] == [] and record["teacher_pretraining"]["commit"] is None
+    assert record["student_learning"]["unfinished"] or pattern.endswith("csv")
+    (root / "data/08_reporting/smoke/.run_manifest.json.1.tmp").touch()  # as if killed while it wrote
     said = type_command(root, *COMMAND)
     assert "goes on after step" in said
     assert "starts afresh" not in said

@@ -1,5 +1,6 @@
 """The whole project once, as a user runs it, and once more stage by stage: the same bytes."""
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
 SPLITS = {"manifest.csv", "labeled.csv", "unlabeled.csv", "val.csv", "test.csv", "split_summary.json"}
+STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 NETWORKS = {"student", "student_best", "swin_unet", "res_unet", "supervised", "supervised_best"}
 
 THREADS = {"runtime": {"threads": 1}}  # two would wait for each other where the tests' machine is busy
@@ -40,11 +42,39 @@ def test_the_promised_files_are_there(full: Path) -> None:
     assert {path.stem for path in weights.glob("*.safetensors")} >= {"swin_unet", "res_unet", "student"}
     reporting = full / "data/08_reporting/smoke"
     figures = sorted(reporting.glob("*.png"))
-    assert {figure.stem for figure in figures} == {"data", "losses", "miou", "per_class_iou", "confusion", "examples"}
+    drawn = {"data", "losses", "miou", "pseudo_labels", "per_class_iou", "confusion", "examples"}
+    assert {figure.stem for figure in figures} == drawn
     for figure in figures:
         with Image.open(figure) as picture:
             assert min(picture.size) > 100
     assert not [path for path in (full / "data").glob("*/*") if path.name != "smoke"]
+
+
+def test_the_report_says_what_the_metrics_say_and_how_they_came_about(full: Path) -> None:
+    reporting = full / "data/08_reporting/smoke"
+    page = (reporting / "report.html").read_text("utf-8")
+    metrics = json.loads((reporting / "metrics.json").read_text("utf-8"))
+    for scores in metrics.values():
+        for key in ("miou", "miou_present", "pixel_accuracy", "mean_class_accuracy"):
+            assert f'<data value="{scores[key]}">{100 * scores[key]:.2f}</data>' in page
+    summary = json.loads((full / "data/05_model_input/smoke/split_summary.json").read_text("utf-8"))
+    record = json.loads((reporting / "run_manifest.json").read_text("utf-8"))
+    assert {stage: entry["unfinished"] for stage, entry in record.items()} == {stage: [] for stage in STAGES}
+    for stage in STAGES[:4]:  # the last one is not yet done when it writes the report
+        assert f'<td class="n">{record[stage]["seconds"]}</td>' in page
+        assert f'<td class="n">{record[stage]["peak_memory_mib"]}</td>' in page
+    fingerprints = json.loads((full / "data/06_models/smoke/fingerprints.json").read_text("utf-8"))
+    for said in (summary["sha256"]["labeled"], *fingerprints.values(), html.escape(record["evaluation"]["command"])):
+        assert said in page
+    assert page.count("data:image/png;base64,") == 6
+
+
+def test_pseudo_labels_are_measured_at_each_validation(full: Path) -> None:
+    history = pd.read_csv(full / "data/08_reporting/smoke/history_teachers.csv")
+    columns = [f"pseudo_label_{kind}.{net}" for kind in ("accuracy", "confident") for net in ("swin_unet", "res_unet")]
+    for column in (*columns, "pseudo_label_agreement"):
+        assert history.loc[history[column].notna(), "step"].tolist() == [4, 8]
+        assert history[column].dropna().between(0, 1).all()
 
 
 def test_metrics_have_an_entry_per_network(full: Path) -> None:

@@ -3,14 +3,22 @@
 import io
 from typing import Any
 
+from kedro.io.core import DatasetError, get_filepath_str
 from kedro_datasets.matplotlib import MatplotlibDataset
 
 
 class FigureDataset(MatplotlibDataset):
     """A Matplotlib figure as PNG: its label goes into the file as ``Fingerprint``, and no date and no version do.
 
-    The same figure is therefore the same bytes.
+    The same figure is therefore the same bytes. What is loaded is the file's bytes.
     """
+
+    def load(self) -> bytes:
+        """Read the PNG file."""
+        try:
+            return bytes(self._fs.cat_file(get_filepath_str(self._get_load_path(), self._protocol)))
+        except OSError as error:
+            raise DatasetError(f"{self._filepath} cannot be read: {error}") from error
 
     def _save_to_fs(self, full_key_path: str, plot: Any) -> None:
         buffer = io.BytesIO()

@@ -70,6 +70,11 @@ class PictureReader:
         for row in rows.sort_values(["height", "width", "id"]).itertuples():
             yield _to_tensor(self.image(str(row.image))), torch.from_numpy(self.mask(str(row.mask)))
 
+    def known_pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Read whole pictures like ``pairs``; None in the mask's place where a row has none."""
+        for image, mask in zip(rows["image"], rows["mask"], strict=True):
+            yield _to_tensor(self.image(image)), None if pd.isna(mask) else torch.from_numpy(self.mask(mask))
+
 
 class Batch(NamedTuple):
     """What one training step sees; pictures are uint8, B×3×H×W."""

@@ -84,6 +84,25 @@ def split_labels(
     return Splits(**parts, summary=summary)
 
 
+def choose_monitored(manifest: pd.DataFrame, unlabeled: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Choose unlabelled pictures on which pseudo-labels are measured, the same for all seeds.
+
+    Args:
+        manifest: the table of ``igl_dt.data.manifest``.
+        unlabeled: rows of it.
+        count: how many, at most.
+
+    Returns:
+        Rows of the manifest, sorted by id, with their masks: the hidden truth, of which nothing that trains may know.
+        Where some unlabelled pictures have a mask on disk and others have none, all are of the former.
+    """
+    rows = manifest[manifest["id"].isin(unlabeled["id"])]
+    known = rows[rows["mask"].notna()]
+    rows = rows if known.empty else known
+    chosen = sorted(rows["id"], key=lambda id_: hashlib.sha256(id_.encode()).digest())[:count]
+    return rows[rows["id"].isin(chosen)].sort_values("id").reset_index(drop=True)
+
+
 def check_trainable(
     labeled: pd.DataFrame,
     unlabeled: pd.DataFrame | None,

@@ -48,7 +48,7 @@ class Trained:
 
     history: pd.DataFrame
     """Columns ``step`` (steps done), the losses by name (means since the row before; empty where a loss did not occur),
-    ``learning_rate.<network>`` and, in the rows of validations, ``val_miou.<network>``."""
+    ``learning_rate.<network>`` and, in the rows of validations, ``val_miou.<network>`` and what is monitored."""
     best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     """Per network, the weights of its best validation; of equal ones, the first."""
     best_miou: dict[str, float] = field(default_factory=dict)
@@ -62,6 +62,7 @@ def train(
     runtime: RuntimeParameters,
     validate: Callable[[SegmentationNetwork], float],
     recovery: Recovery | None = None,
+    monitor: Callable[[Mapping[str, SegmentationNetwork]], Mapping[str, float]] | None = None,
 ) -> Trained:
     """Train a method's networks, in place; they are left on the CPU, in evaluation mode.
 
@@ -75,6 +76,7 @@ def train(
         runtime: device, precision, threads, workers.
         validate: gives a network's mIoU (a fraction) on the validation pictures.
         recovery: where states are saved, and what is there to go on from; the last state stays there. None: nowhere.
+        monitor: gives further values, by column, for the row of a validation; they decide nothing.
 
     Raises:
         RecoveryError: a state cannot be written.
@@ -121,6 +123,8 @@ def train(
                     scores = _validate(method, validate, trained, f"{stage}: after {done} steps")
                     row |= {f"val_miou.{name}": miou for name, miou in scores.items()}
                 news = {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
+                if validating and monitor is not None:
+                    row |= monitor(method.networks)
             progress.update(done, news)
             if recovery.due() or asked_to_stop() or done == parameters.steps:
                 recovery.save(changing.state(done))

@@ -6,7 +6,7 @@ Every function returns a ``matplotlib.figure.Figure`` (or a table) that depends 
 
 from igl_dt.figures.data import PANELS, Sample, lay_over, plot_data
 from igl_dt.figures.examples import plot_examples
-from igl_dt.figures.history import plot_losses, plot_miou
+from igl_dt.figures.history import plot_losses, plot_miou, plot_pseudo_labels
 from igl_dt.figures.scores import per_class_table, plot_confusion, plot_per_class
 from igl_dt.figures.style import class_palette
 
@@ -22,4 +22,5 @@ __all__ = [
     "plot_losses",
     "plot_miou",
     "plot_per_class",
+    "plot_pseudo_labels",
 ]

@@ -11,9 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter, StrMethodFormatter
 
-from igl_dt.figures.style import SERIES, new_figure, series
+from igl_dt.figures.style import FAINT, SERIES, Series, new_figure, series
+from igl_dt.parameters import CONFIDENT
 
-_NOT_LOSSES = ("step", "learning_rate", "val_miou")
+_PSEUDO_LABELS = {
+    "pseudo_label_accuracy": "Pixels labelled rightly",
+    "pseudo_label_confident": f"Pixels with a probability ≥ {CONFIDENT:g}",
+    "pseudo_label_agreement": "Pixels labelled alike by both",
+}
+
+_NOT_LOSSES = ("step", "learning_rate", "val_miou", *_PSEUDO_LABELS)
 
 _LOSS_TITLES = {
     "supervised": "Supervised",
@@ -24,6 +31,9 @@ _LOSS_TITLES = {
     "local_regional": "Local regional",
     "discrepancy": "Discrepancy",
 }
+
+
+_BOTH = Series("Both teachers", "#007800", "X", "-")
 
 
 class _Curve(NamedTuple):
@@ -41,7 +51,8 @@ def plot_losses(histories: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         histories: Table per stage ("teachers", "student", "supervised"). Column ``step``; loss columns are called
             ``<network>.<loss>``, or ``<loss>`` in a stage of one network, which then is called like the stage;
-            ``learning_rate.…`` and ``val_miou.…`` are left alone. A loss may be NaN at steps where it plays no part.
+            ``learning_rate.…``, ``val_miou.…`` and ``pseudo_label_…`` are left alone. A loss may be NaN at steps where
+            it plays no part.
 
     Raises:
         ValueError: There is no loss to show, or a network without a place in the figures.
@@ -107,6 +118,52 @@ def plot_miou(histories: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set_ylabel("validation mIoU [%]")
         _format_steps(axes, ticks=8)
         _label_ends(axes, curves)
+    return figure
+
+
+def plot_pseudo_labels(history: pd.DataFrame) -> Figure:
+    """How good the teachers' pseudo-labels are on monitored pictures over the steps of their stage, in percent.
+
+    Args:
+        history: Of the teachers; columns as ``igl_dt.evaluation.pseudo_labels`` names them, fractions, and NaN at steps
+            without validation. Those that are not there have no panel; without any, the figure says so.
+    """
+    panels = {}
+    for kind, title in _PSEUDO_LABELS.items():
+        columns = [column for column in history.columns if column.partition(".")[0] == kind]
+        tables = {column.partition(".")[2]: history[["step", column]].dropna() for column in columns}
+        if shown := {network: table for network, table in tables.items() if len(table)}:
+            panels[title] = shown
+    if not panels:
+        with new_figure(height=1, layout=None) as figure:
+            said = "Pseudo-labels were not monitored (teacher_pretraining.monitored_pictures)"
+            figure.text(0.5, 0.5, said, horizontalalignment="center", verticalalignment="center", color=FAINT)
+        return figure
+    with new_figure(height=3.1) as figure:
+        first = None
+        for position, (title, curves) in enumerate(panels.items(), start=1):
+            axes = first = figure.add_subplot(1, len(panels), position, sharey=first)
+            axes.set_title(title, loc="left", fontsize=9)
+            ends = {network: 100 * float(table.to_numpy()[-1, 1]) for network, table in curves.items()}
+            for network, table in curves.items():
+                _, color, marker, line = series(network) if network else _BOTH
+                every = max(1, len(table) // 20)
+                steps, shares = table.to_numpy(dtype=float).T
+                axes.plot(steps, 100 * shares, line, color=color, marker=marker, markersize=5, markevery=every)
+                above = network == max(ends, key=lambda name: ends[name])
+                axes.annotate(
+                    f"{ends[network]:.0f}", (steps[-1], ends[network]), (2, 5 if above else -5),
+                    textcoords="offset points", horizontalalignment="right",
+                    verticalalignment="bottom" if above else "top", fontsize=9,
+                )  # fmt: skip
+            axes.set_xlim(0, history["step"].max() * 1.03)
+            axes.set_ylim(0, 106)
+            if position > 1:
+                axes.tick_params(labelleft=False)
+            _format_steps(axes, ticks=3)
+        figure.supylabel("share of the pixels [%]", fontsize=10)
+        figure.supxlabel("training step of the stage", fontsize=10)
+        _legend(figure, (network for curves in panels.values() for network in curves))
     return figure
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from igl_dt import figures
+from igl_dt import figures, report
 from igl_dt.files import digest
 from igl_dt.parameters import DatasetParameters
 
@@ -59,11 +59,19 @@ def tabulate_classes(metrics: dict[str, Any]) -> pd.DataFrame:
 
 def draw_curves(
     teachers: pd.DataFrame, student: pd.DataFrame, supervised: pd.DataFrame, fingerprints: dict[str, str]
-) -> tuple[Figure, Figure]:
-    """Draw the losses and the validation mIoU over the steps."""
+) -> tuple[Figure, Figure, Figure]:
+    """Draw the losses, the validation mIoU and the pseudo-labels' quality over the steps."""
     histories = {"teachers": teachers, "student": student, "supervised": supervised}
     histories = {name: history for name, history in histories.items() if len(history)}
-    return _sign(figures.plot_losses(histories), fingerprints), _sign(figures.plot_miou(histories), fingerprints)
+    losses, miou, pseudo_labels = (
+        _sign(figure, fingerprints)
+        for figure in (
+            figures.plot_losses(histories),
+            figures.plot_miou(histories),
+            figures.plot_pseudo_labels(teachers),
+        )
+    )
+    return losses, miou, pseudo_labels
 
 
 def draw_scores(
@@ -83,6 +91,41 @@ def draw_examples(
     for kind, number in sorted((kind, int(number)) for kind, number in (name.split("/") for name in examples)):
         masks.setdefault(kind, []).append(np.asarray(examples[f"{kind}/{number}"]()))
     return _sign(figures.plot_examples(masks.pop("image"), masks.pop("truth"), masks, class_names), fingerprints)
+
+
+def write_report(
+    metrics: dict[str, Any],
+    split_summary: dict[str, Any],
+    fingerprints: dict[str, str],
+    teachers: pd.DataFrame,
+    student: pd.DataFrame,
+    supervised: pd.DataFrame,
+    run_manifest: dict[str, Any],
+    data: bytes,
+    examples: bytes,
+    losses: bytes,
+    miou: bytes,
+    pseudo_labels: bytes,
+    confusion: bytes,
+) -> str:
+    """Write one page that holds all that a reader wants to know of a run."""
+    return report.render_report(
+        report.Run(
+            metrics,
+            split_summary,
+            fingerprints,
+            {"teachers": teachers, "student": student, "supervised": supervised},
+            run_manifest,
+            {
+                "data": data,
+                "examples": examples,
+                "losses": losses,
+                "miou": miou,
+                "pseudo_labels": pseudo_labels,
+                "confusion": confusion,
+            },
+        )
+    )
 
 
 def _sign(figure: Figure, fingerprints: dict[str, str]) -> Figure:

@@ -1,4 +1,4 @@
-"""Pipeline ``reporting``: figures and tables."""
+"""Pipeline ``reporting``: figures, tables, and a page that has it all."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -8,6 +8,7 @@ from igl_dt.pipelines.reporting.nodes import (
     draw_examples,
     draw_scores,
     tabulate_classes,
+    write_report,
 )
 
 
@@ -32,7 +33,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 draw_curves,
                 inputs=["history_teachers", "history_student", "history_supervised", "fingerprints"],
-                outputs=["loss_figure", "miou_figure"],
+                outputs=["loss_figure", "miou_figure", "pseudo_label_figure"],
                 name="draw_curves_node",
                 namespace="reporting",
             ),
@@ -48,6 +49,27 @@ def create_pipeline() -> Pipeline:
                 inputs=["examples", "class_names", "fingerprints"],
                 outputs="examples_figure",
                 name="draw_examples_node",
+                namespace="reporting",
+            ),
+            Node(
+                write_report,
+                inputs=[
+                    "metrics",
+                    "split_summary",
+                    "fingerprints",
+                    "history_teachers",
+                    "history_student",
+                    "history_supervised",
+                    "run_manifest",
+                    "data_figure",
+                    "examples_figure",
+                    "loss_figure",
+                    "miou_figure",
+                    "pseudo_label_figure",
+                    "confusion_figure",
+                ],
+                outputs="report",
+                name="write_report_node",
                 namespace="reporting",
             ),
         ],

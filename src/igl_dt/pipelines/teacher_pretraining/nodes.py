@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from igl_dt.data.splits import choose_monitored
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
@@ -27,12 +28,20 @@ def initialize_res_unet(parameters: ResUnetParameters, class_names: list[str], s
     return initialize_network("res_unet", parameters, class_names, seed)
 
 
+def choose_monitored_pictures(
+    manifest: pd.DataFrame, unlabeled: pd.DataFrame, parameters: TeacherPretrainingParameters
+) -> pd.DataFrame:
+    """Look up the hidden truth of a few unlabelled pictures, for measurements alone."""
+    return choose_monitored(manifest, unlabeled, parameters.monitored_pictures)
+
+
 def pretrain_teachers(
     swin_unet: Network,
     res_unet: Network,
     labeled: pd.DataFrame,
     unlabeled: pd.DataFrame,
     val: pd.DataFrame,
+    monitored: pd.DataFrame,
     parameters: TeacherPretrainingParameters,
     dataset: DatasetParameters,
     evaluation: EvaluationParameters,
@@ -43,4 +52,4 @@ def pretrain_teachers(
     from igl_dt.stages import Surroundings, pretrain_teachers
 
     surroundings = Surroundings(dataset, evaluation, runtime, seed)
-    return pretrain_teachers(swin_unet, res_unet, labeled, unlabeled, val, parameters, surroundings)
+    return pretrain_teachers(swin_unet, res_unet, labeled, unlabeled, val, parameters, surroundings, monitored)

@@ -3,6 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from igl_dt.pipelines.teacher_pretraining.nodes import (
+    choose_monitored_pictures,
     initialize_res_unet,
     initialize_swin_unet,
     pretrain_teachers,
@@ -28,6 +29,13 @@ def create_pipeline() -> Pipeline:
                 namespace="teacher_pretraining.res_unet",
             ),
             Node(
+                choose_monitored_pictures,
+                inputs=["manifest", "unlabeled", "params:teacher_pretraining"],
+                outputs="monitored",
+                name="choose_monitored_pictures_node",
+                namespace="teacher_pretraining",
+            ),
+            Node(
                 pretrain_teachers,
                 inputs=[
                     "initial_swin_unet",
@@ -35,6 +43,7 @@ def create_pipeline() -> Pipeline:
                     "labeled",
                     "unlabeled",
                     "val",
+                    "monitored",
                     "params:teacher_pretraining",
                     "params:dataset",
                     "params:evaluation",
