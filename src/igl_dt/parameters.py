@@ -369,7 +369,13 @@ class FetchingParameters(Parameters):
 class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
-    CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = ("workers", "cache_mib", "recovery_folder", "recovery_seconds")
+    CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = (
+        "workers",
+        "cache_mib",
+        "checked_files",
+        "recovery_folder",
+        "recovery_seconds",
+    )
     """The other fields do decide a result's last bits."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -384,6 +390,9 @@ class RuntimeParameters(Parameters):
     """Processes that read and augment pictures beside the training one; 0: none. Changes no result."""
     cache_mib: Annotated[int, Field(ge=0)] = 1024
     """Memory for decoded pictures, per process that reads them. Changes no result."""
+    checked_files: str | None = None
+    """File that keeps what the check of the data set's files found, so that the next run reads new and changed ones
+    only; null: all are read every time. Changes no result."""
     recovery_folder: str | None = None
     """Where trainings keep what they go on from when they were cut off; null: nowhere. Changes no result."""
     recovery_seconds: Annotated[float, Field(ge=0)] = 60.0

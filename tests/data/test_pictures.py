@@ -148,6 +148,19 @@ def test_what_cannot_be_read_is_named(
     assert str(raised.value).startswith(f"{path} {named}")
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_where_no_mask_is_at_stake_photographs_can_be_turned_upright(
+    tmp_path: Path, kind: str, orientation: int
+) -> None:
+    path = tmp_path / "photograph"
+    path.write_bytes(turned(orientation, kind))
+    stored = np.asarray(Image.open(io.BytesIO(encode(COLORS, kind))).convert("RGB"))
+    how = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 6: lambda a: np.rot90(a, -1), 8: np.rot90}
+    how |= {1: lambda a: a, 5: lambda a: np.swapaxes(a, 0, 1), 7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2)}
+    np.testing.assert_array_equal(read_image(path, upright=True), how[orientation](stored))
+
+
 @pytest.mark.parametrize(
     ("mode", "array"),
     [("RGB", COLORS), ("RGBA", np.zeros((3, 4, 4), np.uint8)), ("I;16", np.full((3, 4), 300, np.uint16))],

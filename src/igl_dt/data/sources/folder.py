@@ -16,6 +16,7 @@ files are passed over.
 
 import hashlib
 import logging
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -228,9 +229,10 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
         counted = {path for pair in files.values() for path in pair}
         for id_, path in _find(root, parsed.unlabeled, "unlabeled", without=counted).items():
             files[f"unlabeled/{id_}"], splits[f"unlabeled/{id_}"] = (path, None), "train"
-    for id_, split in splits.items():
-        if split != "train" and files[id_][1] is None:
-            raise DataError(f"{split} picture {id_!r} has no mask: it is needed to measure with")
+    if absent := [f"{id_} ({split})" for id_, split in splits.items() if split != "train" and files[id_][1] is None]:
+        raise DataError(
+            f"{len(absent)} val or test pictures have no mask, which is needed to measure with: {show(absent)}"
+        )
     if parsed.group is not None:
         splits = _keep_groups_apart(files, splits, parsed.group)
     pictures = (Picture(id_, split, *files[id_]) for id_, split in sorted(splits.items()))
@@ -273,12 +275,14 @@ def _pair(root: Path, images_pattern: str, masks_pattern: str) -> Files:
 def _read_lists(root: Path, lists: Lists, files: Files) -> dict[str, Split]:
     splits: dict[str, Split] = {} if lists.train is not None else dict.fromkeys(files, "train")
     listed: dict[str, Split] = {}
+    twice = []
     for split in get_args(Split):
         name = getattr(lists, split)
         for id_ in [] if name is None else read_ids(root / name, files, "pictures of dataset.options.images"):
-            if id_ in listed:
-                raise DataError(f"{id_!r} is in the lists of {listed[id_]} and {split}: it can be in one")
-            listed[id_] = split
+            if listed.setdefault(id_, split) != split:
+                twice.append(f"{id_} (of {listed[id_]} and {split})")
+    if twice:
+        raise DataError(f"{len(twice)} ids are in two of dataset.options.lists: {show(twice)}")
     return splits | listed
 
 
@@ -309,12 +313,15 @@ def _draw(files: Files, fractions: Fractions, seed: int, group: str | None) -> d
 def _keep_groups_apart(files: Files, splits: dict[str, Split], group: str) -> dict[str, Split]:
     """See to it that no group is on two sides; unlabelled pictures of a group that is measured with are left out."""
     sides: dict[str, Split] = {}
+    torn: dict[str, str] = {}
     for id_, split in splits.items():
-        if files[id_][1] is not None and sides.setdefault(_group(id_, group), split) != split:
-            name = _group(id_, group)
-            raise DataError(
-                f"the group {name!r} of dataset.options.group is in {sides[name]} and in {split}, as {id_!r}"
-            )
+        if files[id_][1] is not None and sides.setdefault(name := _group(id_, group), split) != split:
+            torn.setdefault(name, f"{name!r} (in {sides[name]}, and in {split} as {id_!r})")
+    if torn:
+        raise DataError(
+            f"{len(torn)} groups of dataset.options.group are on two sides, so that scores would be too good: "
+            f"{show(torn.values())}; put all pictures of a group into one list or folder"
+        )
     kept = {id_: split for id_, split in splits.items() if sides.get(_group(id_, group), split) == split}
     if len(kept) < len(splits):
         left_out = [id_ for id_ in splits if id_ not in kept]
@@ -344,8 +351,9 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
     tokens = re.split("(" + "|".join(map(re.escape, WILDCARDS)) + ")", pattern)
     matcher = re.compile("".join(WILDCARDS.get(token, re.escape(token)) for token in tokens), re.DOTALL)
     found: dict[str, str] = {}
+    twice = []
     passed_over = 0
-    for file in _walk(folder):
+    for file in _walk(root, folder):
         path = file.relative_to(root).as_posix()
         match = matcher.fullmatch(path)
         if wildcard is not None and match is None:
@@ -355,12 +363,13 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
             continue
         below = file.relative_to(folder).with_suffix("").as_posix()
         id_ = below if match is None else "/".join(match.groups()) or file.stem
-        if id_ in found:
-            raise DataError(
-                f"two files for one id of dataset.options.{key}, {id_!r}: {found[id_]} and {path} in {root}; remove "
-                "one, or write {id} for what tells them apart"
-            )
-        found[id_] = path
+        if found.setdefault(id_, path) != path:
+            twice.append(f"{id_!r} ({found[id_]} and {path})")
+    if twice:
+        raise DataError(
+            f"{len(twice)} times two files for one id of dataset.options.{key} in {root}: {show(twice)}; remove one of "
+            "them, or write {id} for what tells them apart"
+        )
     if not found:
         raise DataError(
             f"no pictures in {folder} for dataset.options.{key}, {pattern!r}: expected files ending in "
@@ -369,16 +378,17 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Give the pictures in a folder and its subfolders, in order."""
+def _walk(root: Path, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Give the pictures in a folder and its subfolders, in order; links are followed within the root."""
+    here = os.path.realpath(folder)
+    if here in above:
+        raise DataError(f"{folder} is a link to a folder that it lies in itself, {here}: remove it")
     try:
         entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
     for path, is_folder in entries:
-        if is_folder and path.is_symlink():
-            raise DataError(f"{path} is a link to a folder: name that folder in dataset.options, or copy it there")
         if is_folder:
-            yield from _walk(path)
+            yield from _walk(root, locate(root, path.relative_to(root).as_posix()), (*above, here))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
