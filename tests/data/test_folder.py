@@ -227,7 +227,8 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
         ({"fractions": {"vall": 0.1, "val": 0.1}}, ["fractions.vall: unknown; did you mean 'val'?"]),
         ({"size": 3, 7: 3}, ["size: unknown. It takes: images, masks, unlabeled, class_names"]),
         ({"images": None}, ["images: missing"]),
-        ({"class_names": None}, ["class_names: missing"]),
+        ({"class_names": None, "rest": "polyp"}, ["class_names is missing: it is needed beside rest"]),
+        ({"class_names": None, "ignore_id": 7}, ["class_names is missing: it is needed beside ignore_id"]),
         ({"images": "../images"}, ["images must be a folder or pattern in dataset.root, not '../images'"]),
         ({"masks": "/masks"}, ["masks must be a folder or pattern in dataset.root, not '/masks'"]),
         ({"unlabeled": ""}, ["unlabeled must be a folder or pattern"]),
@@ -383,6 +384,20 @@ def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: 
         list_pictures(root, options(fractions=None, lists={name: f"{name}.txt" for name in lists}))
     for part in named:
         assert part in str(raised.value)
+
+
+def test_classes_may_be_named_in_a_file(make: Make) -> None:
+    root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
+    (root / "classes.txt").write_text("background\r\npolyp\r\n")
+    listing = list_pictures(root, options(class_names=None))
+    assert listing.class_names == ("background", "polyp") and listing.mask_format == MaskFormat()
+    for text, named in ((None, "is missing: it must name the classes"), ("polyp", "has 1 classes"), ("", "is empty")):
+        if text is None:
+            (root / "classes.txt").unlink()
+        else:
+            (root / "classes.txt").write_text(text)
+        with pytest.raises(DataError, match=rf"{root}/classes\.txt {named}"):
+            list_pictures(root, options(class_names=None))
 
 
 def test_folders_are_linked_within_the_root(make: Make) -> None:

@@ -36,6 +36,7 @@ from igl_dt.data.sources.listing import (
     locate,
     name_problem,
     parse_options,
+    read_class_names,
     read_ids,
     show,
 )
@@ -99,8 +100,8 @@ class FolderOptions(Parameters):
     unlabeled: str | None = None
     """Folder or pattern of pictures that have no mask."""
 
-    class_names: tuple[str, ...]
-    """In the order of their ids."""
+    class_names: tuple[str, ...] | None = None
+    """In the order of their ids; null: one per line of ``classes.txt`` in ``dataset.root``."""
     ignore_id: NonNegativeInt = IGNORE_INDEX
     """Id in the mask files of pixels that count as nothing, where ``ids`` does not say otherwise."""
     ids: dict[str, Ids] | None = None
@@ -156,20 +157,23 @@ class FolderOptions(Parameters):
 
     @model_validator(mode="after")
     def _classes_are_told_apart(self) -> "FolderOptions":
+        if self.class_names is None:
+            tables = {"ids": self.ids, "colors": self.colors, "rest": self.rest}
+            given = [key for key, table in tables.items() if table is not None]
+            if given or self.ignore_id != IGNORE_INDEX:
+                raise ValueError(f"class_names is missing: it is needed beside {show(given) or 'ignore_id'}")
+            return self
         if problem := name_problem(self.class_names):
             raise ValueError(f"class_names {problem}")
         if IGNORED in self.class_names or any(not name.strip() for name in self.class_names):
             raise ValueError(f"class_names has a blank or {IGNORED!r}, which is no class")
-        if not 2 <= len(self.class_names) <= IGNORE_INDEX:
-            raise ValueError(
-                f"class_names has {len(self.class_names)} classes: 2 to {IGNORE_INDEX} are possible; what is around "
-                "the things is a class too"
-            )
+        if problem := _count_problem(self.class_names):
+            raise ValueError(f"class_names {problem}")
         if self.colors is not None and (self.ids is not None or self.ignore_id != IGNORE_INDEX):
             raise ValueError(f"colors are given beside ids or ignore_id: in colours, name {IGNORED!r} like a class")
-        for key, given in (("ids", self.ids), ("colors", self.colors)):
-            if given is not None:
-                self._check_table(key, given)
+        for key, table in (("ids", self.ids), ("colors", self.colors)):
+            if table is not None:
+                self._check_table(key, table, self.class_names)
         if self.rest is not None and self.rest not in (*self.class_names, IGNORED):
             raise ValueError(f"rest is {self.rest!r}: there are {', '.join((*self.class_names, IGNORED))}")
         if self.ids is None and self.ignore_id < len(self.class_names):
@@ -177,11 +181,12 @@ class FolderOptions(Parameters):
             raise ValueError(f"ignore_id is {self.ignore_id}, the id of {taken!r}: give the classes other ones by ids")
         return self
 
-    def _check_table(self, key: str, given: Mapping[str, tuple[Any, ...]]) -> None:
-        if unknown := sorted(set(given) - {*self.class_names, IGNORED}):
-            known = ", ".join((*self.class_names, IGNORED))
+    @staticmethod
+    def _check_table(key: str, given: Mapping[str, tuple[Any, ...]], class_names: tuple[str, ...]) -> None:
+        if unknown := sorted(set(given) - {*class_names, IGNORED}):
+            known = ", ".join((*class_names, IGNORED))
             raise ValueError(f"{key} names {show(unknown)}, which class_names does not: there are {known}")
-        if absent := [name for name in self.class_names if not given.get(name)]:
+        if absent := [name for name in class_names if not given.get(name)]:
             raise ValueError(f"{key} does not name {show(absent)}: every class needs one")
         values = [value for values in given.values() for value in values]
         if twice := [str(value) for value, count in Counter(values).items() if count > 1]:
@@ -192,12 +197,21 @@ class FolderOptions(Parameters):
         return patterns if self.unlabeled is None else patterns | {"unlabeled": self.unlabeled}
 
 
+def _count_problem(class_names: Collection[str]) -> str | None:
+    """Say what is wrong with how many classes there are, as the end of a sentence; None: nothing."""
+    if 2 <= len(class_names) <= IGNORE_INDEX:
+        return None
+    return f"has {len(class_names)} classes: 2 to {IGNORE_INDEX} are possible; what is around the things is a class too"
+
+
 def mask_format(options: Mapping[str, Any]) -> MaskFormat:
     """Say how masks are read with these options."""
     return _mask_format(parse_options("folder", FolderOptions, options))
 
 
 def _mask_format(options: FolderOptions) -> MaskFormat:
+    if options.class_names is None:
+        return MaskFormat()
     number = {name: class_id for class_id, name in enumerate(options.class_names)} | {IGNORED: IGNORE_INDEX}
     rest = None if options.rest is None else number[options.rest]
     if options.colors is not None:
@@ -224,6 +238,11 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     parsed = parse_options("folder", FolderOptions, options)
     if not root.is_dir():
         raise DataError(f"dataset.root {str(root)!r} is not a folder: it must hold what dataset.options name")
+    class_names = parsed.class_names
+    if class_names is None:
+        class_names = read_class_names(locate(root, "classes.txt"))
+        if problem := _count_problem(class_names):
+            raise DataError(f"{root / 'classes.txt'} {problem}")
     files, splits = _find_labeled(root, parsed)
     if parsed.unlabeled is not None:
         counted = {path for pair in files.values() for path in pair}
@@ -236,7 +255,7 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     if parsed.group is not None:
         splits = _keep_groups_apart(files, splits, parsed.group)
     pictures = (Picture(id_, split, *files[id_]) for id_, split in sorted(splits.items()))
-    return Listing(tuple(pictures), parsed.class_names, _mask_format(parsed))
+    return Listing(tuple(pictures), class_names, _mask_format(parsed))
 
 
 def _find_labeled(root: Path, options: FolderOptions) -> tuple[Files, dict[str, Split]]:
