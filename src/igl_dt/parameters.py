@@ -138,6 +138,9 @@ class OptimizerParameters(Parameters):
     name: Literal["adamw", "sgd"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak rate of the head (everything that is not the backbone)."""
+    learning_rate_batch: PositiveInt | None = None
+    """Pictures per step, labelled and unlabelled ones together, that the rate is meant for; with others it is scaled
+    linearly [family]. null: it holds for any."""
     backbone_factor: Annotated[float, Field(gt=0)] = 1.0
     """The backbone's rate over the head's: 0.1 in the field's recipes, where the backbone is pretrained."""
     weight_decay: Weight = 1e-4
@@ -147,6 +150,13 @@ class OptimizerParameters(Parameters):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest gradient norm of the network; null: no clipping."""
+
+    def for_batch(self, pictures: int) -> "OptimizerParameters":
+        """Give the same with the rate for so many pictures per step."""
+        if self.learning_rate_batch is None:
+            return self
+        rate = self.learning_rate * pictures / self.learning_rate_batch
+        return self.model_copy(update={"learning_rate": rate, "learning_rate_batch": None})
 
 
 class StrongAugmentation(Parameters):
