@@ -200,3 +200,12 @@ def test_each_kind_of_problem_is_shown(folder: Path) -> None:
         "val0.png",
     ]
     assert any("val/images/val0.png cannot be read as a picture" in line for line in lines)
+
+
+def test_many_links_out_of_the_root_are_one_kind_of_problem(folder: Path) -> None:
+    (folder / "train/masks").rename(folder.parent / "outside")
+    (folder / "train/masks").symlink_to(folder.parent / "outside")
+    with pytest.raises(DataError, match="8 of 12 pictures") as raised:
+        read(folder)
+    assert str(raised.value).count("leads out of dataset.root") == SHOWN
+    assert str(raised.value).endswith("… and 3 more")

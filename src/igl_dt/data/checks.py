@@ -51,7 +51,7 @@ class Problem(NamedTuple):
     @property
     def kind(self) -> str:
         """What problems of different files have in common: the text without its numbers and details."""
-        return re.sub(r"[\d\W]+", " ", self.what.partition(":")[0])
+        return re.sub(r"[\d\W]+", " ", re.split(r"[:,(]", self.what)[0])
 
 
 def check_files(
