@@ -125,3 +125,10 @@ def test_all_problems_are_found_at_once() -> None:
         p.StudentLearningParameters(**(STUDENT | {"steps": 0, "losses": {"swap_every": 0, "global_wait": 1}}))
     where = {".".join(map(str, error["loc"])) for error in raised.value.errors()}
     assert where == {"steps", "losses.swap_every", "losses.global_wait"}
+
+
+def test_a_rate_is_scaled_by_the_total_batch() -> None:
+    optimizer = p.OptimizerParameters(learning_rate=0.01, learning_rate_batch=16, backbone_factor=0.1)
+    assert optimizer.for_batch(16).learning_rate == 0.01
+    assert optimizer.for_batch(8) == p.OptimizerParameters(learning_rate=0.005, backbone_factor=0.1)
+    assert p.OptimizerParameters(learning_rate=0.01).for_batch(8).learning_rate == 0.01

@@ -83,6 +83,19 @@ def test_the_masks_are_what_the_network_says(images: Path, weights: Path, image_
         np.testing.assert_array_equal(np.asarray(mask), expected[0].argmax(0).numpy())
 
 
+def test_a_photograph_is_turned_upright_and_so_is_what_is_written(images: Path, weights: Path) -> None:
+    exif = Image.Exif()
+    exif[274] = 6  # its left edge belongs on top
+    with Image.open(images / "a.png") as image:
+        image.save(images / "lying.png", exif=exif)
+        image.transpose(Image.Transpose.ROTATE_270).save(images / "upright.png")
+    table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME).set_index("picture")
+    assert table.loc["lying.png", ["width", "height"]].tolist() == [40, 56]
+    output = images.parent / "output"
+    for kind in ("masks", "overlays"):
+        assert (output / kind / "lying.png").read_bytes() == (output / kind / "upright.png").read_bytes()
+
+
 def test_an_unreadable_picture_is_reported_and_passed_over(images: Path, weights: Path, caplog) -> None:
     (images / "b.jpg").write_bytes(b"no picture")
     with caplog.at_level(logging.INFO):

@@ -150,7 +150,8 @@ def _params(keys: Iterable[str], recipe: Recipe) -> Iterator[Content]:
     """Give, by file, those of the keys that it has."""
     decisive = [name for name in RuntimeParameters.model_fields if name not in RuntimeParameters.CHANGING_NO_RESULT]
     narrow = [f"runtime.{name}" for key in keys if key == "runtime" for name in decisive]
-    wanted = sorted({*keys, *narrow} - {"runtime"})
+    indifferent = {f"runtime.{name}" for name in RuntimeParameters.CHANGING_NO_RESULT}
+    wanted = sorted({*keys, *narrow} - {"runtime"} - indifferent)
     for path, content in recipe.raw("parameters"):
         if present := [key for key in wanted if _has(content, key.split("."))]:
             yield {path: present}

@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pooch
 import requests
 
-from igl_dt.engine.progress import Progress
 from igl_dt.parameters import ArchiveParameters, FetchingParameters
+from igl_dt.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -141,6 +141,9 @@ class OptimizerParameters(Parameters):
     name: Literal["adamw", "sgd"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak rate of the head (everything that is not the backbone)."""
+    learning_rate_batch: PositiveInt | None = None
+    """Pictures per step, labelled and unlabelled ones together, that the rate is meant for; with others it is scaled
+    linearly [family]. null: it holds for any."""
     backbone_factor: Annotated[float, Field(gt=0)] = 1.0
     """The backbone's rate over the head's: 0.1 in the field's recipes, where the backbone is pretrained."""
     weight_decay: Weight = 1e-4
@@ -150,6 +153,13 @@ class OptimizerParameters(Parameters):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest gradient norm of the network; null: no clipping."""
+
+    def for_batch(self, pictures: int) -> "OptimizerParameters":
+        """Give the same with the rate for so many pictures per step."""
+        if self.learning_rate_batch is None:
+            return self
+        rate = self.learning_rate * pictures / self.learning_rate_batch
+        return self.model_copy(update={"learning_rate": rate, "learning_rate_batch": None})
 
 
 class StrongAugmentation(Parameters):
@@ -375,7 +385,13 @@ class FetchingParameters(Parameters):
 class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
-    CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = ("workers", "cache_mib", "recovery_folder", "recovery_seconds")
+    CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = (
+        "workers",
+        "cache_mib",
+        "checked_files",
+        "recovery_folder",
+        "recovery_seconds",
+    )
     """The other fields do decide a result's last bits."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -390,6 +406,9 @@ class RuntimeParameters(Parameters):
     """Processes that read and augment pictures beside the training one; 0: none. Changes no result."""
     cache_mib: Annotated[int, Field(ge=0)] = 1024
     """Memory for decoded pictures, per process that reads them. Changes no result."""
+    checked_files: str | None = None
+    """File that keeps what the check of the data set's files found, so that the next run reads new and changed ones
+    only; null: all are read every time. Changes no result."""
     recovery_folder: str | None = None
     """Where trainings keep what they go on from when they were cut off; null: nowhere. Changes no result."""
     recovery_seconds: Annotated[float, Field(ge=0)] = 60.0

@@ -17,13 +17,13 @@ from igl_dt.data.pictures import read_image
 from igl_dt.data.sources import DataError
 from igl_dt.data.sources.listing import IMAGE_SUFFIXES, show
 from igl_dt.engine.determinism import autocast, set_up
-from igl_dt.engine.progress import Progress
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.figures import class_palette
 from igl_dt.files import write_whole
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.networks.weights import load_network
 from igl_dt.parameters import EvaluationParameters, PredictionParameters, RuntimeParameters, Size
+from igl_dt.progress import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,8 @@ def predict_folder(
     """Predict every picture of a folder, also of its subfolders, and write the masks as they come.
 
     Into ``parameters.output``: ``masks/<name>.png`` (palette, the values are class ids), ``overlays/<name>.png`` and,
-    where asked for, ``probabilities/<name>.npy`` (N×H×W float16). A picture that cannot be read is reported and passed
-    over.
+    where asked for, ``probabilities/<name>.npy`` (N×H×W float16). A photograph that is to be turned when it is shown is
+    turned first, and what is written has its upright size. A picture that cannot be read is reported and passed over.
 
     Args:
         parameters: which folder, which weights, and what is written.
@@ -79,7 +79,7 @@ def predict_folder(
     began, unreadable = time.monotonic(), 0
     for number, picture in enumerate(pictures, start=1):
         try:
-            image = read_image(folder / picture)
+            image = read_image(folder / picture, upright=True)
         except DataError as error:
             logger.warning("passed over: %s", error)
             rows.append({"picture": picture, "error": str(error)})

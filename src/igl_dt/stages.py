@@ -234,6 +234,8 @@ def train_method(
         surroundings: of the run.
         monitored: rows of the manifest by which pseudo-labels are measured; None: not at all.
     """
+    # As many unlabelled pictures come on top; the reference, which has none, learns at the student's rate.
+    optimizers = {name: optimizer.for_batch(2 * parameters.batch_size) for name, optimizer in optimizers.items()}
     reader = PictureReader(surroundings.dataset, surroundings.runtime.cache_mib)
     batches = TrainingBatches(reader, labeled, unlabeled, parameters, surroundings.seed, stage)
 
@@ -289,7 +291,10 @@ def _digest_of_parameters(
         "stage": stage,
         # The networks are the same without these.
         "parameters": parameters.model_dump(mode="json", exclude={"reference", "monitored_pictures"}),
-        "optimizers": {name: optimizer.model_dump(mode="json") for name, optimizer in optimizers.items()},
+        "optimizers": {
+            name: optimizer.model_dump(mode="json", exclude={"learning_rate_batch"})  # the rate is scaled by it already
+            for name, optimizer in optimizers.items()
+        },
         "evaluation": surroundings.evaluation.model_dump(mode="json"),
         "image_size": surroundings.dataset.image_size,
         "precision": surroundings.runtime.precision,

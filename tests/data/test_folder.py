@@ -227,7 +227,8 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
         ({"fractions": {"vall": 0.1, "val": 0.1}}, ["fractions.vall: unknown; did you mean 'val'?"]),
         ({"size": 3, 7: 3}, ["size: unknown. It takes: images, masks, unlabeled, class_names"]),
         ({"images": None}, ["images: missing"]),
-        ({"class_names": None}, ["class_names: missing"]),
+        ({"class_names": None, "rest": "polyp"}, ["class_names is missing: it is needed beside rest"]),
+        ({"class_names": None, "ignore_id": 7}, ["class_names is missing: it is needed beside ignore_id"]),
         ({"images": "../images"}, ["images must be a folder or pattern in dataset.root, not '../images'"]),
         ({"masks": "/masks"}, ["masks must be a folder or pattern in dataset.root, not '/masks'"]),
         ({"unlabeled": ""}, ["unlabeled must be a folder or pattern"]),
@@ -299,8 +300,10 @@ def spoil(root: Path, how: str) -> None:
             (root / "images/a.jpg").touch()
             (root / "masks/A.png").touch()
         case "linked folder":
-            (root / "elsewhere").mkdir()
-            (root / "images/more").symlink_to(root / "elsewhere")
+            (root.parent / "elsewhere").mkdir()
+            (root / "images/more").symlink_to(root.parent / "elsewhere")
+        case "linked in a circle":
+            (root / "images/more").symlink_to(root / "images")
         case "linked out":
             (root / "images").rename(root.parent / "outside")
             (root / "images").symlink_to(root.parent / "outside")
@@ -329,18 +332,23 @@ def spoil(root: Path, how: str) -> None:
         (
             "nothing",
             {"images": "{id}mages/*.jpg"},
-            ["two files for one id of dataset.options.images, 'i'", "remove one"],
+            [
+                "3 times two files for one id of dataset.options.images",
+                "'i' (images/1.jpg and images/2.jpg)",
+                "remove one",
+            ],
         ),
-        ("other endings", {}, ["two files for one id", "'1': images/1.jpg and images/1.png in {root}; remove one"]),
+        ("other endings", {}, ["two files for one id", "in {root}: '1' (images/1.jpg and images/1.png); remove one"]),
         ("mask without picture", {}, ["1 masks in {root} belong to no picture: masks/9.png", "ids such as '1'"]),
         ("other case", {}, ["belong to no picture: masks/A.png", "is 'A', and there is 'a': rename"]),
         (
             "nothing",
             {"masks": "{id}asks/*.png"},
-            ["two files for one id of dataset.options.masks, 'm'", "write {{id}} for what tells them apart"],
+            ["two files for one id of dataset.options.masks", "'m' (", "write {{id}} for what tells them apart"],
         ),
         ("nothing", {"masks": "{id}.png"}, ["belong to no picture", "is 'masks/1'", "ids such as '1'", "{{id}}_label"]),
-        ("linked folder", {}, ["{root}/images/more is a link to a folder"]),
+        ("linked folder", {}, ["{root}/images/more leads out of dataset.root, {root} (to "]),
+        ("linked in a circle", {}, ["{root}/images/more is a link to a folder that it lies in itself", "remove it"]),
         ("linked out", {}, ["{root}/images leads out of dataset.root, {root}"]),
     ],
 )
@@ -363,8 +371,8 @@ def test_says_what_is_wrong_and_where(make: Make, how: str, given: dict[str, obj
         ({"val": "3\n3"}, ["val.txt names 1 ids more than once: 3"]),
         ({"val": "\n"}, ["val.txt is empty"]),
         ({"val": None}, ["val.txt is missing"]),
-        ({"val": "3", "test": "3"}, ["'3' is in the lists of val and test"]),
-        ({"val": "3\na1"}, ["val picture 'a1' has no mask: it is needed to measure with"]),
+        ({"val": "3", "test": "3"}, ["1 ids are in two of dataset.options.lists: 3 (of val and test)"]),
+        ({"val": "3\na1"}, ["1 val or test pictures have no mask, which is needed to measure with: a1 (val)"]),
     ],
 )
 def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: list[str]) -> None:
@@ -378,17 +386,37 @@ def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: 
         assert part in str(raised.value)
 
 
+def test_classes_may_be_named_in_a_file(make: Make) -> None:
+    root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
+    (root / "classes.txt").write_text("background\r\npolyp\r\n")
+    listing = list_pictures(root, options(class_names=None))
+    assert listing.class_names == ("background", "polyp") and listing.mask_format == MaskFormat()
+    for text, named in ((None, "is missing: it must name the classes"), ("polyp", "has 1 classes"), ("", "is empty")):
+        if text is None:
+            (root / "classes.txt").unlink()
+        else:
+            (root / "classes.txt").write_text(text)
+        with pytest.raises(DataError, match=rf"{root}/classes\.txt {named}"):
+            list_pictures(root, options(class_names=None))
+
+
+def test_folders_are_linked_within_the_root(make: Make) -> None:
+    root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png", "visit2/{a,b}.jpg")
+    (root / "images/more").symlink_to(root / "visit2")
+    assert {picture.id for picture in list_pictures(root, options()).pictures} == {*"1234", "more/a", "more/b"}
+
+
 def test_a_group_on_two_sides_of_a_list_is_named(make: Make) -> None:
     root = make("images/v{0_0,0_1,1_0}.jpg", "masks/v{0_0,0_1,1_0}.png", "val.txt")
     (root / "val.txt").write_text("v0_1")
-    with pytest.raises(DataError, match=r"the group 'v0' of dataset\.options\.group is in train and in val, as 'v0_1'"):
+    with pytest.raises(DataError, match=r"1 groups of .*\.group .* 'v0' \(in train, and in val as 'v0_1'\)"):
         list_pictures(root, options(fractions=None, lists={"val": "val.txt"}, group="(v[0-9])"))
 
 
 def test_one_folder_for_two_splits_is_found_out(make: Make) -> None:
     given = options(images="{split}", masks="m/{split}", fractions=None, folders={"train": "a", "val": "a"})
     dataset = DatasetParameters(source="folder", root=str(make("a/{1,2}.jpg", "m/a/{1,2}.png")), options=given)
-    with pytest.raises(DataError, match=r"a/1\.jpg is listed as 'train/1' and again as 'val/1'"):
+    with pytest.raises(DataError, match=r"2 files are listed twice .* a/1\.jpg as 'train/1' and again as 'val/1', a/2"):
         read_manifest(dataset)
 
 

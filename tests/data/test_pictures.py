@@ -2,8 +2,6 @@
 
 import io
 import os
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from encoding import encode, png, turned
 from igl_dt.data.pictures import read_image, read_mask
 from igl_dt.data.sources import DataError, MaskFormat
 
@@ -19,33 +18,10 @@ RNG = np.random.default_rng(0)
 COLORS = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
 
-def encode(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> bytes:
-    buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
-    """Write what Pillow does not: PNG of 16-bit colours, or of a size that was never drawn."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
-    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
 def palette(ids: np.ndarray) -> Image.Image:
     image = Image.fromarray(ids, mode="P")
     image.putpalette([200, 10, 10, 10, 200, 10, 10, 10, 200] + [0] * 759)
     return image
-
-
-def turned(orientation: int, kind: str) -> bytes:
-    exif = Image.Exif()
-    exif[274] = orientation
-    return encode(COLORS, kind, exif=exif)
 
 
 DEEP = np.array([[0, 255, 256, 32768, 65535]], np.uint16)
@@ -72,7 +48,7 @@ SOLID = np.full((3, 4, 3), (1, 2, 3), np.uint8)
             np.repeat(EIGHT[..., None], 3, axis=2),
             id="16 bits, colours",
         ),
-        pytest.param(turned(1, "PNG"), COLORS, id="EXIF, upright"),
+        pytest.param(turned(COLORS, 1, "PNG"), COLORS, id="EXIF, upright"),
         pytest.param(
             encode(SOLID, "JPEG", exif=b"Exif\0\0no EXIF at all", quality=100, subsampling=0), None, id="EXIF, broken"
         ),
@@ -129,7 +105,9 @@ WHOLE = "cannot be read as a picture"
         ),
         *(
             pytest.param(
-                turned(orientation, kind), "says in its EXIF data that it is to be turned", id=f"{kind}, {orientation}"
+                turned(COLORS, orientation, kind),
+                "says in its EXIF data that it is to be turned",
+                id=f"{kind}, {orientation}",
             )
             for kind, orientation in (("JPEG", 6), ("JPEG", 2), ("PNG", 3), ("TIFF", 8), ("TIFF", 4), ("WEBP", 6))
         ),
@@ -146,6 +124,19 @@ def test_what_cannot_be_read_is_named(
     with pytest.raises(DataError) as raised:
         read(path)
     assert str(raised.value).startswith(f"{path} {named}")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_where_no_mask_is_at_stake_photographs_can_be_turned_upright(
+    tmp_path: Path, kind: str, orientation: int
+) -> None:
+    path = tmp_path / "photograph"
+    path.write_bytes(turned(COLORS, orientation, kind))
+    stored = np.asarray(Image.open(io.BytesIO(encode(COLORS, kind))).convert("RGB"))
+    how = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 6: lambda a: np.rot90(a, -1), 8: np.rot90}
+    how |= {1: lambda a: a, 5: lambda a: np.swapaxes(a, 0, 1), 7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2)}
+    np.testing.assert_array_equal(read_image(path, upright=True), how[orientation](stored))
 
 
 @pytest.mark.parametrize(

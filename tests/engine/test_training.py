@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from igl_dt import progress
 from igl_dt.data.loading import Batch
-from igl_dt.engine import progress
 from igl_dt.engine.optimization import rate_factor
 from igl_dt.engine.training import Trained, TrainingError, train
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised

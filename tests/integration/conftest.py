@@ -11,6 +11,7 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 UNUSED = shutil.ignore_patterns("local", "__pycache__", "*.egg-info", "dvc.lock")
+ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore")
 
 
 @pytest.fixture(scope="session")
@@ -65,13 +66,13 @@ def kedro_run(type_command) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def outputs() -> Callable[[Path], dict[str, bytes]]:
-    """Give the files of a project's results, all but what tells when and where they were made."""
+    """Give the files of a project's results, all but the accounts of when and where they were made."""
 
     def outputs(root: Path) -> dict[str, bytes]:
         return {
             path.relative_to(root).as_posix(): path.read_bytes()
             for path in sorted((root / "data").rglob("*"))
-            if path.is_file() and path.name not in ("run_manifest.json", "report.html", "lock", ".gitignore")
+            if path.is_file() and path.name not in ACCOUNTS
         }
 
     return outputs

@@ -6,22 +6,19 @@ file's). Everything downstream reads from this table and from nothing else.
 """
 
 import difflib
-import hashlib
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from igl_dt.data.pictures import decode_image, decode_mask, read_bytes
-from igl_dt.data.sources import SOURCES, DataError, MaskFormat, Picture, mask_format
-from igl_dt.data.sources.listing import fold, locate, show
-from igl_dt.parameters import IGNORE_INDEX, DatasetParameters
+from igl_dt.data.checks import check_files
+from igl_dt.data.sources import SOURCES, DataError, Picture, mask_format
+from igl_dt.data.sources.listing import fold, show
+from igl_dt.parameters import DatasetParameters
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +37,13 @@ class Manifest(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def read_manifest(parameters: DatasetParameters) -> Manifest:
+def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> Manifest:
     """List a data set, open every file of it, and check that pictures and masks belong together.
+
+    Args:
+        parameters: which data set.
+        memory: file with what an earlier check found, so that only new and changed files are read; None: all are.
+            Changes no result.
 
     Raises:
         DataError: unknown source; no training or validation pictures; an id that is there twice, or cannot be told from
@@ -58,19 +60,11 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
         raise AssertionError(f"igl_dt.data.sources.MASK_FORMATS does not know the masks of {parameters.source}")
     _check_ids(listing.pictures)
     pictures = sorted(listing.pictures, key=lambda picture: (picture.split, picture.id))
-    with ThreadPoolExecutor() as pool:
-        check = partial(_check_files, root, listing.mask_format, len(listing.class_names))
-        checks = list(pool.map(check, pictures))
-    problems = [check for check in checks if isinstance(check, str)]
-    if problems:
-        raise DataError(
-            f"{len(problems)} of {len(pictures)} pictures in {root} cannot be used; repair or remove them:\n"
-            + show(problems, "\n")
-        )
-    checked = [(picture, check) for picture, check in zip(pictures, checks, strict=True) if not isinstance(check, str)]
+    checks = check_files(root, listing.mask_format, len(listing.class_names), pictures, memory)
+    checked = list(zip(pictures, checks, strict=True))
     rows = [(p.id, p.split, p.image, p.mask, check.width, check.height, check.sha256) for p, check in checked]
     pixels = {picture.id: check.class_pixels for picture, check in checked if check.class_pixels is not None}
-    if empty := [id_ for id_, counts in pixels.items() if not counts.any()]:
+    if empty := [id_ for id_, counts in pixels.items() if not any(counts)]:
         logger.warning("%d pictures have masks in which every pixel is ignored: %s", len(empty), show(empty))
     return Manifest(
         pd.DataFrame(rows, columns=list(COLUMNS)),
@@ -82,59 +76,29 @@ def read_manifest(parameters: DatasetParameters) -> Manifest:
 def _check_ids(pictures: Sequence[Picture]) -> None:
     known: dict[str, Picture] = {}
     files: dict[str, str] = {}
+    problems = defaultdict(list)
     for picture in pictures:
-        for name in (picture.id, picture.image, picture.mask or ""):
-            if UNTOLD.search(name):
-                raise DataError(f"{name!r} has a character that no table or list can hold: rename the file")
+        names = (picture.id, picture.image, picture.mask or "")
+        if untold := next(filter(UNTOLD.search, names), None):
+            problems["names have a character that no table or list can hold (rename the files)"].append(repr(untold))
         if picture.id != picture.id.strip():
-            raise DataError(f"the id {picture.id!r} begins or ends with a blank, which lists cannot: rename the file")
+            problems["ids begin or end with a blank, which lists cannot (rename the files)"].append(repr(picture.id))
         other = known.setdefault(fold(picture.id), picture)
         if other.id != picture.id:
-            raise DataError(
-                f"the ids {other.id!r} and {picture.id!r} differ only by case, or in how accents are coded: rename "
-                "one, for some file systems take them for the same"
-            )
-        if other is not picture:
-            raise DataError(
-                f"the id {picture.id!r} is in {other.split} and again in {picture.split}: ids must be unique"
+            problems[
+                "ids differ only by case, or in how accents are coded, and some file systems take them for the same "
+                "(rename one)"
+            ].append(f"{other.id!r} and {picture.id!r}")
+        elif other is not picture:
+            problems["ids are there twice (ids must be unique)"].append(
+                f"{picture.id!r} in {other.split} and again in {picture.split}"
             )
         if (first := files.setdefault(picture.image, picture.id)) != picture.id:
-            raise DataError(f"{picture.image} is listed as {first!r} and again as {picture.id!r}: one file, one id")
+            problems["files are listed twice (one file, one id)"].append(
+                f"{picture.image} as {first!r} and again as {picture.id!r}"
+            )
+    if problems:
+        raise DataError("\n".join(f"{len(bad)} {what}: {show(bad)}" for what, bad in problems.items()))
     for needed in ("train", "val"):
         if needed not in {picture.split for picture in pictures}:
             raise DataError(f"the data set has no {needed} pictures")
-
-
-class _Checked(NamedTuple):
-    width: int
-    height: int
-    sha256: str
-    class_pixels: np.ndarray | None
-
-
-def _check_files(root: Path, masks: MaskFormat, num_classes: int, picture: Picture) -> _Checked | str:
-    """Give what the manifest says of the picture, or what is wrong with it."""
-    class_pixels = None
-    digest = hashlib.sha256()
-    try:
-        image_path = locate(root, picture.image)
-        content = read_bytes(image_path)
-        digest.update(content)
-        image = decode_image(content, image_path)
-        height, width = image.shape[:2]
-        if picture.mask is not None:
-            mask_path = locate(root, picture.mask)
-            content = read_bytes(mask_path)
-            digest.update(content)
-            mask = decode_mask(content, mask_path, masks)
-            if mask.shape != (height, width):
-                return f"{mask_path} is {mask.shape[1]}×{mask.shape[0]} and its picture {width}×{height} (width×height)"
-            pixels = np.bincount(mask.ravel(), minlength=256)
-            wrong = [id_ for id_ in np.flatnonzero(pixels).tolist() if id_ >= num_classes and id_ != IGNORE_INDEX]
-            if wrong:
-                known = f"0 to {num_classes - 1}, or {IGNORE_INDEX} to be ignored"
-                return f"{mask_path} has the ids {wrong}: they must be {known}"
-            class_pixels = pixels[:num_classes]
-    except DataError as error:
-        return str(error)
-    return _Checked(width, height, digest.hexdigest(), class_pixels)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from igl_dt.data.sources.listing import DataError, MaskFormat
 
@@ -20,11 +20,15 @@ MASK_MODES = ("1", "L", "P")
 NO_CLASS = -1
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, upright: bool = False) -> np.ndarray:
     """Read a picture as RGB.
 
     Grayscale becomes three equal channels, and of 16 bits the upper 8 are kept: 0 to 65535 become 0 to 255.
     Transparency is dropped, and what colours lie beneath it are seen.
+
+    Args:
+        path: of the file.
+        upright: turn a picture that is to be turned by whoever shows it; where it has a mask, that may not fit then.
 
     Returns:
         H×W×3 uint8.
@@ -33,7 +37,7 @@ def read_image(path: Path) -> np.ndarray:
         DataError: the file is missing, empty, truncated, no picture, too large, several pictures, in colours other than
             RGB, or to be turned by whoever shows it.
     """
-    return decode_image(read_bytes(path), path)
+    return decode_image(read_bytes(path), path, upright)
 
 
 def read_mask(path: Path, mask_format: MaskFormat = CLASS_IDS) -> np.ndarray:
@@ -66,9 +70,9 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def decode_image(content: bytes, path: Path) -> np.ndarray:
+def decode_image(content: bytes, path: Path, upright: bool = False) -> np.ndarray:
     """Do the same as ``read_image`` for a file's bytes; its path is for messages."""
-    image = _decode(content, path)
+    image = _decode(content, path, upright)
     if image.mode.startswith("I;16"):  # Pillow would clip it
         gray = (np.array(image) >> 8).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
@@ -95,7 +99,7 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
     return ids if mask_format.ids is None else _look_up(ids, mask_format, path)
 
 
-def _decode(content: bytes, path: Path) -> Image.Image:
+def _decode(content: bytes, path: Path, upright: bool = False) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
@@ -104,10 +108,14 @@ def _decode(content: bytes, path: Path) -> Image.Image:
             turned = turned or _is_turned(image)
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large: {error} Cut it into tiles") from error
+    except UnidentifiedImageError as error:  # which names no file, but a place in memory
+        raise DataError(f"{path} cannot be read as a picture: it is of no known format, or damaged") from error
     except Exception as error:  # Pillow's decoders raise what they like on broken files
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
     if frames > 1:
         raise DataError(f"{path} is an animation or has pages, {frames} in all: save the one that counts on its own")
+    if turned and upright:
+        return ImageOps.exif_transpose(image)  # a TIFF is turned already, and does not say any more that it is to be
     if turned:
         raise DataError(
             f"{path} says in its EXIF data that it is to be turned when it is shown, and programs differ in whether "

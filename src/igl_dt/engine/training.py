@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.engine.determinism import autocast, set_up
 from igl_dt.engine.optimization import build_optimizer, rate_factor, set_rates
-from igl_dt.engine.progress import Progress
 from igl_dt.engine.recovery import Recovery, State
 from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.parameters import OptimizerParameters, RuntimeParameters
+from igl_dt.progress import Progress
 from igl_dt.randomness import derive_seed
 
 logger = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from igl_dt.data.sources.listing import (
     parse_options,
     read_class_names,
     read_ids,
+    show,
 )
 from igl_dt.parameters import Parameters
 
@@ -52,18 +53,22 @@ def _list_split(root: Path, split: Split) -> Iterator[Picture]:
         raise DataError(f"no pictures in {image_folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     listed = root / f"{split}.txt"
     ids = read_ids(listed, images, f"pictures in {image_folder}") if listed.is_file() else sorted(images)
+    if split != "train" and (absent := [id_ for id_ in ids if id_ not in masks]):
+        raise DataError(
+            f"{len(absent)} of {len(ids)} {split} pictures have no mask in {mask_folder}, which is needed to measure "
+            f"with: {show(absent)}"
+        )
     for id_ in ids:
-        if id_ not in masks and split != "train":
-            raise DataError(f"{split} picture {id_!r} has no mask in {mask_folder}: it is needed to measure with")
         image, mask = images[id_].relative_to(root), masks.get(id_)
         yield Picture(id_, split, image.as_posix(), mask.relative_to(root).as_posix() if mask else None)
 
 
 def _files_by_id(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
+    twice = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            if path.stem in files:
-                raise DataError(f"two files for one id: {files[path.stem]} and {path}; remove one")
-            files[path.stem] = path
+        if path.suffix.lower() in IMAGE_SUFFIXES and files.setdefault(path.stem, path) != path:
+            twice.append(f"{files[path.stem].name} and {path.name}")
+    if twice:
+        raise DataError(f"{len(twice)} times two files for one id in {folder}: {show(twice)}; remove one of them")
     return files

@@ -16,6 +16,7 @@ files are passed over.
 
 import hashlib
 import logging
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -35,6 +36,7 @@ from igl_dt.data.sources.listing import (
     locate,
     name_problem,
     parse_options,
+    read_class_names,
     read_ids,
     show,
 )
@@ -98,8 +100,8 @@ class FolderOptions(Parameters):
     unlabeled: str | None = None
     """Folder or pattern of pictures that have no mask."""
 
-    class_names: tuple[str, ...]
-    """In the order of their ids."""
+    class_names: tuple[str, ...] | None = None
+    """In the order of their ids; null: one per line of ``classes.txt`` in ``dataset.root``."""
     ignore_id: NonNegativeInt = IGNORE_INDEX
     """Id in the mask files of pixels that count as nothing, where ``ids`` does not say otherwise."""
     ids: dict[str, Ids] | None = None
@@ -155,20 +157,23 @@ class FolderOptions(Parameters):
 
     @model_validator(mode="after")
     def _classes_are_told_apart(self) -> "FolderOptions":
+        if self.class_names is None:
+            tables = {"ids": self.ids, "colors": self.colors, "rest": self.rest}
+            given = [key for key, table in tables.items() if table is not None]
+            if given or self.ignore_id != IGNORE_INDEX:
+                raise ValueError(f"class_names is missing: it is needed beside {show(given) or 'ignore_id'}")
+            return self
         if problem := name_problem(self.class_names):
             raise ValueError(f"class_names {problem}")
         if IGNORED in self.class_names or any(not name.strip() for name in self.class_names):
             raise ValueError(f"class_names has a blank or {IGNORED!r}, which is no class")
-        if not 2 <= len(self.class_names) <= IGNORE_INDEX:
-            raise ValueError(
-                f"class_names has {len(self.class_names)} classes: 2 to {IGNORE_INDEX} are possible; what is around "
-                "the things is a class too"
-            )
+        if problem := _count_problem(self.class_names):
+            raise ValueError(f"class_names {problem}")
         if self.colors is not None and (self.ids is not None or self.ignore_id != IGNORE_INDEX):
             raise ValueError(f"colors are given beside ids or ignore_id: in colours, name {IGNORED!r} like a class")
-        for key, given in (("ids", self.ids), ("colors", self.colors)):
-            if given is not None:
-                self._check_table(key, given)
+        for key, table in (("ids", self.ids), ("colors", self.colors)):
+            if table is not None:
+                self._check_table(key, table, self.class_names)
         if self.rest is not None and self.rest not in (*self.class_names, IGNORED):
             raise ValueError(f"rest is {self.rest!r}: there are {', '.join((*self.class_names, IGNORED))}")
         if self.ids is None and self.ignore_id < len(self.class_names):
@@ -176,11 +181,12 @@ class FolderOptions(Parameters):
             raise ValueError(f"ignore_id is {self.ignore_id}, the id of {taken!r}: give the classes other ones by ids")
         return self
 
-    def _check_table(self, key: str, given: Mapping[str, tuple[Any, ...]]) -> None:
-        if unknown := sorted(set(given) - {*self.class_names, IGNORED}):
-            known = ", ".join((*self.class_names, IGNORED))
+    @staticmethod
+    def _check_table(key: str, given: Mapping[str, tuple[Any, ...]], class_names: tuple[str, ...]) -> None:
+        if unknown := sorted(set(given) - {*class_names, IGNORED}):
+            known = ", ".join((*class_names, IGNORED))
             raise ValueError(f"{key} names {show(unknown)}, which class_names does not: there are {known}")
-        if absent := [name for name in self.class_names if not given.get(name)]:
+        if absent := [name for name in class_names if not given.get(name)]:
             raise ValueError(f"{key} does not name {show(absent)}: every class needs one")
         values = [value for values in given.values() for value in values]
         if twice := [str(value) for value, count in Counter(values).items() if count > 1]:
@@ -191,12 +197,21 @@ class FolderOptions(Parameters):
         return patterns if self.unlabeled is None else patterns | {"unlabeled": self.unlabeled}
 
 
+def _count_problem(class_names: Collection[str]) -> str | None:
+    """Say what is wrong with how many classes there are, as the end of a sentence; None: nothing."""
+    if 2 <= len(class_names) <= IGNORE_INDEX:
+        return None
+    return f"has {len(class_names)} classes: 2 to {IGNORE_INDEX} are possible; what is around the things is a class too"
+
+
 def mask_format(options: Mapping[str, Any]) -> MaskFormat:
     """Say how masks are read with these options."""
     return _mask_format(parse_options("folder", FolderOptions, options))
 
 
 def _mask_format(options: FolderOptions) -> MaskFormat:
+    if options.class_names is None:
+        return MaskFormat()
     number = {name: class_id for class_id, name in enumerate(options.class_names)} | {IGNORED: IGNORE_INDEX}
     rest = None if options.rest is None else number[options.rest]
     if options.colors is not None:
@@ -223,18 +238,24 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     parsed = parse_options("folder", FolderOptions, options)
     if not root.is_dir():
         raise DataError(f"dataset.root {str(root)!r} is not a folder: it must hold what dataset.options name")
+    class_names = parsed.class_names
+    if class_names is None:
+        class_names = read_class_names(locate(root, "classes.txt"))
+        if problem := _count_problem(class_names):
+            raise DataError(f"{root / 'classes.txt'} {problem}")
     files, splits = _find_labeled(root, parsed)
     if parsed.unlabeled is not None:
         counted = {path for pair in files.values() for path in pair}
         for id_, path in _find(root, parsed.unlabeled, "unlabeled", without=counted).items():
             files[f"unlabeled/{id_}"], splits[f"unlabeled/{id_}"] = (path, None), "train"
-    for id_, split in splits.items():
-        if split != "train" and files[id_][1] is None:
-            raise DataError(f"{split} picture {id_!r} has no mask: it is needed to measure with")
+    if absent := [f"{id_} ({split})" for id_, split in splits.items() if split != "train" and files[id_][1] is None]:
+        raise DataError(
+            f"{len(absent)} val or test pictures have no mask, which is needed to measure with: {show(absent)}"
+        )
     if parsed.group is not None:
         splits = _keep_groups_apart(files, splits, parsed.group)
     pictures = (Picture(id_, split, *files[id_]) for id_, split in sorted(splits.items()))
-    return Listing(tuple(pictures), parsed.class_names, _mask_format(parsed))
+    return Listing(tuple(pictures), class_names, _mask_format(parsed))
 
 
 def _find_labeled(root: Path, options: FolderOptions) -> tuple[Files, dict[str, Split]]:
@@ -273,12 +294,14 @@ def _pair(root: Path, images_pattern: str, masks_pattern: str) -> Files:
 def _read_lists(root: Path, lists: Lists, files: Files) -> dict[str, Split]:
     splits: dict[str, Split] = {} if lists.train is not None else dict.fromkeys(files, "train")
     listed: dict[str, Split] = {}
+    twice = []
     for split in get_args(Split):
         name = getattr(lists, split)
         for id_ in [] if name is None else read_ids(root / name, files, "pictures of dataset.options.images"):
-            if id_ in listed:
-                raise DataError(f"{id_!r} is in the lists of {listed[id_]} and {split}: it can be in one")
-            listed[id_] = split
+            if listed.setdefault(id_, split) != split:
+                twice.append(f"{id_} (of {listed[id_]} and {split})")
+    if twice:
+        raise DataError(f"{len(twice)} ids are in two of dataset.options.lists: {show(twice)}")
     return splits | listed
 
 
@@ -309,12 +332,15 @@ def _draw(files: Files, fractions: Fractions, seed: int, group: str | None) -> d
 def _keep_groups_apart(files: Files, splits: dict[str, Split], group: str) -> dict[str, Split]:
     """See to it that no group is on two sides; unlabelled pictures of a group that is measured with are left out."""
     sides: dict[str, Split] = {}
+    torn: dict[str, str] = {}
     for id_, split in splits.items():
-        if files[id_][1] is not None and sides.setdefault(_group(id_, group), split) != split:
-            name = _group(id_, group)
-            raise DataError(
-                f"the group {name!r} of dataset.options.group is in {sides[name]} and in {split}, as {id_!r}"
-            )
+        if files[id_][1] is not None and sides.setdefault(name := _group(id_, group), split) != split:
+            torn.setdefault(name, f"{name!r} (in {sides[name]}, and in {split} as {id_!r})")
+    if torn:
+        raise DataError(
+            f"{len(torn)} groups of dataset.options.group are on two sides, so that scores would be too good: "
+            f"{show(torn.values())}; put all pictures of a group into one list or folder"
+        )
     kept = {id_: split for id_, split in splits.items() if sides.get(_group(id_, group), split) == split}
     if len(kept) < len(splits):
         left_out = [id_ for id_ in splits if id_ not in kept]
@@ -344,8 +370,9 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
     tokens = re.split("(" + "|".join(map(re.escape, WILDCARDS)) + ")", pattern)
     matcher = re.compile("".join(WILDCARDS.get(token, re.escape(token)) for token in tokens), re.DOTALL)
     found: dict[str, str] = {}
+    twice = []
     passed_over = 0
-    for file in _walk(folder):
+    for file in _walk(root, folder):
         path = file.relative_to(root).as_posix()
         match = matcher.fullmatch(path)
         if wildcard is not None and match is None:
@@ -355,12 +382,13 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
             continue
         below = file.relative_to(folder).with_suffix("").as_posix()
         id_ = below if match is None else "/".join(match.groups()) or file.stem
-        if id_ in found:
-            raise DataError(
-                f"two files for one id of dataset.options.{key}, {id_!r}: {found[id_]} and {path} in {root}; remove "
-                "one, or write {id} for what tells them apart"
-            )
-        found[id_] = path
+        if found.setdefault(id_, path) != path:
+            twice.append(f"{id_!r} ({found[id_]} and {path})")
+    if twice:
+        raise DataError(
+            f"{len(twice)} times two files for one id of dataset.options.{key} in {root}: {show(twice)}; remove one of "
+            "them, or write {id} for what tells them apart"
+        )
     if not found:
         raise DataError(
             f"no pictures in {folder} for dataset.options.{key}, {pattern!r}: expected files ending in "
@@ -369,16 +397,17 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
     return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Give the pictures in a folder and its subfolders, in order."""
+def _walk(root: Path, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Give the pictures in a folder and its subfolders, in order; links are followed within the root."""
+    here = os.path.realpath(folder)
+    if here in above:
+        raise DataError(f"{folder} is a link to a folder that it lies in itself, {here}: remove it")
     try:
         entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     except OSError as error:
         raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
     for path, is_folder in entries:
-        if is_folder and path.is_symlink():
-            raise DataError(f"{path} is a link to a folder: name that folder in dataset.options, or copy it there")
         if is_folder:
-            yield from _walk(path)
+            yield from _walk(root, locate(root, path.relative_to(root).as_posix()), (*above, here))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path

@@ -1,5 +1,6 @@
 """Nodes of ``data_splitting``."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -8,9 +9,12 @@ from igl_dt.data import manifest, splits
 from igl_dt.parameters import DatasetParameters, SplittingParameters
 
 
-def read_manifest(dataset: DatasetParameters) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+def read_manifest(
+    dataset: DatasetParameters, checked_files: str | None
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
     """List the data set's pictures, and check every file of it."""
-    pictures, class_pixels, class_names = manifest.read_manifest(dataset)
+    memory = None if checked_files is None else Path(checked_files)
+    pictures, class_pixels, class_names = manifest.read_manifest(dataset, memory)
     return pictures, class_pixels.reset_index(), list(class_names)
 
 

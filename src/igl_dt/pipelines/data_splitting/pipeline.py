@@ -11,7 +11,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 read_manifest,
-                inputs="params:dataset",
+                inputs=["params:dataset", "params:runtime.checked_files"],
                 outputs=["manifest", "class_pixels", "class_names"],
                 name="read_manifest_node",
                 namespace="data_splitting",

@@ -1,0 +1,143 @@
+"""Every recipe for a data set runs from its pictures to its scores, on a few drawn ones in the real layout."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
+from PIL import Image
+
+from igl_dt.data.sources.cityscapes import LABEL_IDS
+from igl_dt.data.sources.pascal import CLASS_NAMES
+
+PROJECT = Path(__file__).parents[2]
+RNG = np.random.default_rng(0)
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
+
+STAGES = ["data_splitting", "teacher_pretraining", "student_learning", "evaluation"]
+
+SWIN = {"name": "swin_tiny_patch4_window7_224", "pretrained": None}
+SWIN["options"] = {"embed_dim": 12, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
+RESNET = {"name": "resnet18", "pretrained": None}
+RESNET["options"] = {"channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
+SMALL_STAGE = {"steps": 2, "batch_size": 2, "validate_every": 2, "augmentation": {"crop_size": [32, 40]}}
+SMALL = {
+    "networks": {
+        "swin_unet": {"encoder": SWIN, "decoder_depth": 1},
+        "res_unet": {"encoder": RESNET, "decoder_channels": [16, 8]},
+        "student": {"encoder": RESNET, "channels": 8},
+    },
+    "splitting": {"labeled_fraction": 0.5},
+    "runtime": {"threads": 1, "workers": 0, "device": "cpu"},
+}
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def picture(height: int = 40, width: int = 56) -> np.ndarray:
+    return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def ids(classes: int, height: int = 40, width: int = 56) -> np.ndarray:
+    mask = RNG.integers(0, classes, (height // 8, width // 8), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    mask[0] = 255
+    return mask
+
+
+def draw_pascal(root: Path) -> None:
+    """Pictures of several sizes, palettes, and SBD's masks for two of them."""
+    listed = {"train": [f"2007_{i:06d}" for i in range(4)], "val": ["2008_000001", "2008_000002"]}
+    listed["trainaug"] = [*listed["train"], "2009_000001", "2009_000002"]
+    voc = root / "VOC2012"
+    for name, members in listed.items():
+        (voc / "ImageSets/Segmentation").mkdir(parents=True, exist_ok=True)
+        (voc / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(members))
+    for number, id_ in enumerate((*listed["trainaug"], *listed["val"])):
+        size = (40, 56) if number % 2 else (48, 40)
+        save(voc / f"JPEGImages/{id_}.jpg", picture(*size))
+        folder = "SegmentationClassAug" if id_.startswith("2009") else "SegmentationClass"
+        mask = Image.fromarray(ids(21, *size), mode="P")
+        mask.putpalette([byte * 7 % 256 for byte in range(768)])
+        (voc / folder).mkdir(exist_ok=True)
+        mask.save(voc / folder / f"{id_}.png")
+
+
+def draw_cityscapes(root: Path) -> None:
+    official = np.array([*LABEL_IDS.values(), 0, 4], np.uint8)
+    for split, city, count in (("train", "aachen", 4), ("train", "ulm", 2), ("val", "lindau", 2)):
+        for number in range(count):
+            id_ = f"{city}_{number:06d}_000019"
+            save(root / f"leftImg8bit/{split}/{city}/{id_}_leftImg8bit.png", picture(40, 80))
+            mask = official[np.minimum(ids(21, 40, 80), 20)]
+            save(root / f"gtFine/{split}/{city}/{id_}_gtFine_labelIds.png", mask)
+
+
+def draw_camvid(root: Path) -> None:
+    for split, count in {"train": 6, "val": 2}.items():
+        for number in range(count):
+            Image.fromarray(picture()).save(_made(root / f"{split}/images/{split}{number}.jpg"))
+            save(root / f"{split}/masks/{split}{number}.png", ids(11))
+    (root / "classes.txt").write_text("".join(f"class{number}\n" for number in range(11)))
+
+
+def draw_folder(root: Path) -> None:
+    for number in range(12):
+        Image.fromarray(picture()).save(_made(root / f"images/walk/{number}.jpg"))
+        if number % 4:
+            save(root / f"masks/walk/{number}.png", ids(3))
+    (root / "classes.txt").write_text("road\ntree\npole")
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The project's configuration in a folder of its own."""
+    root = tmp_path / "project"
+    shutil.copytree(PROJECT / "conf", root / "conf", ignore=shutil.ignore_patterns("local"))
+    for name in ("pyproject.toml", ".telemetry"):
+        shutil.copy(PROJECT / name, root)
+    (root / "src").mkdir()
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("recipe", "draw", "classes", "labeled"),
+    [
+        ("pascal", draw_pascal, CLASS_NAMES, 3),
+        ("cityscapes", draw_cityscapes, tuple(LABEL_IDS), 3),
+        ("camvid", draw_camvid, tuple(f"class{number}" for number in range(11)), 3),
+        ("folder", draw_folder, ("road", "tree", "pole"), 4),
+    ],
+)
+def test_runs_from_pictures_to_scores(
+    project: Path, tmp_path: Path, recipe: str, draw: Callable[[Path], None], classes: tuple[str, ...], labeled: int
+) -> None:
+    """All is the recipe's own but networks, steps and sizes."""
+    draw(tmp_path / "pictures")
+    changes = SMALL | dict.fromkeys(("teacher_pretraining", "student_learning"), SMALL_STAGE)
+    changes["dataset"] = {"root": str(tmp_path / "pictures")} | ({"image_size": [40, 56]} if recipe == "folder" else {})
+    if recipe == "cityscapes":
+        changes["evaluation"] = {"window_size": [32, 40]}
+    bootstrap_project(project)
+    KedroSession.create(project, env=recipe, runtime_params=changes).run(pipeline_names=STAGES)
+
+    metrics = json.loads((project / f"data/08_reporting/{recipe}/metrics.json").read_text("utf-8"))
+    assert set(metrics) >= {"student", "swin_unet", "res_unet", "supervised"}
+    assert tuple(metrics["student"]["per_class"]) == classes
+    lists = project / f"data/05_model_input/{recipe}"
+    assert len(pd.read_csv(lists / "labeled.csv")) == labeled
+    assert {path.stem for path in (project / f"data/06_models/{recipe}").glob("*.safetensors")} >= {"student"}
