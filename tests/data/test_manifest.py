@@ -181,7 +181,8 @@ def test_a_picture_without_a_labelled_pixel_is_said_in_a_warning(folder: Path, c
         Image.new("L", (32, 24), 255).save(folder / path)
     pixels = read(folder).class_pixels
     assert pixels.loc["train3"].sum() == 0
-    assert caplog.messages == ["2 pictures have masks in which every pixel is ignored: train3, val0"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == ["2 pictures have masks in which every pixel is ignored: train3, val0"]
 
 
 def test_one_picture_is_no_data_set(folder: Path) -> None:
