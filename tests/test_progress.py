@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-SRC, CONF = (Path(__file__).parents[2] / name for name in ("src", "conf"))
+SRC, CONF = (Path(__file__).parents[1] / name for name in ("src", "conf"))
 TRAINING = """
 import logging.config, sys, time, yaml
-from igl_dt.engine.progress import Progress
+from igl_dt.progress import Progress
 logging.config.dictConfig(yaml.safe_load(open(sys.argv[1])))
 progress = Progress("teacher_pretraining (swin_unet, res_unet)", 0, 40, 4)
 for done in range(1, 41):
