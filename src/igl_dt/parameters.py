@@ -366,6 +366,33 @@ class FetchingParameters(Parameters):
     """Unpacked in this order."""
 
 
+OPSETS = range(14, 21)
+"""Versions of ONNX's operators that have what the networks need and that torch's exporter can write."""
+
+
+def _an_opset(opset: int) -> int:
+    if opset not in OPSETS:
+        raise ValueError(f"must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    return opset
+
+
+class ExportParameters(Parameters):
+    """Which network becomes an ONNX file, and how."""
+
+    weights: str | None = None
+    """Weight file of any network of the project; needed, and nothing else is."""
+    folder: str
+    """Folder of the file where ``output`` is null; its name is that of the weights, with .onnx."""
+    output: str | None = None
+    """The .onnx file."""
+    opset: Annotated[int, AfterValidator(_an_opset)] = 18
+    """Version of ONNX's operators."""
+    size: Size | None = None
+    """(height, width) of the only pictures that the file takes; null: any size."""
+    overwrite: bool = False
+    """Whether a file that is there already may be replaced."""
+
+
 class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
@@ -404,6 +431,7 @@ class ProjectParameters(Parameters):
     reporting: ReportingParameters
     prediction: PredictionParameters
     fetching: FetchingParameters
+    export: ExportParameters
     runtime: RuntimeParameters
 
 

@@ -17,6 +17,7 @@ from igl_dt.parameters import ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
+OTHERS = ("prediction", "export", "data_fetching")
 SRC = Path(__file__).parents[2] / "src"
 IN_MEMORY = {"initial_swin_unet", "initial_res_unet", "initial_student", "measured", "reference_confusions"}
 """What passes from node to node and is not kept."""
@@ -47,7 +48,7 @@ def data_of(pipeline: Pipeline) -> set[str]:
 
 
 def test_names_are_those_that_users_type(pipelines: dict[str, Pipeline]) -> None:
-    assert pipelines.keys() == {*STAGES, "full", "__default__", "prediction", "data_fetching"}
+    assert pipelines.keys() == {*STAGES, "full", "__default__", *OTHERS}
     assert set(pipelines["full"].nodes) == {node for stage in STAGES for node in pipelines[stage].nodes}
     assert pipelines["__default__"].nodes == pipelines["full"].nodes
     assert not {name for name in pipelines["full"].inputs() if not name.startswith("params:")}
@@ -84,7 +85,7 @@ def _parameters(pipeline: Pipeline) -> list[tuple[Node, str, object]]:
 
 
 def test_each_parameter_comes_as_the_object_of_its_own_concern(pipelines: dict[str, Pipeline]) -> None:
-    found = _parameters(pipelines["full"] + pipelines["prediction"] + pipelines["data_fetching"])
+    found = _parameters(sum((pipelines[name] for name in OTHERS), pipelines["full"]))
     assert {path.split(".")[0] for _, path, _ in found} == ProjectParameters.model_fields.keys()
     for node, path, annotation in found:
         if path == "seed":
