@@ -11,6 +11,7 @@ from igl_dt.pipelines import (
     reporting,
     student_learning,
     teacher_pretraining,
+    weights_evaluation,
 )
 
 
@@ -26,6 +27,7 @@ def register_pipelines() -> dict[str, Pipeline]:
     full = sum(stages.values(), Pipeline([]))
     others = {
         "prediction": prediction.create_pipeline(),
+        "weights_evaluation": weights_evaluation.create_pipeline(),
         "export": export.create_pipeline(),
         "data_fetching": data_fetching.create_pipeline(),
     }

@@ -17,9 +17,11 @@ from igl_dt.parameters import ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
-OTHERS = ("prediction", "export", "data_fetching")
+OTHERS = ("prediction", "weights_evaluation", "export", "data_fetching")
 SRC = Path(__file__).parents[2] / "src"
-IN_MEMORY = {"initial_swin_unet", "initial_res_unet", "initial_student", "measured", "reference_confusions"}
+IN_MEMORY = {"initial_swin_unet", "initial_res_unet", "initial_student", "measured", "reference_evaluations"} | {
+    f"evaluation_{network}" for network in ("swin_unet", "res_unet", "student", "student_best")
+}
 """What passes from node to node and is not kept."""
 
 
@@ -122,7 +124,8 @@ def test_listing_them_imports_no_torch() -> None:
 
 class TestCatalog:
     def test_entries_are_what_the_pipelines_pass_on_and_keep(self, pipelines: dict, persisted) -> None:
-        assert set(persisted("base")) == data_of(pipelines["full"]) - IN_MEMORY | {"run_manifest", "prediction_table"}
+        passed = set().union(*(data_of(pipelines[name]) for name in ("full", *OTHERS)))
+        assert set(persisted("base")) == passed - IN_MEMORY | {"run_manifest"}
         assert data_of(pipelines["full"]) >= IN_MEMORY
 
     def test_every_entry_has_a_file_of_its_own_in_its_recipes_folder(
