@@ -106,7 +106,7 @@ def plot_examples(
                 if column < len(captions) and captions[column]:
                     axes.annotate(
                         captions[column], (0.5, 0), (0, -2), xycoords="axes fraction", textcoords="offset points",
-                        horizontalalignment="center", verticalalignment="top", fontsize=8,
+                        horizontalalignment="center", verticalalignment="top", fontsize=7.5,
                     )  # fmt: skip
             top -= heights[row] + _CAPTION
         figure.legend(
