@@ -34,6 +34,7 @@ bench: setup
 	$(BIN)/python -m igl_dt.benchmark
 	$(BIN)/python -m igl_dt.benchmark loading
 	$(BIN)/python -m igl_dt.benchmark splitting
+	$(BIN)/python -m igl_dt.benchmark prediction
 
 # After a change of the dependencies in pyproject.toml.
 lock: setup

@@ -13,6 +13,10 @@ code 1 where that is more than a minute or a GiB.
 
 ``python -m igl_dt.benchmark loading``: how many views a thread makes, beside the plain way of scaling the whole picture
 and then cropping; exit code 1 where it is not 1.8 times as many.
+
+``python -m igl_dt.benchmark prediction``: how many pictures a second get a mask and an overlay from a weight file,
+reading, writing and all, beside the bare network's forward passes on the same pictures, one at a time like there; exit
+code 1 where it is less than 90 %.
 """
 
 import argparse
@@ -38,6 +42,7 @@ from torch.utils.data import DataLoader
 from igl_dt.data import loading
 from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.pictures import read_image
 from igl_dt.data.splits import split_labels
 from igl_dt.data.transforms import CropWindow
 from igl_dt.engine.determinism import set_up
@@ -45,6 +50,7 @@ from igl_dt.engine.optimization import build_optimizer
 from igl_dt.engine.training import train
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
 from igl_dt.networks import SegmentationNetwork
+from igl_dt.networks.weights import save_network
 from igl_dt.parameters import (
     IGNORE_INDEX,
     AugmentationParameters,
@@ -52,8 +58,10 @@ from igl_dt.parameters import (
     DatasetParameters,
     DeepLabV3PlusParameters,
     EncoderParameters,
+    EvaluationParameters,
     IglDtParameters,
     OptimizerParameters,
+    PredictionParameters,
     ResUnetParameters,
     RuntimeParameters,
     Size,
@@ -61,6 +69,7 @@ from igl_dt.parameters import (
     StageParameters,
     SwinUnetParameters,
 )
+from igl_dt.prediction import predict_folder
 from igl_dt.provenance import peak_memory
 from igl_dt.stages import initialize_network
 
@@ -80,6 +89,10 @@ CROP_SIZE = (128, 128)
 LOADING_STEPS = 15
 LOADING_ROUNDS = 5
 LOADING_RATIO = 1.8
+
+PREDICTED = 20
+PREDICTION_ROUNDS = 3
+PREDICTION_RATIO = 0.9
 
 
 class ReadyBatches(TrainingBatches):
@@ -154,9 +167,14 @@ def _bare_step(
 
 def main() -> int:
     """Run the benchmark that the command line names; gives the exit code."""
+    subjects = {
+        "steps": measure_steps,
+        "splitting": measure_splitting,
+        "loading": measure_loading,
+        "prediction": measure_prediction,
+    }
     parser = argparse.ArgumentParser(prog="python -m igl_dt.benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("subject", nargs="?", choices=("steps", "splitting", "loading"), default="steps")
-    subjects = {"steps": measure_steps, "splitting": measure_splitting, "loading": measure_loading}
+    parser.add_argument("subject", nargs="?", choices=tuple(subjects), default="steps")
     return subjects[parser.parse_args().subject]()
 
 
@@ -264,6 +282,46 @@ def measure_loading() -> int:
     print(f"views per second and thread, {size}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
     print(f"ratio {fast / plain:.2f} (limit {LOADING_RATIO})")
     return int(fast / plain < LOADING_RATIO)
+
+
+def measure_prediction() -> int:
+    """Time ``predict_folder`` and bare forward passes in turns; gives the exit code."""
+    set_up(RUNTIME)
+    network = _networks()[2].eval()
+    pairs = []
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"train": PREDICTED, "val": 1, "test": 0, "min_side": 96, "max_side": 128}
+        read_manifest(DatasetParameters(source="shapes", root=f"{folder}/shapes", options=options))
+        images = Path(folder, "images")
+        images.mkdir()
+        for path in sorted(Path(folder, "shapes/train/images").iterdir()):
+            with Image.open(path) as small:
+                small.resize(PICTURE_SIZE[::-1]).save(images / path.with_suffix(".jpg").name, quality=90)
+        save_network(network, f"{folder}/network.safetensors")
+        pictures = [_picture(path) for path in sorted(images.iterdir())]
+        parameters = PredictionParameters(
+            images=str(images), weights=f"{folder}/network.safetensors", output=f"{folder}/output", overwrite=True
+        )
+        for round_ in range(PREDICTION_ROUNDS + 1):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                for picture in pictures:
+                    network(picture)
+            middle = time.perf_counter()
+            predict_folder(parameters, None, EvaluationParameters(), RUNTIME)
+            if round_ > 0:  # the first warms up
+                pairs.append((middle - start, time.perf_counter() - middle))
+    bare, whole = (len(pictures) / statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    print(
+        f"prediction, pictures of {PICTURE_SIZE[1]}×{PICTURE_SIZE[0]}: {whole:.2f} a second, bare network {bare:.2f}, "
+        f"ratio {ratio:.3f} (limit {PREDICTION_RATIO}; median of {len(pairs)})"
+    )
+    return int(ratio < PREDICTION_RATIO)
+
+
+def _picture(path: Path) -> Tensor:
+    return torch.from_numpy(read_image(path)).permute(2, 0, 1)[None]
 
 
 def _time(batches: TrainingBatches, step: int) -> float:
