@@ -1,4 +1,4 @@
-"""The benchmarks of splitting, loading and prediction run, on little, and their exit code says whether a limit was kept."""
+"""The benchmarks but that of steps run, on little, and their exit code says whether a limit was kept."""
 
 import sys
 
