@@ -38,6 +38,7 @@ bench: setup
 	$(BIN)/python -m igl_dt.benchmark loading
 	$(BIN)/python -m igl_dt.benchmark splitting
 	$(BIN)/python -m igl_dt.benchmark startup
+	$(BIN)/python -m igl_dt.benchmark prediction
 
 # What `kedro viz run` shows, as files for any web server; of another recipe: KEDRO_ENV=camvid make site.
 site: setup

@@ -1,4 +1,4 @@
-"""The benchmarks of splitting and loading run, on little, and their exit code says whether a limit was kept."""
+"""The benchmarks but that of steps run, on little, and their exit code says whether a limit was kept."""
 
 import sys
 from pathlib import Path
@@ -38,6 +38,19 @@ def test_loading(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     rates, verdict = capsys.readouterr().out.splitlines()
     assert rates.startswith("views per second and thread, 480×360 -> 128×128: scaling the crop alone ")
     assert verdict.startswith("ratio ") and verdict.endswith(f"(limit {ratio})")
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(0, 0), (1e9, 1)])
+def test_prediction(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int
+) -> None:
+    tiny = {"PREDICTED": 2, "PREDICTION_ROUNDS": 1, "PICTURE_SIZE": (40, 56), "PREDICTION_RATIO": ratio}
+    for name, value in tiny.items():
+        monkeypatch.setattr(benchmark, name, value)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "prediction"])
+    assert benchmark.main() == code
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("prediction, pictures of 56×40: ") and f"(limit {ratio}; median of 1)" in line
 
 
 def test_the_plain_way_of_loading_gives_the_same_views() -> None:

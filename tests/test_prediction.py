@@ -105,6 +105,27 @@ def test_an_unreadable_picture_is_reported_and_passed_over(images: Path, weights
     assert len(list((images.parent / "output/masks").rglob("*.png"))) == 3
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_rows_are_in_order_though_reading_and_writing_go_on_beside(tmp_path: Path, weights: Path, count: int) -> None:
+    (tmp_path / "images").mkdir()
+    for index in range(count):
+        Image.new("RGB", (16 + index, 20)).save(tmp_path / f"images/{index}.png")
+    if count > 3:
+        (tmp_path / "images/4.png").write_bytes(b"no picture")
+    table = predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+    assert table["picture"].tolist() == [f"{index}.png" for index in range(count)]
+    assert [index for index, error in enumerate(table["error"]) if error] == ([4] if count > 3 else [])
+    widths = table["width"].dropna().tolist()
+    assert widths == [16 + index for index in range(count) if count <= 3 or index != 4]
+
+
+def test_what_cannot_be_written_ends_it(images: Path, weights: Path) -> None:
+    (images.parent / "output").mkdir()
+    (images.parent / "output/overlays").write_bytes(b"a file where a folder has to be")
+    with pytest.raises(OSError, match="overlays"):
+        predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+
+
 def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> None:
     predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
     mask = images.parent / "output/masks/a.png"

@@ -13,13 +13,17 @@ from torch import Tensor
 from igl_dt import stages
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.sources import DataError
 from igl_dt.data.splits import choose_monitored, split_labels
 from igl_dt.engine.training import Trained
+from igl_dt.files import digest
 from igl_dt.methods import Method
-from igl_dt.networks import SegmentationNetwork
+from igl_dt.networks import SegmentationNetwork, build_network
+from igl_dt.networks.weights import save_network
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
+    MeasuringParameters,
     RuntimeParameters,
     SplittingParameters,
     StudentLearningParameters,
@@ -209,8 +213,15 @@ class TestLearning:
     def test_validation_is_the_evaluation(self, parts, surroundings) -> None:
         parameters = StudentLearningParameters(**STAGE, student=OPTIMIZER)
         learned = stages.learn_reference(initial("student"), parts.labeled, parts.val, parameters, surroundings)
-        confusion = stages.evaluate_network(learned.last, parts.val, surroundings)
-        assert learned.history["val_miou.supervised"].iloc[-1] == stages.score_confusion(confusion)["miou"]
+        evaluation = stages.evaluate_network(learned.last, parts.val, surroundings)
+        assert learned.history["val_miou.supervised"].iloc[-1] == stages.score_evaluation(evaluation)["miou"]
+
+    def test_what_evaluation_has_got_later_leaves_fingerprints_as_they_were_unless_it_is_used(self) -> None:
+        before = {"mode": "whole", "window_size": None, "window_overlap": 1 / 3, "batch_size": 8}
+        assert stages._decisive_evaluation(EvaluationParameters(boundary_width=0.5)) == before
+        assert stages._decisive_evaluation(EvaluationParameters(flip=True)) == before | {"flip": True}
+        scales = EvaluationParameters(scales=(0.5, 1))
+        assert stages._decisive_evaluation(scales) == before | {"scales": [0.5, 1.0]}
 
 
 class TestEvaluation:
@@ -220,18 +231,27 @@ class TestEvaluation:
         with torch.no_grad():  # so that it is not of one mind
             noise = torch.randint(0, 256, (1, 3, 32, 48), generator=torch.Generator().manual_seed(0)).byte()
             network.classifier.bias -= network(noise).logits.mean(dim=(0, 2, 3))
-        expected = np.zeros((3, 3), dtype=np.int64)
+        expected, scores = np.zeros((3, 3), dtype=np.int64), {}
         for row in parts.val.itertuples():
             image, truth = (np.array(Image.open(root / path)) for path in (row.image, row.mask))
             with torch.inference_mode():
                 prediction = network(torch.from_numpy(image).permute(2, 0, 1)[None]).logits[0].argmax(0).numpy()
             counted = truth != 255
             np.add.at(expected, (truth[counted], prediction[counted]), 1)
+            there = np.union1d(truth[counted], prediction[counted])
+            scores[row.id] = np.mean(
+                [
+                    np.sum((truth == k) & (prediction == k)) / np.sum(counted & ((truth == k) | (prediction == k)))
+                    for k in there
+                ]
+            )
         at_once = surroundings._replace(evaluation=EvaluationParameters(batch_size=batch_size))
-        confusion = stages.evaluate_network(network, parts.val, at_once)
+        confusion, boundary, pictures = stages.evaluate_network(network, parts.val, at_once)
         assert list(confusion.index) == list(confusion.columns) == list(CLASSES)
         np.testing.assert_array_equal(confusion.to_numpy(), expected)
         assert (expected.sum(axis=0) > 0).sum() > 1
+        assert pictures.to_dict() == pytest.approx(scores) and list(pictures.index) == parts.val["id"].tolist()
+        assert list(boundary.index) == list(CLASSES) and (boundary["both"] <= boundary["truth"]).all()
 
     def test_is_in_the_precision_of_the_run(self, parts, surroundings) -> None:
         seen = []
@@ -241,27 +261,71 @@ class TestEvaluation:
         for run, dtype in ((surroundings, torch.float32), (surroundings._replace(runtime=runtime), torch.bfloat16)):
             seen.clear()
             stages.evaluate_network(network, parts.val, run)
-            stages.predict_examples({"student": network}, parts.val, 1, run)
+            scores = pd.Series(0.5, index=parts.val["id"])
+            stages.predict_examples({"student": network}, parts.val, scores, 1, run)
             assert len(seen) > 1 and set(seen) == {dtype}
 
-    def test_scores_are_those_of_the_table(self) -> None:
-        table = pd.DataFrame([[3, 1], [0, 4]], index=["a", "b"], columns=["a", "b"])
-        scores = stages.score_confusion(table)
+    def test_scores_are_those_of_the_tables(self) -> None:
+        confusion = pd.DataFrame([[3, 1], [0, 4]], index=["a", "b"], columns=["a", "b"])
+        boundary = pd.DataFrame([[1, 2, 2], [4, 4, 4]], index=["a", "b"], columns=["both", "truth", "prediction"])
+        scores = stages.score_evaluation(stages.Evaluation(confusion, boundary, pd.Series(dtype=float)))
         assert scores["per_class"] == {"a": pytest.approx(3 / 4), "b": pytest.approx(4 / 5)}
         assert scores["miou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
+        assert scores["boundary_miou"] == pytest.approx((1 / 3 + 1) / 2)
         assert scores["pixels"] == 8
 
 
+class TestWeights:
+    @pytest.fixture
+    def weights(self, tmp_path: Path) -> Path:
+        network = initial("student")
+        network.fingerprint = "0123abc"
+        save_network(network, tmp_path / "any.safetensors")
+        return tmp_path / "any.safetensors"
+
+    def test_any_file_is_measured_on_any_split_with_masks(self, parts, weights: Path, surroundings) -> None:
+        scores, pictures = stages.measure_weights(MeasuringParameters(weights=str(weights)), surroundings)
+        expected = stages.evaluate_network(initial("student"), parts.val, surroundings)
+        assert scores["miou"] == stages.score_evaluation(expected)["miou"]
+        assert (scores["network"], scores["fingerprint"], scores["split"], scores["pictures"]) == (
+            *("student", "0123abc", "val", 7),
+        )
+        assert scores["weights"] == digest(weights.read_bytes())
+        pd.testing.assert_series_equal(pictures.set_index("id")["miou"], expected.pictures, check_names=False)
+        train = MeasuringParameters(weights=str(weights), split="train")
+        assert stages.measure_weights(train, surroundings)[0]["pictures"] == 8
+
+    def test_what_does_not_fit_is_named(self, weights: Path, root: Path, surroundings, tmp_path: Path) -> None:
+        def measure(**changes: str) -> None:
+            stages.measure_weights(MeasuringParameters(**{"weights": str(weights)} | changes), surroundings)
+
+        with pytest.raises(DataError, match=r"no pictures with masks in test; it has \{'train': 8, 'val': 7\}"):
+            measure(split="test")
+        with pytest.raises(DataError, match=r"measuring\.weights: there is no file absent"):
+            measure(weights="absent")
+        with pytest.raises(DataError, match=r"--params=measuring\.weights=PATH"):
+            stages.measure_weights(MeasuringParameters(), surroundings)
+        save_network(build_network("student", NETWORKS["student"], ("a", "b", "c")), tmp_path / "other.safetensors")
+        with pytest.raises(DataError, match=r"knows the classes a, b, c, but .* has road, tree, pole"):
+            measure(weights=str(tmp_path / "other.safetensors"))
+
+
 class TestExamples:
-    @pytest.mark.parametrize(("count", "rows"), [(1, [0]), (2, [0, 6]), (3, [0, 3, 6]), (50, list(range(7)))])
-    def test_are_spread_over_the_pictures(self, parts, root, surroundings, count: int, rows: list[int]) -> None:
-        examples = stages.predict_examples({"student": initial("student")}, parts.val, count, surroundings)
+    @pytest.mark.parametrize(("count", "ranks"), [(1, [0]), (2, [0, 5]), (3, [0, 2, 5]), (50, list(range(6)))])
+    def test_come_from_the_best_to_the_worst(self, parts, root, surroundings, count: int, ranks: list[int]) -> None:
+        scores = pd.Series([0.5, 0.5, float("nan"), 0.1, 0.9, 0.5, 0.2], index=parts.val["id"].iloc[::-1])
+        order = parts.val["id"].iloc[::-1].iloc[[4, 5, 1, 0, 6, 3]].tolist()
+        examples = stages.predict_examples({"student": initial("student")}, parts.val, scores, count, surroundings)
         kinds = ("image", "truth", "student")
-        assert set(examples) == {f"{kind}/{number + 1}" for kind in kinds for number in range(len(rows))}
-        for number, index in enumerate(rows, start=1):
-            row = parts.val.iloc[index]
+        assert set(examples) == {f"{kind}/{number + 1}" for kind in kinds for number in range(len(ranks))}
+        for number, rank in enumerate(ranks, start=1):
+            row = parts.val.set_index("id").loc[order[rank]]
             np.testing.assert_array_equal(examples[f"image/{number}"], np.array(Image.open(root / row["image"])))
             np.testing.assert_array_equal(examples[f"truth/{number}"], np.array(Image.open(root / row["mask"])))
             prediction = examples[f"student/{number}"]
             assert prediction.dtype == np.uint8 and prediction.shape == examples[f"truth/{number}"].shape
             assert prediction.max() < len(CLASSES)
+
+    def test_there_are_some_where_every_pixel_is_ignored(self, parts, surroundings) -> None:
+        scores = pd.Series(float("nan"), index=parts.val["id"])
+        assert len(stages.predict_examples({}, parts.val, scores, 3, surroundings)) == 6

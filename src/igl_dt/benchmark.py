@@ -16,6 +16,10 @@ and then cropping; exit code 1 where it is not 1.8 times as many.
 
 ``python -m igl_dt.benchmark startup``: from the command to the first training step of the recipe ``smoke``, beside what
 importing torch and timm takes, in turns; exit code 1 where the difference is above 3 seconds.
+
+``python -m igl_dt.benchmark prediction``: how many pictures a second get a mask and an overlay from a weight file,
+reading, writing and all, beside the bare network's forward passes on the same pictures, one at a time like there; exit
+code 1 where it is less than 90 %.
 """
 
 import argparse
@@ -44,6 +48,7 @@ from torch.utils.data import DataLoader
 from igl_dt.data import loading
 from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.pictures import read_image
 from igl_dt.data.splits import split_labels
 from igl_dt.data.transforms import CropWindow
 from igl_dt.engine.determinism import set_up
@@ -51,6 +56,7 @@ from igl_dt.engine.optimization import build_optimizer
 from igl_dt.engine.training import train
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
 from igl_dt.networks import SegmentationNetwork
+from igl_dt.networks.weights import save_network
 from igl_dt.parameters import (
     IGNORE_INDEX,
     AugmentationParameters,
@@ -58,8 +64,10 @@ from igl_dt.parameters import (
     DatasetParameters,
     DeepLabV3PlusParameters,
     EncoderParameters,
+    EvaluationParameters,
     IglDtParameters,
     OptimizerParameters,
+    PredictionParameters,
     ResUnetParameters,
     RuntimeParameters,
     Size,
@@ -67,6 +75,7 @@ from igl_dt.parameters import (
     StageParameters,
     SwinUnetParameters,
 )
+from igl_dt.prediction import predict_folder
 from igl_dt.provenance import peak_memory
 from igl_dt.stages import initialize_network
 
@@ -89,6 +98,9 @@ LOADING_RATIO = 1.8
 
 STARTUP_ROUNDS = 5
 STARTUP_SECONDS = 3.0
+PREDICTED = 20
+PREDICTION_ROUNDS = 3
+PREDICTION_RATIO = 0.9
 
 
 class ReadyBatches(TrainingBatches):
@@ -163,10 +175,15 @@ def _bare_step(
 
 def main() -> int:
     """Run the benchmark that the command line names; gives the exit code."""
+    subjects = {
+        "steps": measure_steps,
+        "splitting": measure_splitting,
+        "loading": measure_loading,
+        "startup": measure_startup,
+        "prediction": measure_prediction,
+    }
     parser = argparse.ArgumentParser(prog="python -m igl_dt.benchmark", description=__doc__.splitlines()[0])
-    parser.add_argument("subject", nargs="?", choices=("steps", "splitting", "loading", "startup"), default="steps")
-    subjects = {"steps": measure_steps, "splitting": measure_splitting, "loading": measure_loading}
-    subjects |= {"startup": measure_startup}
+    parser.add_argument("subject", nargs="?", choices=tuple(subjects), default="steps")
     return subjects[parser.parse_args().subject]()
 
 
@@ -323,6 +340,46 @@ def _type_command(folder: Path, *arguments: str, until: str | None = None) -> fl
     if process.returncode or (until is not None and seconds is None):
         raise RuntimeError(f"{' '.join(arguments)} failed:\n{''.join(said)}")
     return time.perf_counter() - start if seconds is None else seconds
+
+
+def measure_prediction() -> int:
+    """Time ``predict_folder`` and bare forward passes in turns; gives the exit code."""
+    set_up(RUNTIME)
+    network = _networks()[2].eval()
+    pairs = []
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"train": PREDICTED, "val": 1, "test": 0, "min_side": 96, "max_side": 128}
+        read_manifest(DatasetParameters(source="shapes", root=f"{folder}/shapes", options=options))
+        images = Path(folder, "images")
+        images.mkdir()
+        for path in sorted(Path(folder, "shapes/train/images").iterdir()):
+            with Image.open(path) as small:
+                small.resize(PICTURE_SIZE[::-1]).save(images / path.with_suffix(".jpg").name, quality=90)
+        save_network(network, f"{folder}/network.safetensors")
+        pictures = [_picture(path) for path in sorted(images.iterdir())]
+        parameters = PredictionParameters(
+            images=str(images), weights=f"{folder}/network.safetensors", output=f"{folder}/output", overwrite=True
+        )
+        for round_ in range(PREDICTION_ROUNDS + 1):
+            start = time.perf_counter()
+            with torch.inference_mode():
+                for picture in pictures:
+                    network(picture)
+            middle = time.perf_counter()
+            predict_folder(parameters, None, EvaluationParameters(), RUNTIME)
+            if round_ > 0:  # the first warms up
+                pairs.append((middle - start, time.perf_counter() - middle))
+    bare, whole = (len(pictures) / statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    ratio = statistics.median(one / other for one, other in pairs)
+    print(
+        f"prediction, pictures of {PICTURE_SIZE[1]}×{PICTURE_SIZE[0]}: {whole:.2f} a second, bare network {bare:.2f}, "
+        f"ratio {ratio:.3f} (limit {PREDICTION_RATIO}; median of {len(pairs)})"
+    )
+    return int(ratio < PREDICTION_RATIO)
+
+
+def _picture(path: Path) -> Tensor:
+    return torch.from_numpy(read_image(path)).permute(2, 0, 1)[None]
 
 
 def _time(batches: TrainingBatches, step: int) -> float:

@@ -311,6 +311,12 @@ class EvaluationParameters(Parameters):
     """Share of the window that neighbours have in common."""
     batch_size: PositiveInt = 8
     """Pictures (of one size) or windows predicted at once; changes no figure."""
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    """Probabilities are the mean over the picture scaled by these, brought back to its own size."""
+    flip: bool = False
+    """Whether each scale is predicted once more mirrored (left to right), and counts into the mean."""
+    boundary_width: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """How far from a contour boundary IoU looks, over the picture's diagonal; the paper's 2 %."""
 
     @model_validator(mode="after")
     def _window_has_a_size(self) -> "EvaluationParameters":
@@ -322,8 +328,17 @@ class EvaluationParameters(Parameters):
 class ReportingParameters(Parameters):
     """What the figures show."""
 
-    examples: PositiveInt = 4
-    """Pictures in the qualitative figure."""
+    examples: PositiveInt = 3
+    """Pictures in the qualitative figure, evenly from the student's best to its worst; 3: best, median and worst."""
+
+
+class MeasuringParameters(Parameters):
+    """Which weight file ``weights_evaluation`` measures, and on which pictures of ``dataset``."""
+
+    weights: str | None = None
+    """Weight file of any network of the project, of the data set's classes; needed."""
+    split: Literal["train", "val", "test"] = "val"
+    """Which pictures: those of this split that have a mask."""
 
 
 class PredictionParameters(Parameters):
@@ -382,6 +397,33 @@ class FetchingParameters(Parameters):
     """Unpacked in this order."""
 
 
+OPSETS = range(14, 21)
+"""Versions of ONNX's operators that have what the networks need and that torch's exporter can write."""
+
+
+def _an_opset(opset: int) -> int:
+    if opset not in OPSETS:
+        raise ValueError(f"must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
+    return opset
+
+
+class ExportParameters(Parameters):
+    """Which network becomes an ONNX file, and how."""
+
+    weights: str | None = None
+    """Weight file of any network of the project; needed, and nothing else is."""
+    folder: str
+    """Folder of the file where ``output`` is null; its name is that of the weights, with .onnx."""
+    output: str | None = None
+    """The .onnx file."""
+    opset: Annotated[int, AfterValidator(_an_opset)] = 18
+    """Version of ONNX's operators."""
+    size: Size | None = None
+    """(height, width) of the only pictures that the file takes; null: any size."""
+    overwrite: bool = False
+    """Whether a file that is there already may be replaced."""
+
+
 class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
@@ -427,8 +469,10 @@ class ProjectParameters(Parameters):
     student_learning: StudentLearningParameters
     evaluation: EvaluationParameters
     reporting: ReportingParameters
+    measuring: MeasuringParameters
     prediction: PredictionParameters
     fetching: FetchingParameters
+    export: ExportParameters
     runtime: RuntimeParameters
 
 

@@ -6,10 +6,12 @@ from igl_dt.pipelines import (
     data_fetching,
     data_splitting,
     evaluation,
+    export,
     prediction,
     reporting,
     student_learning,
     teacher_pretraining,
+    weights_evaluation,
 )
 
 
@@ -23,5 +25,10 @@ def register_pipelines() -> dict[str, Pipeline]:
         "reporting": reporting.create_pipeline(),
     }
     full = sum(stages.values(), Pipeline([]))
-    others = {"prediction": prediction.create_pipeline(), "data_fetching": data_fetching.create_pipeline()}
+    others = {
+        "prediction": prediction.create_pipeline(),
+        "weights_evaluation": weights_evaluation.create_pipeline(),
+        "export": export.create_pipeline(),
+        "data_fetching": data_fetching.create_pipeline(),
+    }
     return stages | {"full": full, "__default__": full} | others

@@ -3,6 +3,9 @@
 import io
 import logging
 import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,11 @@ from igl_dt.parameters import EvaluationParameters, PredictionParameters, Runtim
 from igl_dt.progress import Progress
 
 logger = logging.getLogger(__name__)
+
+AHEAD = 2
+"""Pictures that are read before the network gets to them, and masks that are not written yet when it goes on."""
+
+Row = dict[str, Any]
 
 
 def predict_folder(
@@ -77,26 +85,34 @@ def predict_folder(
     names, palette = list(network.class_names), class_palette(network.num_classes)
     progress, rows = Progress("prediction", 0, len(pictures), 1), []
     began, unreadable = time.monotonic(), 0
-    for number, picture in enumerate(pictures, start=1):
-        try:
-            image = read_image(folder / picture, upright=True)
-        except DataError as error:
-            logger.warning("passed over: %s", error)
-            rows.append({"picture": picture, "error": str(error)})
-            unreadable += 1
-            continue
-        with autocast(device, runtime):
-            probabilities = _predict(network, image, image_size, evaluation)
-        confidence, mask = (tensor.cpu().numpy() for tensor in probabilities.max(dim=0))
-        mask = mask.astype(np.uint8)
-        _write(output, targets[picture], image, mask, palette)
-        if parameters.probabilities:
-            write_whole(output / "probabilities" / targets[picture].with_suffix(".npy"), _npy(probabilities))
+
+    def finish(picture: str, image: np.ndarray, confidence: Tensor, mask: np.ndarray, others: Tensor | None) -> Row:
+        target = targets[picture]
+        _write(output, target, image, mask, palette)
+        if others is not None:
+            write_whole(output / "probabilities" / target.with_suffix(".npy"), _npy(others))
         pixels = np.bincount(mask.ravel(), minlength=len(names)).tolist()
-        row: dict[str, Any] = {"picture": picture, "width": image.shape[1], "height": image.shape[0]}
-        row |= {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(names, pixels, strict=True))
-        rows.append(row | {"error": ""})
-        progress.update(number, {})
+        row = {"picture": picture, "width": image.shape[1], "height": image.shape[0], "error": ""}
+        return row | {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(names, pixels, strict=True))
+
+    # Pictures are read and masks are written while the network is at work on another.
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        written: deque[Future[Row]] = deque()
+        for number, (picture, image) in enumerate(_read_ahead(reader, folder, pictures), start=1):
+            if isinstance(image, DataError):
+                logger.warning("passed over: %s", image)
+                written.append(writer.submit(dict, picture=picture, error=str(image)))
+                unreadable += 1
+                continue
+            with autocast(device, runtime):
+                probabilities = _predict(network, image, image_size, evaluation)
+            confidence, mask = (tensor.cpu() for tensor in probabilities.max(dim=0))
+            others = probabilities.cpu() if parameters.probabilities else None
+            written.append(writer.submit(finish, picture, image, confidence, mask.byte().numpy(), others))
+            while len(written) > AHEAD:  # memory holds this many pictures, and what cannot be written is said at once
+                rows.append(written.popleft().result())
+            progress.update(number, {})
+        rows += [row.result() for row in written]
     progress.close()
     if unreadable == len(pictures):
         raise DataError(f"none of the {len(pictures)} pictures in {folder} can be read; the first: {rows[0]['error']}")
@@ -134,6 +150,25 @@ def _find_pictures(folder: Path) -> list[str]:
     return found
 
 
+def _read_ahead(
+    reader: ThreadPoolExecutor, folder: Path, pictures: list[str]
+) -> Iterator[tuple[str, np.ndarray | DataError]]:
+    """Give each picture, or what is wrong with it, while the reader is at the next ones."""
+
+    def read(picture: str) -> np.ndarray | DataError:
+        try:
+            return read_image(folder / picture, upright=True)
+        except DataError as error:
+            return error
+
+    coming = deque((picture, reader.submit(read, picture)) for picture in pictures[:AHEAD])
+    for following in [*pictures[AHEAD:], *[None] * min(AHEAD, len(pictures))]:
+        picture, image = coming.popleft()
+        if following is not None:
+            coming.append((following, reader.submit(read, following)))
+        yield picture, image.result()
+
+
 def _predict(
     network: SegmentationNetwork, image: np.ndarray, image_size: Size | None, evaluation: EvaluationParameters
 ) -> Tensor:
@@ -152,9 +187,11 @@ def _write(output: Path, target: Path, image: np.ndarray, mask: np.ndarray, pale
     picture = Image.fromarray(mask, mode="P")
     picture.putpalette(palette.astype(np.uint8).ravel().tolist())
     painted = (image.astype(np.uint16) + palette.astype(np.uint16)[mask]) // 2
-    for folder, content in (("masks", picture), ("overlays", Image.fromarray(painted.astype(np.uint8)))):
+    overlay = Image.fromarray(painted.astype(np.uint8))
+    # An overlay is a photograph: level 6 would take a tenth off its size, and several times as long.
+    for folder, content, level in (("masks", picture, 6), ("overlays", overlay, 1)):
         buffer = io.BytesIO()
-        content.save(buffer, format="PNG")
+        content.save(buffer, format="PNG", compress_level=level)
         write_whole(output / folder / target, buffer.getbuffer())
 
 

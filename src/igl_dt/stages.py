@@ -5,29 +5,33 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from igl_dt.data.loading import PictureReader, TrainingBatches
-from igl_dt.data.sources import MaskFormat, mask_format
+from igl_dt.data.loading import PictureReader, TrainingBatches, by_size
+from igl_dt.data.manifest import read_manifest
+from igl_dt.data.sources import DataError, MaskFormat, mask_format
 from igl_dt.engine.determinism import autocast, seeded, set_up
 from igl_dt.engine.determinism import surroundings as describe_surroundings
 from igl_dt.engine.recovery import Recovery
 from igl_dt.engine.training import Trained, train
-from igl_dt.evaluation.confusion import Scores, score
-from igl_dt.evaluation.inference import evaluate, predict_probabilities
+from igl_dt.evaluation.boundary import score_boundary
+from igl_dt.evaluation.confusion import score
+from igl_dt.evaluation.inference import evaluate, measure, predict_probabilities
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
 from igl_dt.files import digest
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
 from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
 from igl_dt.networks.network import NetworkParameters
+from igl_dt.networks.weights import load_network
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
+    MeasuringParameters,
     OptimizerParameters,
     RuntimeParameters,
     StageParameters,
@@ -43,6 +47,17 @@ class Surroundings(NamedTuple):
     evaluation: EvaluationParameters
     runtime: RuntimeParameters
     seed: int
+
+
+class Evaluation(NamedTuple):
+    """How a network predicts some pictures."""
+
+    confusion: pd.DataFrame
+    """Pixels: rows are the truth, columns the prediction, both named by class."""
+    boundary: pd.DataFrame
+    """Pixels near contours by class (rows), in ``both``, the ``truth`` and the ``prediction``."""
+    pictures: pd.Series
+    """Mean IoU by id, over the classes in a picture's truth or prediction; NaN where all of it is ignored."""
 
 
 class Learned(NamedTuple):
@@ -160,29 +175,98 @@ def learn_reference(
     return Learned(student, _with_weights(student, trained.best["supervised"]), trained.history)
 
 
-def evaluate_network(network: SegmentationNetwork, pictures: pd.DataFrame, surroundings: Surroundings) -> pd.DataFrame:
-    """Count how a network predicts the pixels of some pictures.
+def evaluate_network(network: SegmentationNetwork, pictures: pd.DataFrame, surroundings: Surroundings) -> Evaluation:
+    """Measure how a network predicts the pixels of some pictures; each is predicted once."""
+    device = set_up(surroundings.runtime)
+    network.to(device)
+    reader = PictureReader(surroundings.dataset)
+    names = list(network.class_names)
+    with autocast(device, surroundings.runtime):
+        measured = measure(network, reader.pairs(pictures), surroundings.evaluation, len(names))
+    network.to("cpu")
+    return Evaluation(
+        pd.DataFrame(measured.confusion.numpy(), index=pd.Index(names, name="truth"), columns=names),
+        pd.DataFrame(measured.boundary.numpy(), index=names, columns=["both", "truth", "prediction"]),
+        pd.Series(measured.pictures, index=by_size(pictures)["id"], dtype=float).loc[pictures["id"]],
+    )
+
+
+def score_evaluation(evaluation: Evaluation) -> dict[str, Any]:
+    """Turn counts into the scores of the whole set: those of ``score`` and of ``score_boundary``."""
+    confusion, boundary = (torch.from_numpy(table.to_numpy(copy=True)) for table in evaluation[:2])
+    names = list(evaluation.confusion.columns)
+    return {**score(confusion, names), **score_boundary(boundary, names)}
+
+
+def tabulate_pictures(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
+    """Put the pictures' mean IoU of several networks side by side: ``id``, and a column per network."""
+    return pd.DataFrame({name: evaluation.pictures for name, evaluation in evaluations.items()}).reset_index()
+
+
+def measure_weights(parameters: MeasuringParameters, surroundings: Surroundings) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Measure a weight file on the pictures of a split of the data set.
+
+    Args:
+        parameters: which file, which split.
+        surroundings: of the run.
 
     Returns:
-        Confusion matrix in pixels: rows are the truth, columns the prediction, both named by class.
+        The scores of ``score_evaluation`` with what was measured (``weights``: sha256 of the file, ``network``,
+        ``fingerprint``, ``split``, ``pictures``); and each picture's mean IoU (``id``, ``miou``).
+
+    Raises:
+        DataError: the weights are not given or not there; their classes are not the data set's; or there are no
+            pictures with masks in the split.
+        ValueError: the weight file is not one.
     """
-    network.to(set_up(surroundings.runtime))
-    reader = PictureReader(surroundings.dataset)
-    confusion = _evaluate(network, reader, pictures, surroundings)
-    network.to("cpu")
-    names = list(network.class_names)
-    return pd.DataFrame(confusion.cpu().numpy(), index=pd.Index(names, name="truth"), columns=names)
-
-
-def score_confusion(confusion: pd.DataFrame) -> Scores:
-    """Turn a table of ``evaluate_network`` into scores."""
-    return score(torch.from_numpy(confusion.to_numpy(copy=True)), list(confusion.columns))
+    if parameters.weights is None:
+        raise DataError(
+            "measuring.weights is not given: it names a .safetensors file of this project, as in "
+            "--params=measuring.weights=PATH"
+        )
+    path = Path(parameters.weights)
+    if not path.is_file():
+        raise DataError(f"measuring.weights: there is no file {path}")
+    network = load_network(path)
+    manifest = read_manifest(surroundings.dataset)
+    if network.class_names != manifest.class_names:
+        raise DataError(
+            f"{path} knows the classes {', '.join(network.class_names)}, but the data set in "
+            f"{surroundings.dataset.root} has {', '.join(manifest.class_names)}: both must have the same, in one order"
+        )
+    pictures = manifest.pictures[(manifest.pictures["split"] == parameters.split) & manifest.pictures["mask"].notna()]
+    if pictures.empty:
+        counts = manifest.pictures.dropna(subset="mask")["split"].value_counts().to_dict()
+        raise DataError(
+            f"measuring.split: the data set in {surroundings.dataset.root} has no pictures with masks in "
+            f"{parameters.split}; it has {counts}"
+        )
+    evaluation = evaluate_network(network, pictures, surroundings)
+    what = {
+        "weights": digest(path.read_bytes()),
+        "network": network.name,
+        "fingerprint": network.fingerprint,
+        "split": parameters.split,
+        "pictures": len(pictures),
+    }
+    return what | score_evaluation(evaluation), tabulate_pictures({"miou": evaluation})
 
 
 def predict_examples(
-    networks: Mapping[str, SegmentationNetwork], pictures: pd.DataFrame, count: int, surroundings: Surroundings
+    networks: Mapping[str, SegmentationNetwork],
+    pictures: pd.DataFrame,
+    scores: pd.Series,
+    count: int,
+    surroundings: Surroundings,
 ) -> dict[str, np.ndarray]:
-    """Predict a few pictures, spread evenly over the rows.
+    """Predict a few pictures, spread evenly from the best to the worst.
+
+    Args:
+        networks: by name.
+        pictures: rows of the manifest.
+        scores: of the pictures, by id; NaN: not to be shown unless there are no others. Ties are put in order by id.
+        count: of pictures, at most. 3: the best, the median and the worst.
+        surroundings: of the run.
 
     Returns:
         Under ``image/<number>`` the picture (H×W×3 uint8), under ``truth/<number>`` its mask and under
@@ -190,7 +274,9 @@ def predict_examples(
     """
     device = set_up(surroundings.runtime)
     reader = PictureReader(surroundings.dataset)
-    chosen = pictures.iloc[np.unique(np.linspace(0, len(pictures) - 1, count).round().astype(int))]
+    scored = scores.dropna() if scores.notna().any() else scores
+    ranked = scored.sort_index().sort_values(ascending=False, kind="stable").index
+    chosen = pictures.set_index("id").loc[ranked[np.unique(np.linspace(0, len(ranked) - 1, count).round().astype(int))]]
     examples = {}
     for number, row in enumerate(chosen.itertuples(), start=1):
         image = reader.image(str(row.image))
@@ -295,7 +381,7 @@ def _digest_of_parameters(
             name: optimizer.model_dump(mode="json", exclude={"learning_rate_batch"})  # the rate is scaled by it already
             for name, optimizer in optimizers.items()
         },
-        "evaluation": surroundings.evaluation.model_dump(mode="json"),
+        "evaluation": _decisive_evaluation(surroundings.evaluation),
         "image_size": surroundings.dataset.image_size,
         "precision": surroundings.runtime.precision,
         "seed": surroundings.seed,
@@ -303,6 +389,15 @@ def _digest_of_parameters(
     if (masks := mask_format(surroundings.dataset)) != MaskFormat():  # then the masks' files do not say it all
         decisive["mask_format"] = asdict(masks)
     return digest(json.dumps(decisive, sort_keys=True).encode())
+
+
+def _decisive_evaluation(evaluation: EvaluationParameters) -> dict[str, Any]:
+    """Give what decides a validation; what came later, and is off, leaves earlier fingerprints as they were."""
+    decisive = evaluation.model_dump(mode="json", exclude={"boundary_width"})
+    for name in ("scales", "flip"):
+        if getattr(evaluation, name) == EvaluationParameters.model_fields[name].default:
+            del decisive[name]
+    return decisive
 
 
 def _digest_of_weights(method: Method) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from igl_dt.evaluation.confusion import confusion_matrix, score
+from igl_dt.evaluation.confusion import confusion_matrix, score, score_picture
 
 
 def slow_confusion(prediction: Tensor, target: Tensor, num_classes: int) -> list[list[int]]:
@@ -121,3 +121,9 @@ def test_a_perfect_prediction_scores_one() -> None:
 def test_names_a_matrix_of_the_wrong_size() -> None:
     with pytest.raises(ValueError, match="3×3"):
         score(torch.zeros(2, 2, dtype=torch.int64), ["a", "b", "c"])
+
+
+def test_a_picture_s_score_is_over_the_classes_in_its_truth_or_prediction() -> None:
+    confusion = torch.tensor([[3, 1, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    assert score_picture(confusion) == pytest.approx((3 / 4 + 2 / 5 + 0) / 3)
+    assert score_picture(torch.zeros_like(confusion)) is None

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from igl_dt.evaluation.confusion import confusion_matrix
-from igl_dt.evaluation.inference import evaluate, predict_probabilities, window_starts
+from igl_dt.evaluation.boundary import boundary_counts
+from igl_dt.evaluation.confusion import confusion_matrix, score_picture
+from igl_dt.evaluation.inference import evaluate, measure, predict_probabilities, window_starts
 from igl_dt.parameters import EvaluationParameters
 
 
@@ -152,3 +153,65 @@ def test_evaluate_names_a_mask_of_another_size() -> None:
     (image, _), (_, mask) = pictures((4, 4), (4, 5))
     with pytest.raises(ValueError, match=r"picture 1 .*\(4, 4\).*\(4, 5\)"):
         evaluate(PixelNetwork(), [*pictures((4, 4)), (image, mask)], EvaluationParameters(), 3)
+
+
+class ColumnNetwork(PixelNetwork):
+    """Logits that depend on the place: mirrored pictures have another answer."""
+
+    def forward(self, images: Tensor) -> Output:
+        logits = super().forward(images).logits
+        return Output(logits * torch.linspace(0, 3, images.shape[-1]), logits)
+
+
+@pytest.mark.parametrize("base", [EvaluationParameters(), sliding((4, 5))])
+def test_mirrored_pictures_count_as_much(base: EvaluationParameters) -> None:
+    network, images = ColumnNetwork(), pictures((6, 9))[0][0][None]
+    plain = predict_probabilities(network, images, base)
+    mirrored = predict_probabilities(network, images.flip(-1), base).flip(-1)
+    assert not torch.allclose(plain, mirrored)
+    both = predict_probabilities(network, images, base.model_copy(update={"flip": True}))
+    torch.testing.assert_close(both, (plain + mirrored) / 2)
+
+
+def test_scales_are_averaged_at_the_picture_s_size() -> None:
+    network, images = ColumnNetwork(), pictures((6, 9))[0][0][None]
+    network.shapes.clear()
+    parameters = EvaluationParameters(scales=(0.5, 1, 1.75), flip=True)
+    probabilities = predict_probabilities(network, images, parameters)
+    sizes = [(3, 4), (6, 9), (10, 16)]  # rounded, halves to even
+    assert [shape[2:] for shape in network.shapes] == [size for size in sizes for _ in range(2)]
+    expected = torch.zeros_like(probabilities)
+    for size in sizes:
+        view = nn.functional.interpolate(images.float(), size=size, mode="bilinear")
+        for flip in (False, True):
+            with torch.inference_mode():
+                logits = network.eval()(view.flip(-1) if flip else view).logits
+            one = logits.softmax(dim=1)
+            expected += nn.functional.interpolate(one.flip(-1) if flip else one, size=(6, 9), mode="bilinear")
+    torch.testing.assert_close(probabilities, expected / 6)
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(1, 6, 9))
+
+
+def test_the_defaults_are_one_view_to_the_bit() -> None:
+    network, images = MeanNetwork(), pictures((9, 7))[0][0][None]
+    with torch.inference_mode():
+        expected = network.eval()(images).logits.softmax(dim=1)
+    assert torch.equal(predict_probabilities(network, images, EvaluationParameters()), expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_measure_gives_all_counts_in_one_pass(batch_size: int) -> None:
+    network = PixelNetwork()
+    samples = pictures((6, 8), (6, 8), (6, 8), (8, 6))
+    samples[1][1][:] = 255
+    parameters = EvaluationParameters(batch_size=batch_size, boundary_width=0.1)
+    measured = measure(network, samples, parameters, 3)
+    assert sum(shape[0] for shape in network.shapes) == len(samples)
+    assert torch.equal(measured.confusion, evaluate(network, samples, parameters, 3))
+    boundary, scores = torch.zeros(3, 3, dtype=torch.int64), []
+    for image, mask in samples:
+        prediction = predict_probabilities(network, image[None], parameters).argmax(dim=1)
+        boundary += boundary_counts(prediction, mask[None], 3, 0.1)
+        scores.append(score_picture(confusion_matrix(prediction, mask[None], 3)))
+    assert torch.equal(measured.boundary, boundary)
+    assert measured.pictures == scores and scores[1] is None

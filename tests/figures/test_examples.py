@@ -39,9 +39,10 @@ def words(figure: Figure) -> list[str]:
 def test_sizes_and_shapes_of_pictures_may_differ(networks: list[str], check_figure: CheckFigure) -> None:
     images, truths, predictions = pictures((60, 80), (80, 20), (40, 160), (9, 9), networks=networks)
     figure = check_figure(lambda: plot_examples(images, truths, predictions, NAMES))
-    assert len(figure.axes) == 4 * (2 + len(networks))
+    columns = 2 + len(networks) + ("student" in networks)
+    assert len(figure.axes) == 4 * columns
     for position, axes in enumerate(figure.axes):
-        box, (height, width) = axes.get_window_extent(), truths[position // (2 + len(networks))].shape
+        box, (height, width) = axes.get_window_extent(), truths[position // columns].shape
         assert box.height / box.width == pytest.approx(height / width, rel=0.02)
 
 
@@ -49,7 +50,7 @@ def test_columns_are_in_the_fixed_order() -> None:
     figure = plot_examples(*pictures((8, 8)), NAMES)
     assert words(figure) == [
         *("Image", "Ground truth", "SwinUnet\n(teacher)", "ResUnet\n(teacher)", "Student\n(IGL-DT)"),
-        "Supervised\nonly",
+        *("Supervised\nonly", "Student's\nerrors"),
     ]
 
 
@@ -58,7 +59,17 @@ def test_scores_stand_below_the_predictions() -> None:
     predictions["student"][0][0, 3:] = 2  # 7 of 91 counted pixels; sky has 41, sign_symbol 50
     figure = plot_examples(images, truths, predictions, NAMES)
     (caption,) = figure.axes[2].texts
-    assert caption.get_text() == f"mIoU {100 * (34 / 41 + 1) / 2:.0f} · pixels {100 * 84 / 91:.0f} %"
+    assert caption.get_text() == f"mIoU {100 * (34 / 41 + 1 + 0) / 3:.0f} · pixels {100 * 84 / 91:.0f} %"
+
+
+def test_labels_stand_below_the_pictures_and_errors_in_the_last_column() -> None:
+    images, truths, predictions = pictures((10, 12), (10, 12))
+    predictions["student"][1][0, 4:6] = 2
+    figure = plot_examples(images, truths, predictions, NAMES, ["best", "worst"])
+    assert [figure.axes[position].texts[0].get_text() for position in (0, 7)] == ["best", "worst"]
+    errors = [np.asarray(figure.axes[position].images[0].get_array()) == (200, 0, 0) for position in (6, 13)]
+    assert not errors[0].all(axis=2).any()
+    assert np.argwhere(errors[1].all(axis=2)).tolist() == [[0, 4], [0, 5]]
 
 
 def test_right_pixels_have_their_colour_wrong_ones_stripes_and_ignored_ones_neither() -> None:
@@ -86,7 +97,14 @@ def test_legend_names_the_classes_that_are_seen(check_figure: CheckFigure) -> No
     predictions["student"][0][7, 7] = 3
     figure = check_figure(lambda: plot_examples(images, truths, predictions, NAMES))
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["sky", "sign_symbol", "building", "ignored", "wrong"]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "sky",
+        "sign_symbol",
+        "building",
+        "ignored",
+        "wrong",
+        "student's error",
+    ]
 
 
 def test_legend_of_many_long_names_fits(check_figure: CheckFigure) -> None:

@@ -2,6 +2,7 @@
 
 import html
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def test_the_promised_files_are_there(full: Path) -> None:
     assert {path.stem for path in weights.rglob("*.safetensors")} == NETWORKS
     assert {path.stem for path in weights.glob("*.safetensors")} >= {"swin_unet", "res_unet", "student"}
     reporting = full / "data/08_reporting/smoke"
+    assert (reporting / "picture_scores.csv").is_file()
     figures = sorted(reporting.glob("*.png"))
     drawn = {"data", "losses", "miou", "pseudo_labels", "per_class_iou", "confusion", "examples"}
     assert {figure.stem for figure in figures} == drawn
@@ -82,9 +84,32 @@ def test_metrics_have_an_entry_per_network(full: Path) -> None:
     assert metrics.keys() == NETWORKS
     names = json.loads((full / "data/05_model_input/smoke/class_names.json").read_text("utf-8"))
     for name, scores in metrics.items():
-        assert 0 <= scores["miou"] <= 1, name
+        assert 0 <= scores["miou"] <= 1 and 0 <= scores["boundary_miou"] <= 1, name
         assert list(scores["per_class"]) == names
     assert len({scores["pixels"] for scores in metrics.values()}) == 1
+
+
+def test_each_measured_picture_has_a_score_per_network(full: Path) -> None:
+    scores = pd.read_csv(full / "data/08_reporting/smoke/picture_scores.csv")
+    assert list(scores) == ["id", "student", "swin_unet", "res_unet", "supervised"]
+    assert scores["id"].tolist() == pd.read_csv(full / "data/05_model_input/smoke/test.csv")["id"].tolist()
+    assert scores.drop(columns="id").stack().between(0, 1).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
+def test_its_weights_are_measured_apart_with_the_same_scores_and_become_a_file_for_others(
+    full: Path, run_here: Run, tmp_path: Path
+) -> None:
+    weights = str(full / "data/06_models/smoke/student.safetensors")
+    root = tmp_path / "project"
+    shutil.copytree(full, root)
+    run_here(root, "weights_evaluation", {"measuring": {"weights": weights, "split": "test"}})
+    output = root / "data/07_model_output/smoke"
+    apart = json.loads((output / "weights_evaluation/metrics.json").read_text("utf-8"))
+    scores = json.loads((full / "data/08_reporting/smoke/metrics.json").read_text("utf-8"))["student"]
+    assert {key: apart[key] for key in scores} == scores
+    run_here(root, "export", {"export": {"weights": weights}})
+    assert (output / "student.onnx").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -128,4 +153,5 @@ def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, kedro_run
         path = f"data/06_models/smoke/{name}.safetensors"
         assert without[path] == once[path]
     assert without["data/08_reporting/smoke/history_student.csv"] == once["data/08_reporting/smoke/history_student.csv"]
-    assert "supervised" not in without["data/08_reporting/smoke/per_class_iou.csv"].decode()
+    for name in ("per_class_iou", "picture_scores"):
+        assert "supervised" not in without[f"data/08_reporting/smoke/{name}.csv"].decode()

@@ -13,8 +13,9 @@ from igl_dt import figures
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import split_labels
 from igl_dt.parameters import DatasetParameters, SplittingParameters
-from igl_dt.pipelines.evaluation.nodes import choose_measured, collect_metrics
+from igl_dt.pipelines.evaluation.nodes import choose_measured, collect_scores
 from igl_dt.pipelines.reporting.nodes import draw_curves, draw_data, draw_examples
+from igl_dt.stages import Evaluation
 
 FINGERPRINTS = {"student": "0123abc"}
 
@@ -25,28 +26,40 @@ def test_the_test_pictures_are_measured_where_there_are_any() -> None:
     assert choose_measured(val, test.iloc[:0]) is val
 
 
-def test_metrics_have_an_entry_per_network_from_tables_as_the_catalog_gives_them() -> None:
-    def table(hits: int) -> pd.DataFrame:
-        return pd.DataFrame({"truth": ["a", "b"], "a": [hits, 1], "b": [0, 3]})
+def test_scores_have_an_entry_per_network_and_those_of_pictures_one_per_last_weights() -> None:
+    def evaluation(hits: int) -> Evaluation:
+        confusion = pd.DataFrame([[hits, 0], [1, 3]], index=["a", "b"], columns=["a", "b"])
+        boundary = pd.DataFrame([[1, 2, 2], [0, 0, 0]], index=["a", "b"], columns=["both", "truth", "prediction"])
+        return Evaluation(
+            confusion, boundary, pd.Series([hits / 10, float("nan")], index=pd.Index(["x", "y"], name="id"))
+        )
 
     networks = {"student": 1, "student_best": 2, "swin_unet": 3, "res_unet": 4}
-    tables = {name: table(hits) for name, hits in networks.items()}
-    assert collect_metrics(**tables, references={}).keys() == networks.keys()
-    metrics = collect_metrics(**tables, references={"supervised": table(9)})
-    assert metrics.keys() == {*networks, "supervised"}
+    evaluations = {name: evaluation(hits) for name, hits in networks.items()}
+    metrics, pictures = collect_scores(**evaluations, references={})
+    assert metrics.keys() == networks.keys()
+    assert list(pictures) == ["id", "student", "swin_unet", "res_unet"]
+    references = {"supervised": evaluation(9), "supervised_best": evaluation(8)}
+    metrics, pictures = collect_scores(**evaluations, references=references)
+    assert metrics.keys() == {*networks, *references}
     for name, hits in (networks | {"supervised": 9}).items():
         assert metrics[name]["per_class"] == {"a": pytest.approx(hits / (hits + 1)), "b": pytest.approx(3 / 4)}
+        assert metrics[name]["boundary_per_class"] == {"a": pytest.approx(1 / 3), "b": None}
+    assert list(pictures) == ["id", "student", "swin_unet", "res_unet", "supervised"]
+    assert pictures.to_csv(index=False).splitlines()[1:] == ["x,0.1,0.3,0.4,0.9", "y,,,,"]
 
 
 def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: dict = {}
+    said: list[str] = []
 
-    def plot_examples(images: list, truths: list, predictions: dict, class_names: list[str]) -> Figure:
+    def plot_examples(images: list, truths: list, predictions: dict, names: list[str], labels: list[str]) -> Figure:
         drawn.update(predictions, image=images, truth=truths)
+        said.extend(labels)
         return Figure()
 
     monkeypatch.setattr(figures, "plot_examples", plot_examples)
-    values = {f"{kind}/{number}": number for kind in ("student", "image", "truth") for number in (10, 2, 1, 11)}
+    values = {f"{kind}/{number}": number for kind in ("student", "image", "truth") for number in (10, 2, 1, 11, 3)}
     loaders = {
         name: lambda value=value: Image.fromarray(np.full((2, 2), value, dtype=np.uint8))
         for name, value in values.items()
@@ -54,7 +67,8 @@ def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.Mo
     assert draw_examples(loaders, ["a"], FINGERPRINTS).get_label() == "0123abc"
     assert drawn.keys() == {"image", "truth", "student"}
     for arrays in drawn.values():
-        assert [int(array[0, 0]) for array in arrays] == [1, 2, 10, 11]
+        assert [int(array[0, 0]) for array in arrays] == [1, 2, 3, 10, 11]
+    assert said == ["student's best", "", "student's median", "", "student's worst"]
 
 
 def test_histories_without_rows_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

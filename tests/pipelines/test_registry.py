@@ -17,6 +17,7 @@ from igl_dt.parameters import ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
+OTHERS = ("prediction", "weights_evaluation", "export", "data_fetching")
 SRC = Path(__file__).parents[2] / "src"
 IN_MEMORY = {
     "monitored",
@@ -24,7 +25,8 @@ IN_MEMORY = {
     "initial_res_unet",
     "initial_student",
     "measured",
-    "reference_confusions",
+    "reference_evaluations",
+    *(f"evaluation_{network}" for network in ("swin_unet", "res_unet", "student", "student_best")),
 }
 """What passes from node to node and is not kept."""
 
@@ -54,7 +56,7 @@ def data_of(pipeline: Pipeline) -> set[str]:
 
 
 def test_names_are_those_that_users_type(pipelines: dict[str, Pipeline]) -> None:
-    assert pipelines.keys() == {*STAGES, "full", "__default__", "prediction", "data_fetching"}
+    assert pipelines.keys() == {*STAGES, "full", "__default__", *OTHERS}
     assert set(pipelines["full"].nodes) == {node for stage in STAGES for node in pipelines[stage].nodes}
     assert pipelines["__default__"].nodes == pipelines["full"].nodes
     # The manifest is written by a hook while the pipeline runs.
@@ -92,7 +94,7 @@ def _parameters(pipeline: Pipeline) -> list[tuple[Node, str, object]]:
 
 
 def test_each_parameter_comes_as_the_object_of_its_own_concern(pipelines: dict[str, Pipeline]) -> None:
-    found = _parameters(pipelines["full"] + pipelines["prediction"] + pipelines["data_fetching"])
+    found = _parameters(sum((pipelines[name] for name in OTHERS), pipelines["full"]))
     assert {path.split(".")[0] for _, path, _ in found} == ProjectParameters.model_fields.keys()
     for node, path, annotation in found:
         expected: type[BaseModel] = ProjectParameters
@@ -128,7 +130,8 @@ def test_listing_them_imports_no_torch() -> None:
 
 class TestCatalog:
     def test_entries_are_what_the_pipelines_pass_on_and_keep(self, pipelines: dict, persisted) -> None:
-        assert set(persisted("base")) == data_of(pipelines["full"]) - IN_MEMORY | {"run_manifest", "prediction_table"}
+        passed = set().union(*(data_of(pipelines[name]) for name in ("full", *OTHERS)))
+        assert set(persisted("base")) == passed - IN_MEMORY | {"run_manifest"}
         assert data_of(pipelines["full"]) >= IN_MEMORY
 
     def test_every_entry_has_a_file_of_its_own_in_its_recipes_folder(

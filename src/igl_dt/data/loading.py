@@ -29,6 +29,11 @@ from igl_dt.parameters import DatasetParameters, StageParameters
 from igl_dt.randomness import generator
 
 
+def by_size(rows: pd.DataFrame) -> pd.DataFrame:
+    """Put those of one size one after the other: the order of ``PictureReader.pairs``."""
+    return rows.sort_values(["height", "width", "id"])
+
+
 class PictureReader:
     """Reads the pictures and masks of a manifest at their reading size, and keeps them while memory allows."""
 
@@ -67,7 +72,7 @@ class PictureReader:
         Yields:
             3×H×W uint8 picture and H×W uint8 mask.
         """
-        for row in rows.sort_values(["height", "width", "id"]).itertuples():
+        for row in by_size(rows).itertuples():
             yield _to_tensor(self.image(str(row.image))), torch.from_numpy(self.mask(str(row.mask)))
 
     def known_pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -101,5 +101,17 @@ def score(confusion: Tensor, class_names: Sequence[str]) -> Scores:
     }
 
 
+def score_picture(confusion: Tensor) -> float | None:
+    """Mean IoU of one picture's N×N counts over the classes that occur in its truth or its prediction.
+
+    None where every pixel is ignored.
+    """
+    counts = confusion.cpu()
+    hits = counts.diagonal().tolist()
+    unions = (counts.sum(dim=0) + counts.sum(dim=1) - counts.diagonal()).tolist()
+    ious = [hit / union for hit, union in zip(hits, unions, strict=True) if union > 0]
+    return _mean(ious) if ious else None
+
+
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / max(len(values), 1)

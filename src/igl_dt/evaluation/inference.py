@@ -3,12 +3,16 @@
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from igl_dt.evaluation.confusion import confusion_matrix
-from igl_dt.parameters import EvaluationParameters
+from igl_dt.evaluation.boundary import boundary_counts
+from igl_dt.evaluation.confusion import confusion_matrix, score_picture
+from igl_dt.parameters import EvaluationParameters, Size
 
 
 def predict_probabilities(network: nn.Module, images: Tensor, parameters: EvaluationParameters) -> Tensor:
@@ -19,21 +23,25 @@ def predict_probabilities(network: nn.Module, images: Tensor, parameters: Evalua
     with the border, and a pixel's probabilities are the mean over the windows that cover it. A window larger than the
     picture is clipped to it, in each direction on its own.
 
+    With other scales than 1, or with ``flip``, this is done for each scaled and each mirrored picture; probabilities
+    are brought to the picture's size bilinearly and averaged, the field's multi-scale inference [family].
+
     The network is in evaluation mode meanwhile and gets no gradients. Autocast is the caller's business.
 
     Args:
         network: Returns an object with ``logits`` (B×N×H×W) for uint8 pictures (B×3×H×W).
         images: B×3×H×W uint8 RGB; on any device.
-        parameters: Mode, window and how many windows are predicted at once.
+        parameters: Mode, window, how many windows are predicted at once, scales and mirroring.
 
     Returns:
         B×N×H×W float32 on the network's device; sums to 1 over the classes.
     """
     images = images.to(_device(network))
     with torch.inference_mode(), _evaluation_mode(network):
-        if parameters.mode == "whole" or parameters.window_size is None:
-            return network(images).logits.float().softmax(dim=1)
-        return _slide(network, images, parameters.window_size, parameters.window_overlap, parameters.batch_size)
+        if parameters.scales == (1.0,) and not parameters.flip:
+            return _predict(network, images, parameters)
+        count = len(parameters.scales) * (2 if parameters.flip else 1)
+        return reduce(torch.add, _views(network, images, parameters)) / count
 
 
 def evaluate(
@@ -67,6 +75,41 @@ def evaluate(
     return total
 
 
+class Measured(NamedTuple):
+    """How a network does on a set of pictures; counts of pixels."""
+
+    confusion: Tensor
+    """N×N int64: rows are the truth, columns the prediction."""
+    boundary: Tensor
+    """N×3 int64: see :func:`igl_dt.evaluation.boundary.boundary_counts`."""
+    pictures: list[float | None]
+    """Each picture's mean IoU: see :func:`igl_dt.evaluation.confusion.score_picture`."""
+
+
+def measure(
+    network: nn.Module,
+    pictures: Iterable[tuple[Tensor, Tensor]],
+    parameters: EvaluationParameters,
+    num_classes: int,
+) -> Measured:
+    """Count all that scores are made from, in one pass: what :func:`evaluate` gives, contours, and each picture's IoU.
+
+    Takes and raises what :func:`evaluate` does.
+    """
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    boundary = torch.zeros(num_classes, 3, dtype=torch.int64)
+    scores = []
+    for images, masks in _batches(pictures, parameters.batch_size):
+        predictions = predict_probabilities(network, images, parameters).argmax(dim=1)
+        masks = masks.to(predictions.device)
+        for prediction, mask in zip(predictions.split(1), masks.split(1), strict=True):
+            counts = confusion_matrix(prediction, mask, num_classes).cpu()
+            confusion += counts
+            scores.append(score_picture(counts))
+        boundary += boundary_counts(predictions, masks, num_classes, parameters.boundary_width).cpu()
+    return Measured(confusion, boundary, scores)
+
+
 def window_starts(length: int, window: int, overlap: float) -> list[int]:
     """Where windows begin along one direction of a picture; the last one ends with the picture.
 
@@ -78,6 +121,28 @@ def window_starts(length: int, window: int, overlap: float) -> list[int]:
     # 10 · (1 - 0.9) is 0.999… in floating point, and is meant to be 1.
     stride = max(math.floor(window * (1 - overlap) + 1e-9), 1)
     return [*range(0, length - window, stride), length - window]
+
+
+def _predict(network: nn.Module, images: Tensor, parameters: EvaluationParameters) -> Tensor:
+    if parameters.mode == "whole" or parameters.window_size is None:
+        return network(images).logits.float().softmax(dim=1)
+    return _slide(network, images, parameters.window_size, parameters.window_overlap, parameters.batch_size)
+
+
+def _views(network: nn.Module, images: Tensor, parameters: EvaluationParameters) -> Iterator[Tensor]:
+    """Give the probabilities of each scaled and mirrored view, at the pictures' place and size."""
+    height, width = images.shape[2:]
+    for scale in parameters.scales:
+        size = max(1, round(scale * height)), max(1, round(scale * width))
+        view = images if size == (height, width) else _resize(images.float(), size)
+        for flip in (False, True) if parameters.flip else (False,):
+            probabilities = _predict(network, view.flip(-1) if flip else view, parameters)
+            probabilities = probabilities.flip(-1) if flip else probabilities
+            yield probabilities if size == (height, width) else _resize(probabilities, (height, width))
+
+
+def _resize(maps: Tensor, size: Size) -> Tensor:
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def _slide(network: nn.Module, images: Tensor, window_size: tuple[int, int], overlap: float, at_once: int) -> Tensor:

@@ -34,16 +34,22 @@ _BLACK, _WHITE, _PERIOD = 3, 5, 11
 """Stripes on wrong pixels: black up to here, white up to here, then the class's colour, and again."""
 
 
+_ERROR = "#c80000"
+"""Colour of wrong pixels where they stand alone."""
+
+
 def plot_examples(
     images: Sequence[np.ndarray],
     truths: Sequence[np.ndarray],
     predictions: Mapping[str, Sequence[np.ndarray]],
     class_names: Sequence[str],
+    labels: Sequence[str] = (),
 ) -> Figure:
-    """One row per picture: the picture, its ground truth and every network's prediction.
+    """One row per picture: the picture, its ground truth, every network's prediction, and where the student errs.
 
-    Wrong pixels are striped, ignored ones light grey. Below each prediction stand the mIoU over the classes of this
-    picture's ground truth, and the share of right pixels.
+    In predictions wrong pixels are striped, ignored ones light grey. Below each prediction stand the mIoU over the
+    classes in this picture's ground truth or prediction, and the share of right pixels. The last column shows the
+    student's wrong pixels alone, in one colour on the paled picture.
 
     Args:
         images: H×W×3 uint8 RGB; sizes may differ.
@@ -51,6 +57,7 @@ def plot_examples(
         predictions: H×W uint8 class ids of each picture, per network; shown in the order of
             ``igl_dt.figures.style.SERIES``.
         class_names: In the order of the ids.
+        labels: What to write below each picture; none: nothing.
 
     Raises:
         ValueError: Numbers or sizes of pictures differ, a class id has no name, or a network has no place in the
@@ -61,6 +68,7 @@ def plot_examples(
     networks = [network for network in SERIES if network in predictions]
     _check(images, truths, predictions, len(class_names))
     titles = ["Image", "Ground truth", *(SERIES[network].title.replace(" ", "\n", 1) for network in networks)]
+    titles += ["Student's\nerrors"] if "student" in networks else []
 
     column_width = (WIDTH - 2 * _MARGIN - _GAP * (len(titles) - 1)) / len(titles)
     heights = [column_width * min(image.shape[0] / image.shape[1], _TALLEST) for image in images]
@@ -68,6 +76,8 @@ def plot_examples(
     handles = class_handles(shown, class_names)
     if networks:
         handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0.5, hatch="//////", label="wrong"))
+    if "student" in networks:
+        handles.append(Patch(facecolor=_ERROR, edgecolor="#222222", linewidth=0.5, label="student's error"))
     lines = legend_rows(handles)
     legend_height = _LEGEND_ROW * lines + 0.1
     height = _HEADER + sum(heights) + _CAPTION * len(images) + legend_height
@@ -83,17 +93,20 @@ def plot_examples(
             pixels = round(heights[row] * DPI), round(width * DPI)
             panels = [image, _paint(truth, truth, pixels, len(class_names))]
             panels += [_paint(predictions[network][row], truth, pixels, len(class_names)) for network in networks]
+            if "student" in networks:
+                panels.append(_mark_errors(image, predictions["student"][row], truth))
+            captions = [labels[row] if labels else "", ""]
+            captions += [_caption(predictions[network][row], truth) for network in networks]
             for column, panel in enumerate(panels):
                 left = _MARGIN + column * (column_width + _GAP) + (column_width - width) / 2
                 axes = figure.add_axes(
                     (left / WIDTH, (top - heights[row]) / height, width / WIDTH, heights[row] / height)
                 )
                 _show(axes, panel, smooth=column == 0)
-                if column >= 2:
-                    caption = _caption(predictions[networks[column - 2]][row], truth)
+                if column < len(captions) and captions[column]:
                     axes.annotate(
-                        caption, (0.5, 0), (0, -2), xycoords="axes fraction", textcoords="offset points",
-                        horizontalalignment="center", verticalalignment="top", fontsize=8,
+                        captions[column], (0.5, 0), (0, -2), xycoords="axes fraction", textcoords="offset points",
+                        horizontalalignment="center", verticalalignment="top", fontsize=7.5,
                     )  # fmt: skip
             top -= heights[row] + _CAPTION
         figure.legend(
@@ -144,6 +157,14 @@ def _paint(ids: np.ndarray, truth: np.ndarray, pixels: tuple[int, int], num_clas
     return painted
 
 
+def _mark_errors(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The picture in pale grey, wrong pixels in one strong colour."""
+    gray = 255 - (255 - image.mean(axis=2, keepdims=True)) / 3
+    marked = np.repeat(gray, 3, axis=2).astype(np.uint8)
+    marked[(prediction != truth) & (truth != IGNORE_INDEX)] = np.array(to_rgb(_ERROR)) * 255
+    return marked
+
+
 def _show(axes: Axes, panel: np.ndarray, smooth: bool) -> None:
     axes.imshow(panel, aspect="auto", interpolation="antialiased" if smooth else "nearest")
     axes.set_xticks([])
@@ -158,6 +179,6 @@ def _caption(prediction: np.ndarray, truth: np.ndarray) -> str:
         return "all ignored"
     ious = [
         np.sum((prediction == name) & (truth == name)) / np.sum((prediction == name) | (truth == name))
-        for name in np.unique(truth)
+        for name in np.union1d(truth, prediction)
     ]
     return f"mIoU {100 * np.mean(ious):.0f} · pixels {100 * np.mean(prediction == truth):.0f} %"

@@ -6,7 +6,7 @@ import pandas as pd
 from PIL import Image
 
 from igl_dt.parameters import DatasetParameters, EvaluationParameters, ReportingParameters, RuntimeParameters
-from igl_dt.pipelines import Network
+from igl_dt.pipelines import Evaluation, Network
 
 
 def choose_measured(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
@@ -21,11 +21,12 @@ def evaluate_network(
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
     seed: int,
-) -> pd.DataFrame:
-    """Count how the network predicts the pixels of the measured pictures."""
+) -> tuple[pd.DataFrame, Evaluation]:
+    """Measure how the network predicts the measured pictures; the confusion matrix comes apart too, to be kept."""
     from igl_dt.stages import Surroundings, evaluate_network
 
-    return evaluate_network(network, measured, Surroundings(dataset, evaluation, runtime, seed)).reset_index()
+    result = evaluate_network(network, measured, Surroundings(dataset, evaluation, runtime, seed))
+    return result.confusion.reset_index(), result
 
 
 def evaluate_references(
@@ -35,27 +36,29 @@ def evaluate_references(
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
     seed: int,
-) -> dict[str, pd.DataFrame]:
-    """Count the same for the networks trained on labels alone."""
+) -> dict[str, Evaluation]:
+    """Measure the same of the networks trained on labels alone."""
     return {
-        name: evaluate_network(network, measured, dataset, evaluation, runtime, seed)
+        name: evaluate_network(network, measured, dataset, evaluation, runtime, seed)[1]
         for name, network in networks.items()
     }
 
 
-def collect_metrics(
-    student: pd.DataFrame,
-    student_best: pd.DataFrame,
-    swin_unet: pd.DataFrame,
-    res_unet: pd.DataFrame,
-    references: dict[str, pd.DataFrame],
-) -> dict[str, Any]:
-    """Turn confusion matrices into mIoU, IoU per class and accuracies."""
-    from igl_dt.stages import score_confusion
+def collect_scores(
+    student: Evaluation,
+    student_best: Evaluation,
+    swin_unet: Evaluation,
+    res_unet: Evaluation,
+    references: dict[str, Evaluation],
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Turn counts into the scores of each network, and tell each picture's mean IoU by those with last weights."""
+    from igl_dt.stages import score_evaluation, tabulate_pictures
 
-    confusions = {"student": student, "student_best": student_best, "swin_unet": swin_unet, "res_unet": res_unet}
-    confusions |= references
-    return {name: score_confusion(confusion.set_index("truth")) for name, confusion in confusions.items()}
+    evaluations = {"student": student, "student_best": student_best, "swin_unet": swin_unet, "res_unet": res_unet}
+    evaluations |= references
+    metrics = {name: score_evaluation(evaluation) for name, evaluation in evaluations.items()}
+    last = {name: evaluation for name, evaluation in evaluations.items() if not name.endswith("_best")}
+    return metrics, tabulate_pictures(last)
 
 
 def predict_examples(
@@ -63,6 +66,7 @@ def predict_examples(
     swin_unet: Network,
     res_unet: Network,
     references: dict[str, Network],
+    picture_scores: pd.DataFrame,
     measured: pd.DataFrame,
     dataset: DatasetParameters,
     evaluation: EvaluationParameters,
@@ -70,11 +74,12 @@ def predict_examples(
     reporting: ReportingParameters,
     seed: int,
 ) -> dict[str, Image.Image]:
-    """Predict a few pictures, spread evenly over the measured ones, with every network."""
+    """Predict a few pictures, from the student's best to its worst, with every network."""
     from igl_dt.stages import Surroundings, predict_examples
 
     networks = {"swin_unet": swin_unet, "res_unet": res_unet, "student": student}
     networks |= {"supervised": references["supervised"]} if references else {}
     surroundings = Surroundings(dataset, evaluation, runtime, seed)
-    examples = predict_examples(networks, measured, reporting.examples, surroundings)
+    scores = picture_scores.set_index("id")["student"]
+    examples = predict_examples(networks, measured, scores, reporting.examples, surroundings)
     return {name: Image.fromarray(array) for name, array in examples.items()}

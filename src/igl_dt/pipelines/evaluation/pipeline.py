@@ -4,7 +4,7 @@ from kedro.pipeline import Node, Pipeline
 
 from igl_dt.pipelines.evaluation.nodes import (
     choose_measured,
-    collect_metrics,
+    collect_scores,
     evaluate_network,
     evaluate_references,
     predict_examples,
@@ -18,7 +18,7 @@ def create_pipeline() -> Pipeline:
         Node(
             evaluate_network,
             inputs=[network, *measured, "params:seed"],
-            outputs=f"confusion_{network}",
+            outputs=[f"confusion_{network}", f"evaluation_{network}"],
             name=f"evaluate_{network}_node",
             namespace="evaluation",
         )
@@ -37,21 +37,21 @@ def create_pipeline() -> Pipeline:
             Node(
                 evaluate_references,
                 inputs=["reference_networks", *measured, "params:seed"],
-                outputs="reference_confusions",
+                outputs="reference_evaluations",
                 name="evaluate_references_node",
                 namespace="evaluation",
             ),
             Node(
-                collect_metrics,
+                collect_scores,
                 inputs=[
-                    "confusion_student",
-                    "confusion_student_best",
-                    "confusion_swin_unet",
-                    "confusion_res_unet",
-                    "reference_confusions",
+                    "evaluation_student",
+                    "evaluation_student_best",
+                    "evaluation_swin_unet",
+                    "evaluation_res_unet",
+                    "reference_evaluations",
                 ],
-                outputs="metrics",
-                name="collect_metrics_node",
+                outputs=["metrics", "picture_scores"],
+                name="collect_scores_node",
                 namespace="evaluation",
             ),
             Node(
@@ -61,6 +61,7 @@ def create_pipeline() -> Pipeline:
                     "swin_unet",
                     "res_unet",
                     "reference_networks",
+                    "picture_scores",
                     *measured,
                     "params:reporting",
                     "params:seed",

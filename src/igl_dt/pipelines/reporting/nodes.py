@@ -86,11 +86,20 @@ def draw_scores(
 def draw_examples(
     examples: dict[str, Callable[[], Image.Image]], class_names: list[str], fingerprints: dict[str, str]
 ) -> Figure:
-    """Draw pictures, truth and predictions side by side, errors marked, like Fig. 4 of the paper."""
+    """Draw pictures, truth and predictions side by side, errors marked, like Fig. 4 of the paper.
+
+    The pictures come from the student's best to its worst.
+    """
     masks: dict[str, list[np.ndarray]] = {}
     for kind, number in sorted((kind, int(number)) for kind, number in (name.split("/") for name in examples)):
         masks.setdefault(kind, []).append(np.asarray(examples[f"{kind}/{number}"]()))
-    return _sign(figures.plot_examples(masks.pop("image"), masks.pop("truth"), masks, class_names), fingerprints)
+    images, truths = masks.pop("image"), masks.pop("truth")
+    labels = [""] * len(images)
+    if len(images) > 1:
+        labels[0], labels[-1] = "student's best", "student's worst"
+    if len(images) > 2 and len(images) % 2:
+        labels[len(images) // 2] = "student's median"
+    return _sign(figures.plot_examples(images, truths, masks, class_names, labels), fingerprints)
 
 
 def write_report(

@@ -1,0 +1,10 @@
+"""Nodes of ``export``."""
+
+from igl_dt.parameters import DatasetParameters, ExportParameters
+
+
+def export_network(export: ExportParameters, dataset: DatasetParameters) -> None:
+    """Write a weight file's network as ONNX."""
+    from igl_dt.export import export_network
+
+    export_network(export, dataset.image_size)
