@@ -184,7 +184,8 @@ def test_outputs_are_where_the_catalog_puts_them() -> None:
     for file in (PROJECT / "conf/base").glob("catalog*.yml"):
         entries = yaml.safe_load(file.read_text("utf-8")).values()
         kept += [entry.get("filepath") or entry["path"] for entry in entries if {"filepath", "path"} & entry.keys()]
-    kept += ["data/07_model_output/${globals:recipe}/prediction"]  # its parameters say so
+    # Parameters and the name of the network say so.
+    kept += [f"data/07_model_output/${{globals:recipe}}/{name}" for name in ("prediction", "student.onnx")]
     pattern = re.compile(r"(data/0[5-8]_\w+/)(?:<recipe>|[a-z]+)/([\w./]*)")
     checked = 0
     for code in commands():

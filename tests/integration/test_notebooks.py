@@ -51,7 +51,8 @@ def figures(notebook: NotebookNode) -> int:
 
 
 def rows(table: str) -> dict[str, list[str]]:
-    return {words[0]: words[1:] for words in map(str.split, table.splitlines()) if words}
+    """Give the numbers of each row; of a table that is too wide for the page, its first part."""
+    return {words[0]: words[1:] for words in map(str.split, reversed(table.splitlines())) if words}
 
 
 def test_results_are_shown_as_they_are(full: Path, execute, outputs) -> None:

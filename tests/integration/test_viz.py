@@ -126,7 +126,7 @@ def test_collapsed_it_is_the_five_stages_and_fits_the_screen(page: Any) -> None:
 
 
 @in_browser
-def test_clicks_show_numbers_pictures_and_networks(page: Any) -> None:
+def test_clicks_show_numbers_lists_and_networks(page: Any) -> None:
     click(page, "metrics")
     preview = page.locator(".pipeline-metadata__preview-json")
     preview.wait_for()
@@ -135,12 +135,11 @@ def test_clicks_show_numbers_pictures_and_networks(page: Any) -> None:
     page.locator(".pipeline-metadata__preview-json", has_text="parameters").wait_for()
     click(page, "per_class_table")
     page.locator(".pipeline-metadata table", has_text="student").wait_for()
-    assert image_width(page, "examples_figure") == 1800
     assert 100 < image_width(page, "labeled") < 1000
 
 
 @in_browser
-def test_expanded_it_shows_every_node_and_what_it_does(page: Any) -> None:
+def test_expanded_it_shows_every_node_what_it_does_and_figures(page: Any) -> None:
     page.get_by_label("Expand all modular pipelines").click()
     page.locator('.pipeline-node[data-node-fullname="learn_student_node"]').wait_for(state="attached")
     nodes = {node.name.rpartition(".")[2] for node in register_pipelines()["full"].nodes}
@@ -148,6 +147,7 @@ def test_expanded_it_shows_every_node_and_what_it_does(page: Any) -> None:
     click(page, "learn_student_node")
     page.locator(".pipeline-metadata .pipeline-toggle-label", has_text="Show Code").click()
     page.locator(".pipeline-metadata-code--visible", has_text="Train the student between its two").wait_for()
+    assert image_width(page, "examples_figure") > 1000
 
 
 def test_the_site_has_everything_but_the_server(full: Path, offline: dict[str, str]) -> None:
