@@ -62,7 +62,7 @@ def test_every_picture_gets_a_mask_of_its_size_and_an_overlay(images: Path, weig
             assert mask.mode == "P" and mask.size == (row.width, row.height)
             ids = np.asarray(mask)
         assert np.bincount(ids.ravel(), minlength=3).tolist() == [row.road, row.tree, row.pole]
-        with Image.open(output / "overlays" / target) as overlay:
+        with Image.open(output / "overlays" / target.with_suffix(".jpg")) as overlay:
             assert overlay.mode == "RGB" and overlay.size == (row.width, row.height)
         probabilities = np.load(output / "probabilities" / target.with_suffix(".npy"), allow_pickle=False)
         assert probabilities.shape == (3, row.height, row.width)
@@ -92,8 +92,8 @@ def test_a_photograph_is_turned_upright_and_so_is_what_is_written(images: Path, 
     table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME).set_index("picture")
     assert table.loc["lying.png", ["width", "height"]].tolist() == [40, 56]
     output = images.parent / "output"
-    for kind in ("masks", "overlays"):
-        assert (output / kind / "lying.png").read_bytes() == (output / kind / "upright.png").read_bytes()
+    for kind, suffix in (("masks", ".png"), ("overlays", ".jpg")):
+        assert (output / kind / f"lying{suffix}").read_bytes() == (output / kind / f"upright{suffix}").read_bytes()
 
 
 def test_an_unreadable_picture_is_reported_and_passed_over(images: Path, weights: Path, caplog) -> None:
