@@ -198,7 +198,7 @@ def _predict(
 def _write(output: Path, target: Path, image: np.ndarray, mask: np.ndarray, palette: np.ndarray) -> None:
     picture = Image.fromarray(mask, mode="P")
     picture.putpalette(palette.astype(np.uint8).ravel().tolist())
-    overlay = Image.fromarray(image // 2 + (palette // 2).astype(np.uint8)[mask])
+    overlay = Image.blend(Image.fromarray(image), picture.convert("RGB"), 0.5)
     mask_file, overlay_file = io.BytesIO(), io.BytesIO()
     picture.save(mask_file, format="PNG", compress_level=1)
     # To be looked at: as a PNG it takes ten times as long to write, and the network waits for the processor.
