@@ -147,9 +147,9 @@ def test_the_extra_is_named_where_it_is_missing(weights: Path, monkeypatch: pyte
 
 
 def test_weights_that_are_missing_or_foreign_are_named(tmp_path: Path, weights: Path) -> None:
-    with pytest.raises(ExportError, match=r"--params=export\.weights=PATH"):
+    with pytest.raises(ValueError, match=r"--params=export\.weights=PATH"):
         export_network(parameters(None))
-    with pytest.raises(ExportError, match=r"export\.weights: there is no file .*absent"):
+    with pytest.raises(ValueError, match=r"export\.weights: there is no file .*absent"):
         export_network(parameters(tmp_path / "absent"))
     (tmp_path / "foreign.safetensors").write_bytes(b"no weights")
     with pytest.raises(ValueError, match=r"foreign\.safetensors"):

@@ -41,6 +41,7 @@ def images(tmp_path: Path) -> Path:
         ("b.jpg", (33, 47, 3), "RGB"),
         ("gray.png", (32, 32), "L"),
         ("more/with space.png", (48, 36, 4), "RGBA"),
+        ("print.jpg", (24, 40, 4), "CMYK"),
     ):
         Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode=mode).save(folder / name)
     return folder
@@ -53,8 +54,8 @@ def parameters(images: Path, weights: Path, **changes: object) -> PredictionPara
 
 def test_every_picture_gets_a_mask_of_its_size_and_an_overlay(images: Path, weights: Path) -> None:
     table = predict_folder(parameters(images, weights, probabilities=True), None, WHOLE, RUNTIME)
-    assert table["picture"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png"]
-    assert table["error"].tolist() == [""] * 4
+    assert table["picture"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
+    assert table["error"].tolist() == [""] * 5
     output = images.parent / "output"
     for row in table.itertuples():
         target = Path(row.picture).with_suffix(".png")
@@ -102,7 +103,7 @@ def test_an_unreadable_picture_is_reported_and_passed_over(images: Path, weights
         table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
     assert "b.jpg" in table.loc[table["error"] != "", "error"].item()
     assert "passed over" in caplog.text and "images/s" in caplog.text
-    assert len(list((images.parent / "output/masks").rglob("*.png"))) == 3
+    assert len(list((images.parent / "output/masks").rglob("*.png"))) == 4
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
@@ -130,7 +131,7 @@ def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> Non
     predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
     mask = images.parent / "output/masks/a.png"
     mask.write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"4 of these masks already: .*prediction\.overwrite=true"):
+    with pytest.raises(DataError, match=r"5 of these masks already: .*prediction\.overwrite=true"):
         predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
     assert mask.read_bytes() == b"mine"
     predict_folder(parameters(images, weights, overwrite=True), None, WHOLE, RUNTIME)
@@ -147,7 +148,7 @@ def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> Non
     ],
 )
 def test_what_is_missing_is_named(images: Path, weights: Path, spoil: dict, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(ValueError, match=said):
         predict_folder(parameters(images, weights).model_copy(update=spoil), None, WHOLE, RUNTIME)
 
 

@@ -301,9 +301,9 @@ class TestWeights:
 
         with pytest.raises(DataError, match=r"no pictures with masks in test; it has \{'train': 8, 'val': 7\}"):
             measure(split="test")
-        with pytest.raises(DataError, match=r"measuring\.weights: there is no file absent"):
+        with pytest.raises(ValueError, match=r"measuring\.weights: there is no file absent"):
             measure(weights="absent")
-        with pytest.raises(DataError, match=r"--params=measuring\.weights=PATH"):
+        with pytest.raises(ValueError, match=r"--params=measuring\.weights=PATH"):
             stages.measure_weights(MeasuringParameters(), surroundings)
         save_network(build_network("student", NETWORKS["student"], ("a", "b", "c")), tmp_path / "other.safetensors")
         with pytest.raises(DataError, match=r"knows the classes a, b, c, but .* has road, tree, pole"):

@@ -19,7 +19,7 @@ from igl_dt.figures import class_palette
 from igl_dt.files import write_whole
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.networks.network import IMAGENET_MEAN, IMAGENET_STD
-from igl_dt.networks.weights import load_network
+from igl_dt.networks.weights import load_network, weight_file
 from igl_dt.parameters import ExportParameters, Size
 
 logger = logging.getLogger(__name__)
@@ -50,20 +50,12 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
         Where the file is.
 
     Raises:
-        ExportError: the extra ``onnx`` is not installed; the weights are not given or not there; there is a file and
-            ``overwrite`` is off; torch cannot express the network in this opset; or onnxruntime computes something
-            else, in which case nothing is written.
-        ValueError: the weight file is not one of this project's.
+        ExportError: the extra ``onnx`` is not installed; there is a file and ``overwrite`` is off; torch cannot express
+            the network in this opset; or onnxruntime computes something else, in which case nothing is written.
+        ValueError: the weights are not given, not there, or not of this project.
     """
     _need_packages()
-    if parameters.weights is None:
-        raise ExportError(
-            "export.weights is not given: it names a .safetensors file of this project, as in "
-            "--params=export.weights=PATH"
-        )
-    weights = Path(parameters.weights)
-    if not weights.is_file():
-        raise ExportError(f"export.weights: there is no file {weights}")
+    weights = weight_file(parameters.weights, "export.weights")
     target = Path(parameters.output or f"{parameters.folder}/{weights.stem}.onnx")
     if target.suffix != ".onnx":
         raise ExportError(f"export.output: {target} must end in .onnx")

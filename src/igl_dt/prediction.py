@@ -25,7 +25,7 @@ from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.figures import class_palette
 from igl_dt.files import write_whole
 from igl_dt.networks import SegmentationNetwork
-from igl_dt.networks.weights import load_network
+from igl_dt.networks.weights import load_network, weight_file
 from igl_dt.parameters import EvaluationParameters, PredictionParameters, RuntimeParameters, Size
 from igl_dt.progress import Progress
 
@@ -64,16 +64,18 @@ def predict_folder(
         the pixels of the largest probability), pixels per class, and ``error``, empty where there was none.
 
     Raises:
-        DataError: the folder or the weights are not given or not there, no picture can be read, two pictures would
-            have one mask, or masks are there already and ``overwrite`` is off.
-        ValueError: the weight file is not one.
+        DataError: the folder is not given or not there, no picture can be read, two pictures would have one mask, or
+            masks are there already and ``overwrite`` is off.
+        ValueError: the weights are not given, not there, or not of this project.
     """
-    folder = _given(parameters.images, "prediction.images", "a folder of pictures")
-    weights = _given(parameters.weights, "prediction.weights", "a .safetensors file of this project")
+    if parameters.images is None:
+        raise DataError(
+            "prediction.images is not given: it names a folder of pictures, as in --params=prediction.images=PATH"
+        )
+    folder = Path(parameters.images)
     if not folder.is_dir():
         raise DataError(f"prediction.images: {folder} is not a folder")
-    if not weights.is_file():
-        raise DataError(f"prediction.weights: there is no file {weights}")
+    weights = weight_file(parameters.weights, "prediction.weights")
     pictures = _find_pictures(folder)
     output = Path(parameters.output)
     targets = {picture: Path(picture).with_suffix(".png") for picture in pictures}
@@ -86,7 +88,7 @@ def predict_folder(
     network = load_network(weights)
     device = set_up(runtime)
     _keep_memory()
-    network.to(device).eval()
+    network.to(device, memory_format=torch.channels_last).eval()  # what the pictures have: no layer turns its weights anew
     names, palette = list(network.class_names), class_palette(network.num_classes)
     progress, rows = Progress("prediction", 0, len(pictures), 1), []
     began, unreadable = time.monotonic(), 0
@@ -140,12 +142,6 @@ def _keep_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _given(value: str | None, key: str, what: str) -> Path:
-    if value is None:
-        raise DataError(f"{key} is not given: it names {what}, as in --params={key}=PATH")
-    return Path(value)
-
-
 def _find_pictures(folder: Path) -> list[str]:
     found = sorted(
         path.relative_to(folder).as_posix()
@@ -169,7 +165,7 @@ def _read_ahead(
 
     def read(picture: str) -> np.ndarray | DataError:
         try:
-            return read_image(folder / picture, upright=True)
+            return read_image(folder / picture, lenient=True)
         except DataError as error:
             return error
 

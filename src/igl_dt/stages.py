@@ -21,13 +21,13 @@ from igl_dt.engine.recovery import Recovery
 from igl_dt.engine.training import Trained, train
 from igl_dt.evaluation.boundary import score_boundary
 from igl_dt.evaluation.confusion import score
-from igl_dt.evaluation.inference import evaluate, measure, predict_probabilities
+from igl_dt.evaluation.inference import evaluate, measure, predict_classes
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
 from igl_dt.files import digest
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
 from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
 from igl_dt.networks.network import NetworkParameters
-from igl_dt.networks.weights import load_network
+from igl_dt.networks.weights import load_network, weight_file
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
@@ -215,18 +215,10 @@ def measure_weights(parameters: MeasuringParameters, surroundings: Surroundings)
         ``fingerprint``, ``split``, ``pictures``); and each picture's mean IoU (``id``, ``miou``).
 
     Raises:
-        DataError: the weights are not given or not there; their classes are not the data set's; or there are no
-            pictures with masks in the split.
-        ValueError: the weight file is not one.
+        DataError: the weights' classes are not the data set's; or there are no pictures with masks in the split.
+        ValueError: the weights are not given, not there, or not of this project.
     """
-    if parameters.weights is None:
-        raise DataError(
-            "measuring.weights is not given: it names a .safetensors file of this project, as in "
-            "--params=measuring.weights=PATH"
-        )
-    path = Path(parameters.weights)
-    if not path.is_file():
-        raise DataError(f"measuring.weights: there is no file {path}")
+    path = weight_file(parameters.weights, "measuring.weights")
     network = load_network(path)
     manifest = read_manifest(surroundings.dataset)
     if network.class_names != manifest.class_names:
@@ -284,8 +276,8 @@ def predict_examples(
         for name, network in networks.items():
             tensor = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
             with autocast(device, surroundings.runtime):
-                probabilities = predict_probabilities(network.to(device), tensor, surroundings.evaluation)
-            examples[f"{name}/{number}"] = probabilities.argmax(dim=1)[0].byte().cpu().numpy()
+                prediction = predict_classes(network.to(device), tensor, surroundings.evaluation)
+            examples[f"{name}/{number}"] = prediction[0].byte().cpu().numpy()
     return examples
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from encoding import encode, png, turned
 from igl_dt.data.pictures import read_image, read_mask
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_named(
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_where_no_mask_is_at_stake_photographs_can_be_turned_upright(
+def test_read_leniently_photographs_are_turned_upright(
     tmp_path: Path, kind: str, orientation: int
 ) -> None:
     path = tmp_path / "photograph"
@@ -136,7 +136,18 @@ def test_where_no_mask_is_at_stake_photographs_can_be_turned_upright(
     stored = np.asarray(Image.open(io.BytesIO(encode(COLORS, kind))).convert("RGB"))
     how = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 6: lambda a: np.rot90(a, -1), 8: np.rot90}
     how |= {1: lambda a: a, 5: lambda a: np.swapaxes(a, 0, 1), 7: lambda a: np.rot90(np.swapaxes(a, 0, 1), 2)}
-    np.testing.assert_array_equal(read_image(path, upright=True), how[orientation](stored))
+    np.testing.assert_array_equal(read_image(path, lenient=True), how[orientation](stored))
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("CMYK", "JPEG"), ("CMYK", "TIFF"), ("LAB", "TIFF"), ("YCbCr", "TIFF")])
+def test_read_leniently_other_colours_are_converted(tmp_path: Path, mode: str, kind: str) -> None:
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    image = Image.new("RGB", (6, 5), (200, 90, 30))
+    if mode == "LAB":
+        image = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
+    (tmp_path / "picture").write_bytes(encode(image.convert(mode), kind))
+    read = read_image(tmp_path / "picture", lenient=True)
+    assert read.shape == (5, 6, 3) and np.abs(read.astype(int) - (200, 90, 30)).max() <= 6
 
 
 @pytest.mark.parametrize(

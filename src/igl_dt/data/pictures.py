@@ -16,11 +16,12 @@ CLASS_IDS = MaskFormat()
 """Masks whose values are the class ids."""
 
 PICTURE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
+CONVERTIBLE_MODES = ("CMYK", "HSV", "LAB", "YCbCr")
 MASK_MODES = ("1", "L", "P")
 NO_CLASS = -1
 
 
-def read_image(path: Path, upright: bool = False) -> np.ndarray:
+def read_image(path: Path, lenient: bool = False) -> np.ndarray:
     """Read a picture as RGB.
 
     Grayscale becomes three equal channels, and of 16 bits the upper 8 are kept: 0 to 65535 become 0 to 255.
@@ -28,16 +29,17 @@ def read_image(path: Path, upright: bool = False) -> np.ndarray:
 
     Args:
         path: of the file.
-        upright: turn a picture that is to be turned by whoever shows it; where it has a mask, that may not fit then.
+        lenient: take also what would be a guess in training. A picture that is to be turned by whoever shows it is
+            turned, whether a mask would fit it or not; other colours than RGB are converted without a profile.
 
     Returns:
         H×W×3 uint8.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no picture, too large, several pictures, in colours other than
-            RGB, or to be turned by whoever shows it.
+        DataError: the file is missing, empty, truncated, no picture, too large, several pictures, of 32 bits; or, where
+            it is not read leniently, in other colours than RGB or to be turned by whoever shows it.
     """
-    return decode_image(read_bytes(path), path, upright)
+    return decode_image(read_bytes(path), path, lenient)
 
 
 def read_mask(path: Path, mask_format: MaskFormat = CLASS_IDS) -> np.ndarray:
@@ -70,13 +72,13 @@ def read_bytes(path: Path) -> bytes:
     return content
 
 
-def decode_image(content: bytes, path: Path, upright: bool = False) -> np.ndarray:
+def decode_image(content: bytes, path: Path, lenient: bool = False) -> np.ndarray:
     """Do the same as ``read_image`` for a file's bytes; its path is for messages."""
-    image = _decode(content, path, upright)
+    image = _decode(content, path, lenient)
     if image.mode.startswith("I;16"):  # Pillow would clip it
         gray = (np.array(image) >> 8).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
-    if image.mode not in PICTURE_MODES:
+    if image.mode not in PICTURE_MODES + (CONVERTIBLE_MODES if lenient else ()):
         raise DataError(f"{path} has mode {image.mode}: save it as RGB or grayscale, with 8 or 16 bits")
     image = _rgb(image)  # lets go of what was decoded: its memory is used again
     return np.array(image)
@@ -99,7 +101,7 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
     return ids if mask_format.ids is None else _look_up(ids, mask_format, path)
 
 
-def _decode(content: bytes, path: Path, upright: bool = False) -> Image.Image:
+def _decode(content: bytes, path: Path, lenient: bool = False) -> Image.Image:
     try:
         with Image.open(io.BytesIO(content)) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
@@ -114,7 +116,7 @@ def _decode(content: bytes, path: Path, upright: bool = False) -> Image.Image:
         raise DataError(f"{path} cannot be read as a picture: {error}") from error
     if frames > 1:
         raise DataError(f"{path} is an animation or has pages, {frames} in all: save the one that counts on its own")
-    if turned and upright:
+    if turned and lenient:
         return ImageOps.exif_transpose(image)  # a TIFF is turned already, and does not say any more that it is to be
     if turned:
         raise DataError(

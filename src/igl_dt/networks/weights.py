@@ -32,6 +32,23 @@ def save_network(network: SegmentationNetwork, path: str | Path) -> None:
     write_whole(path, save(tensors, metadata={METADATA_KEY: header}))
 
 
+def weight_file(value: str | None, key: str) -> Path:
+    """Give the weight file that a parameter names.
+
+    Args:
+        value: the parameter's value.
+        key: its name.
+
+    Raises:
+        ValueError: it is not given, or there is no such file.
+    """
+    if value is None:
+        raise ValueError(f"{key} is not given: it names a .safetensors file of this project, as in --params={key}=PATH")
+    if not Path(value).is_file():
+        raise ValueError(f"{key}: there is no file {value}")
+    return Path(value)
+
+
 def load_network(path: str | Path) -> SegmentationNetwork:
     """Rebuild a network from its weight file alone, in ``eval()`` mode and on the CPU.
 
