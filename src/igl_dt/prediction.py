@@ -88,7 +88,7 @@ def predict_folder(
     network = load_network(weights)
     device = set_up(runtime)
     _keep_memory()
-    network.to(device, memory_format=torch.channels_last).eval()  # what the pictures have: no layer turns its weights anew
+    network.to(device, memory_format=torch.channels_last).eval()  # laid out as pictures are: not again at every step
     names, palette = list(network.class_names), class_palette(network.num_classes)
     progress, rows = Progress("prediction", 0, len(pictures), 1), []
     began, unreadable = time.monotonic(), 0
