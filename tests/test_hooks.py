@@ -1,6 +1,7 @@
 """Messages that a user sees: what is wrong with the parameters, and errors without their tracebacks."""
 
 import copy
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,11 @@ import pytest
 import torch
 from kedro.config import OmegaConfigLoader
 from kedro.io import DatasetError
+from kedro.runner import AbstractRunner, ParallelRunner, SequentialRunner, ThreadRunner
 
 from igl_dt.data.sources import DataError
-from igl_dt.hooks import CheckParameters, SayErrorsPlainly
+from igl_dt.files import write_whole
+from igl_dt.hooks import CheckParameters, RunInTurn, SayErrorsPlainly
 from igl_dt.parameters import AugmentationParameters, DatasetParameters
 from igl_dt.pipeline_registry import register_pipelines
 
@@ -136,6 +139,17 @@ class TestStagesAreCheckedBeforeTheFirst:
         assert built < trained
 
 
+@pytest.mark.parametrize("runner", [None, SequentialRunner(), SequentialRunner(is_async=True)])
+def test_nodes_run_in_turn(runner: AbstractRunner | None) -> None:
+    RunInTurn().before_pipeline_run({"runner": str(runner)})
+
+
+@pytest.mark.parametrize("runner", [ThreadRunner(), ParallelRunner()])
+def test_nodes_that_would_run_at_once_are_refused(runner: AbstractRunner) -> None:
+    with pytest.raises(click.ClickException, match=r"leave --runner as it is, SequentialRunner"):
+        RunInTurn().before_pipeline_run({"runner": str(runner)})
+
+
 class TestErrorsAreSaidPlainly:
     @staticmethod
     def caught(call) -> Exception:
@@ -156,6 +170,15 @@ class TestErrorsAreSaidPlainly:
         error = self.caught(lambda: build_encoder(EncoderParameters(name="resnet19")))
         assert type(error) is ValueError
         with pytest.raises(click.ClickException, match=r"resnet19.*nearest names"):
+            SayErrorsPlainly().on_pipeline_error(error)
+
+    def test_a_full_disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", full)
+        error = self.caught(lambda: write_whole(tmp_path / "a.csv", b"1"))
+        with pytest.raises(click.ClickException, match=r"it needs 0\.0 MiB.*a\.csv"):
             SayErrorsPlainly().on_pipeline_error(error)
 
     def test_files_that_kedro_cannot_read(self) -> None:

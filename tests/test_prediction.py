@@ -57,12 +57,12 @@ def test_every_picture_gets_a_mask_of_its_size_and_an_overlay(images: Path, weig
     assert table["picture"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
     assert table["error"].tolist() == [""] * 5
     output = images.parent / "output"
-    for row in table.itertuples():
+    for _, row in table.iterrows():
         target = Path(row.picture).with_suffix(".png")
         with Image.open(output / "masks" / target) as mask:
             assert mask.mode == "P" and mask.size == (row.width, row.height)
             ids = np.asarray(mask)
-        assert np.bincount(ids.ravel(), minlength=3).tolist() == [row.road, row.tree, row.pole]
+        assert np.bincount(ids.ravel(), minlength=3).tolist() == [row[f"pixels.{name}"] for name in CLASSES]
         with Image.open(output / "overlays" / target.with_suffix(".jpg")) as overlay:
             assert overlay.mode == "RGB" and overlay.size == (row.width, row.height)
         probabilities = np.load(output / "probabilities" / target.with_suffix(".npy"), allow_pickle=False)

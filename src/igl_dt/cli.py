@@ -9,10 +9,11 @@ from kedro.framework.startup import ProjectMetadata
 
 @click.group()
 def cli() -> None:
-    """Semantic segmentation from few labelled pictures: IGL-DT.
+    """IGL-DT: semi-supervised semantic segmentation.
 
     \b
-    kedro run                    everything, on built-in pictures
+    kedro run                    everything, on built-in pictures;
+                                 replaces what an earlier run left
     kedro run --env=smoke        the same in seconds, to see that it works;
                                  other recipes are the folders in conf/
     kedro run --pipelines=NAME   a stage of it; for names: kedro registry list
@@ -21,9 +22,9 @@ def cli() -> None:
     """  # noqa: D301 (it has to be a backspace: click's sign for lines that are to stay as they are)
 
 
-@cli.group(short_help="Keep DVC's files and the Kedro graph one truth.")
+@cli.group(short_help="Keep dvc.yaml what the Kedro pipelines say.")
 def dvc() -> None:
-    """Keep DVC's files and the Kedro graph one truth.
+    """Keep dvc.yaml what the Kedro pipelines say.
 
     `dvc repro` then runs what is not up to date.
     """
@@ -51,7 +52,7 @@ def sync(metadata: ProjectMetadata, check: bool) -> None:
     click.echo(f"{', '.join(str(recipe.path) for recipe in recipes)}: {'up to date' if not found else 'written'}")
 
 
-@cli.command(short_help="Compare the committed results with new ones, bit by bit.")
+@cli.command(short_help="Make the committed results anew, and compare them bit by bit.")
 @click.option("--env", default="base", show_default=True, help="The recipe: an environment with a committed dvc.lock.")
 @click.option("--record", is_flag=True, help="Take what comes out as the recipe's new dvc.lock and surroundings.")
 @click.pass_obj

@@ -77,6 +77,20 @@ class CheckParameters:
                     check_trainable(outputs["labeled"], outputs["unlabeled"], image_size, augmentation, stage)
 
 
+class RunInTurn:
+    """Keeps nodes from running at once: they would draw from one generator, and results would depend on time."""
+
+    @hook_impl
+    def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
+        """Stop where another runner than the default one is asked for."""
+        runner = str(run_params["runner"])
+        if runner != "None" and "SequentialRunner" not in runner:
+            raise click.ClickException(
+                "leave --runner as it is, SequentialRunner: with another, several networks would be trained at once, "
+                "drawing from one generator, and results would depend on time"
+            )
+
+
 class KeepRecoveryStates:
     """Lets one run at a time use a recipe's folder of recovery states, and empties it when the run was a success."""
 
@@ -248,8 +262,8 @@ def _path(catalog: DataCatalog, name: str) -> Path | None:
 
 
 def _is_ours(error: Exception) -> bool:
-    """Tell whether an error is of a kind of this project's, or a ValueError that its code raised."""
+    """Tell whether an error is of a kind of this project's, or a ValueError or OSError that its code raised."""
     if type(error).__module__.startswith("igl_dt."):
         return True
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return isinstance(error, ValueError) and bool(modules) and modules[-1].startswith("igl_dt.")
+    return isinstance(error, (ValueError, OSError)) and bool(modules) and modules[-1].startswith("igl_dt.")

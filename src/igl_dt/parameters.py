@@ -205,7 +205,9 @@ class StageParameters(Parameters):
     batch_size: PositiveInt
     """Labelled pictures per step; as many unlabelled ones come on top."""
     accumulate: PositiveInt = 1
-    """Parts that a step's batch is cut into, one after the other, to save memory; must divide the batch size."""
+    """Parts that a step's batch is cut into, one after the other, to save memory; must divide the batch size.
+
+    Batch norm, the choice of hard pixels and CutMix see one part at a time, so results differ."""
     validate_every: PositiveInt = 500
     """Steps between validations; the last step is always validated."""
     augmentation: AugmentationParameters
@@ -225,7 +227,7 @@ class SupervisedLossParameters(Parameters):
     ohem_threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Pixels whose probability of the true class is below this count as hard."""
     ohem_min_kept: PositiveInt = 200_000
-    """At least this many pixels of a batch count, the hardest."""
+    """At least this many pixels of a batch, or of its part where it is cut into parts, count, the hardest."""
 
 
 class CrossPseudoSupervisionParameters(Parameters):
@@ -310,7 +312,7 @@ class EvaluationParameters(Parameters):
     window_overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
     """Share of the window that neighbours have in common."""
     batch_size: PositiveInt = 8
-    """Pictures (of one size) or windows predicted at once; changes no figure."""
+    """Pictures (of one size) or windows predicted at once; a matter of memory and speed."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
     """Probabilities are the mean over the picture scaled by these, brought back to its own size."""
     flip: bool = False

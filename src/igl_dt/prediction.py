@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def predict_folder(
 
     Returns:
         One row per picture: ``picture`` (path in the folder), ``width``, ``height``, ``mean_confidence`` (mean over
-        the pixels of the largest probability), pixels per class, and ``error``, empty where there was none.
+        the pixels of the largest probability), ``pixels.<class>``, and ``error``, empty where there was none.
 
     Raises:
         DataError: the folder is not given or not there, no picture can be read, two pictures would have one mask, or
@@ -88,8 +89,8 @@ def predict_folder(
     network = load_network(weights)
     device = set_up(runtime)
     _keep_memory()
-    network.to(device, memory_format=torch.channels_last).eval()  # laid out as pictures are: not again at every step
-    names, palette = list(network.class_names), class_palette(network.num_classes)
+    network.to(device).to(memory_format=torch.channels_last).eval()  # laid out as pictures are: not again at every step
+    counts, palette = [f"pixels.{name}" for name in network.class_names], class_palette(network.num_classes)
     progress, rows = Progress("prediction", 0, len(pictures), 1), []
     began, unreadable = time.monotonic(), 0
 
@@ -98,12 +99,12 @@ def predict_folder(
         _write(output, target, image, mask, palette)
         if others is not None:
             write_whole(output / "probabilities" / target.with_suffix(".npy"), _npy(others))
-        pixels = np.bincount(mask.ravel(), minlength=len(names)).tolist()
+        pixels = np.bincount(mask.ravel(), minlength=len(counts)).tolist()
         row = {"picture": picture, "width": image.shape[1], "height": image.shape[0], "error": ""}
-        return row | {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(names, pixels, strict=True))
+        return row | {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(counts, pixels, strict=True))
 
     # Pictures are read and masks are written while the network is at work on another.
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, closing(progress):
         written: deque[Future[Row]] = deque()
         for number, (picture, image) in enumerate(_read_ahead(reader, folder, pictures), start=1):
             if isinstance(image, DataError):
@@ -120,7 +121,6 @@ def predict_folder(
                 rows.append(written.popleft().result())
             progress.update(number, {})
         rows += [row.result() for row in written]
-    progress.close()
     if unreadable == len(pictures):
         raise DataError(f"none of the {len(pictures)} pictures in {folder} can be read; the first: {rows[0]['error']}")
     logger.info(
@@ -130,8 +130,8 @@ def predict_folder(
         (len(pictures) - unreadable) / (time.monotonic() - began),
         unreadable,
     )
-    return pd.DataFrame(rows, columns=["picture", "width", "height", "mean_confidence", *names, "error"]).astype(
-        dict.fromkeys(["width", "height", *names], "Int64")
+    return pd.DataFrame(rows, columns=["picture", "width", "height", "mean_confidence", *counts, "error"]).astype(
+        dict.fromkeys(["width", "height", *counts], "Int64")
     )
 
 

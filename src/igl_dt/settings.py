@@ -1,8 +1,8 @@
 """Settings of the Kedro project."""
 
-from igl_dt.hooks import CheckParameters, KeepRecoveryStates, SayErrorsPlainly, WriteRunManifest
+from igl_dt.hooks import CheckParameters, KeepRecoveryStates, RunInTurn, SayErrorsPlainly, WriteRunManifest
 
-HOOKS = (CheckParameters(), KeepRecoveryStates(), WriteRunManifest(), SayErrorsPlainly())
+HOOKS = (CheckParameters(), RunInTurn(), KeepRecoveryStates(), WriteRunManifest(), SayErrorsPlainly())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -33,6 +33,7 @@ from igl_dt.parameters import (
     EvaluationParameters,
     MeasuringParameters,
     OptimizerParameters,
+    Parameters,
     RuntimeParameters,
     StageParameters,
     StudentLearningParameters,
@@ -220,7 +221,8 @@ def measure_weights(parameters: MeasuringParameters, surroundings: Surroundings)
     """
     path = weight_file(parameters.weights, "measuring.weights")
     network = load_network(path)
-    manifest = read_manifest(surroundings.dataset)
+    checked = surroundings.runtime.checked_files
+    manifest = read_manifest(surroundings.dataset, None if checked is None else Path(checked))
     if network.class_names != manifest.class_names:
         raise DataError(
             f"{path} knows the classes {', '.join(network.class_names)}, but the data set in "
@@ -321,7 +323,7 @@ def train_method(
         return score(_evaluate(network, reader, val, surroundings), network.class_names)["miou"]
 
     identity = {
-        "parameters": _digest_of_parameters(stage, parameters, optimizers, surroundings),
+        "parameters": _digest_of_parameters(stage, parameters, method.settings, optimizers, surroundings),
         "pictures": digest(
             "".join("-" if part is None else part.to_csv() for part in (labeled, unlabeled, val)).encode()
         ),
@@ -361,14 +363,15 @@ def _monitor(
 def _digest_of_parameters(
     stage: str,
     parameters: StageParameters,
+    settings: Parameters | Mapping[str, Any],
     optimizers: Mapping[str, OptimizerParameters],
     surroundings: Surroundings,
 ) -> str:
     """Identify all parameters that decide a training's result and are not in its pictures or networks."""
     decisive = {
         "stage": stage,
-        # The networks are the same without these.
-        "parameters": parameters.model_dump(mode="json", exclude={"reference", "monitored_pictures"}),
+        "parameters": parameters.model_dump(mode="json", include=set(StageParameters.model_fields)),
+        "settings": settings.model_dump(mode="json") if isinstance(settings, Parameters) else dict(settings),
         "optimizers": {
             name: optimizer.model_dump(mode="json", exclude={"learning_rate_batch"})  # the rate is scaled by it already
             for name, optimizer in optimizers.items()
@@ -405,8 +408,10 @@ def _digest_of_weights(method: Method) -> str:
 def _digest_of_code() -> str:
     """Identify the library's code: the folders and modules that training uses."""
     package = Path(__file__).parent
-    used = ("data", "engine", "evaluation", "losses", "methods", "networks")
-    files = [*package.glob("*.py"), *(path for folder in used for path in (package / folder).rglob("*.py"))]
+    modules = ("files", "parameters", "progress", "randomness", "stages")
+    folders = ("data", "engine", "evaluation", "losses", "methods", "networks")
+    files = [package / f"{name}.py" for name in modules]
+    files += [path for folder in folders for path in (package / folder).rglob("*.py")]
     return digest(
         "".join(f"{file.relative_to(package)} {digest(file.read_bytes())}\n" for file in sorted(files)).encode()
     )

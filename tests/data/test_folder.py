@@ -247,6 +247,7 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
         ({"class_names": ["polyp"]}, ["class_names has 1 classes", "what is around the things is a class too"]),
         ({"class_names": ["a", "b", "a"]}, ["class_names names a class twice: a"]),
         ({"class_names": ["id", "b"]}, ["class_names names a class 'id'"]),
+        ({"class_names": ["a", "truth"]}, ["class_names names a class 'truth'"]),
         ({"class_names": ["a", "ignored"]}, ["class_names has a blank or 'ignored'"]),
         ({"class_names": [True, "b"]}, ["class_names.0: Input should be a valid string, not True"]),
         ({"ids": {"background": 0}}, ["ids does not name polyp: every class needs one"]),

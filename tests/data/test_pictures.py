@@ -128,9 +128,7 @@ def test_what_cannot_be_read_is_named(
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_read_leniently_photographs_are_turned_upright(
-    tmp_path: Path, kind: str, orientation: int
-) -> None:
+def test_read_leniently_photographs_are_turned_upright(tmp_path: Path, kind: str, orientation: int) -> None:
     path = tmp_path / "photograph"
     path.write_bytes(turned(COLORS, orientation, kind))
     stored = np.asarray(Image.open(io.BytesIO(encode(COLORS, kind))).convert("RGB"))

@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import nn
 
+from devices import DEVICES
 from igl_dt.engine import recovery as recovery_module
 from igl_dt.engine.recovery import Recovery, RecoveryError
 from igl_dt.engine.training import InterruptedTrainingError, Trained, train
 from igl_dt.methods import IglDt
-from igl_dt.parameters import IglDtParameters, OptimizerParameters
+from igl_dt.parameters import IglDtParameters, OptimizerParameters, RuntimeParameters
 
 STEPS = 6
 OPTIMIZERS = {
@@ -76,6 +77,10 @@ def states(folder: Path) -> list[Path]:
 
 
 class TestGoingOn:
+    @pytest.fixture(params=DEVICES)
+    def runtime(self, request: pytest.FixtureRequest) -> RuntimeParameters:
+        return RuntimeParameters(device=request.param, threads=1, workers=0)
+
     @pytest.mark.parametrize(("die_at", "optimizer"), [(1, "adamw"), (4, "adamw"), (5, "sgd")])
     def test_gives_the_same_bits_as_an_undisturbed_training(self, learn, tmp_path, die_at: int, optimizer: str) -> None:
         undisturbed = learn(None, optimizer=optimizer)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from devices import DEVICES
 from igl_dt import progress
 from igl_dt.data.loading import Batch
 from igl_dt.engine.optimization import rate_factor
@@ -51,7 +52,7 @@ class Scripted(Method):
     """Returns losses of a script, with gradients of their own size for each of the network's parameters."""
 
     def __init__(self, network: nn.Module, script: Callable[[int], dict[str, float]]) -> None:
-        super().__init__({"network": network})
+        super().__init__({"network": network}, {})
         self.script = script
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -61,6 +62,10 @@ class Scripted(Method):
 
 class TestSameBits:
     """Real networks, with batch norm, dropout, CutMix and strong views."""
+
+    @pytest.fixture(params=DEVICES)
+    def runtime(self, request: pytest.FixtureRequest) -> RuntimeParameters:
+        return RuntimeParameters(device=request.param, threads=1, workers=0)
 
     @pytest.fixture
     def learn(self, make_batches, real_network, runtime) -> Callable[..., tuple[Weights, Trained]]:
@@ -157,7 +162,6 @@ class TestSteps:
         assert moved(1e6) == moved(None) > 100
 
     def test_bfloat16_trains_every_parameter_of_both_teachers(self, make_batches, real_network, runtime) -> None:
-        """Also those whose weights were cast within ``no_grad`` first, for the pseudo-labels."""
         networks = {name: real_network(name) for name in ("swin_unet", "res_unet")}
         initial = {name: weights(network) for name, network in networks.items()}
         method = CrossPseudoSupervision(**networks, parameters=CrossPseudoSupervisionParameters())
@@ -168,6 +172,26 @@ class TestSteps:
             for path, parameter in network.named_parameters():
                 assert parameter.dtype == torch.float32
                 assert not torch.equal(parameter, initial[name][path]), f"{name}.{path}"
+
+    def test_bfloat16_trains_what_was_used_without_gradients_first(self, make_batches, real_network, runtime) -> None:
+        """Autocast must not hand out weights that were cast within ``no_grad``, for the pseudo-labels."""
+
+        class LabelsFirst(Supervised):
+            def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+                with torch.no_grad():
+                    self.networks[self.name](batch.images)
+                return super().forward(batch, step)
+
+        network = real_network("student")
+        initial = weights(network)
+        in_bfloat16 = runtime.model_copy(update={"precision": "bfloat16"})
+        no_decay = {"network": ADAMW.model_copy(update={"weight_decay": 0.0})}
+        train(
+            LabelsFirst("network", network, SupervisedLossParameters()),
+            *(make_batches(steps=2, batch_size=4), no_decay, in_bfloat16, no_score),
+        )
+        for path, parameter in network.named_parameters():
+            assert not torch.equal(parameter, initial[path]), path
 
 
 class TestLossesThatAreNotFinite:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from igl_dt.losses import cross_entropy, pseudo_label_loss, pseudo_labels
+from igl_dt.losses import pseudo_label_loss, pseudo_labels
 from igl_dt.parameters import IGNORE_INDEX
 
 
@@ -64,10 +64,17 @@ def test_the_gradient_reaches_the_student_only():
     assert student.grad.abs().sum() > 0 and teacher.grad is None
 
 
-def test_it_is_the_cross_entropy_of_the_supervised_loss():
-    logits = torch.randn(2, 3, 4, 4)
-    labels = pseudo_labels(torch.randn(2, 3, 4, 4), 0.5)
-    assert torch.equal(pseudo_label_loss(logits, labels), cross_entropy(logits, labels))
+def test_pixels_below_the_threshold_weigh_as_losses_of_zero():
+    logits, teacher = torch.randn(2, 2, 3, 4, 5).unbind()
+    padding = torch.zeros(2, 4, 5, dtype=torch.bool)
+    padding[0, 2:] = True
+    labels = pseudo_labels(teacher, 0.6, padding)
+    confident = int((labels != IGNORE_INDEX).sum())
+    assert 0 < confident < 30
+    expected = pseudo_label_loss(logits, labels) * confident / 30
+    torch.testing.assert_close(pseudo_label_loss(logits, labels, padding), expected)
+    labels = pseudo_labels(teacher, ignore=padding)
+    assert torch.equal(pseudo_label_loss(logits, labels, padding), pseudo_label_loss(logits, labels))
 
 
 def test_shapes_that_do_not_fit_are_named():

@@ -63,7 +63,8 @@ class ByHand:
     """What the equations say, without the project's losses."""
 
     @staticmethod
-    def cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    def cross_entropy(logits: Tensor, labels: Tensor, ignore: Tensor | None = None) -> float:
+        """Over the pixels that are not ignored, None: that have a label."""
         losses = [
             -logits[b, :, y, x].log_softmax(0)[int(labels[b, y, x])].item()
             for b in range(labels.shape[0])
@@ -71,7 +72,7 @@ class ByHand:
             for x in range(labels.shape[2])
             if labels[b, y, x] != 255
         ]
-        return sum(losses) / len(losses)
+        return sum(losses) / (len(losses) if ignore is None else int((~ignore).sum()))
 
     @staticmethod
     def mix(x: Tensor, boxes: Tensor | None) -> Tensor:

@@ -74,7 +74,9 @@ def labeled_terms(seen: Seen, batch: Batch, by_hand: Any) -> dict[str, float]:
 
 def unlabeled_pseudo_label(seen: Seen, names: list[str], by_hand: Any, threshold: float = 0.0) -> float:
     losses = [
-        by_hand.cross_entropy(seen.logits["student"], by_hand.labels(seen.logits[name], seen.padding, threshold))
+        by_hand.cross_entropy(
+            seen.logits["student"], by_hand.labels(seen.logits[name], seen.padding, threshold), seen.padding
+        )
         for name in names
     ]
     return WEIGHTS["unlabeled_pseudo_label_weight"] * sum(losses)
@@ -132,7 +134,7 @@ class TestTermsAreThoseOfTheEquations:
         for state in (GLOBAL, LOCAL):
             assert values(method(batch, state))["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
 
-    def test_labels_below_the_confidence_threshold_do_not_count(self, networks, make_batch, by_hand) -> None:
+    def test_labels_below_the_confidence_threshold_count_as_losses_of_zero(self, networks, make_batch, by_hand) -> None:
         batch, threshold = make_batch(), 0.8
         seen = Seen(networks, batch, by_hand)
         confident = seen.logits["swin_unet"].softmax(1).amax(1) >= threshold

@@ -1,7 +1,8 @@
 """From a picture to the view that a network is trained on: weak is geometry, strong adds photometry.
 
-The distributions are the field's (UniMatch, CVPR 2023) [family]. Cropping out of the scaled picture is one fused
-operation: only the pixels of the crop are computed, and come out as if the whole picture had been scaled.
+The distributions are the field's (UniMatch, CVPR 2023) [family], but that CutMix boxes that stick out are cut off
+[ours]. Cropping out of the scaled picture is one fused operation: only the pixels of the crop are computed, and come
+out as if the whole picture had been scaled.
 """
 
 from typing import NamedTuple

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,11 @@ def surroundings(runtime: RuntimeParameters) -> dict[str, str]:
     device = set_up(runtime)
     return {
         "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "timm": version("timm"),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
+        "cudnn": str(torch.backends.cudnn.version()) if device.type == "cuda" else "none",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "kernels": torch.backends.cpu.get_cpu_capability(),
         "instruction sets": " ".join(instruction_sets()),

@@ -37,12 +37,16 @@ def pseudo_labels(logits: Tensor, confidence_threshold: float = 0.0, ignore: Ten
     return labels
 
 
-def pseudo_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def pseudo_label_loss(logits: Tensor, labels: Tensor, ignore: Tensor | None = None) -> Tensor:
     """L_P(S, Y) = CE(Z_S, Y), the loss against pseudo-labels [paper: name and purpose; cross entropy: family, CPS].
+
+    Where labels below a threshold are left out, few that are left weigh little: their losses are divided by the number
+    of all pixels that are not ignored [family: FixMatch, UniMatch].
 
     Args:
         logits: B×N×H×W, of any floating type.
         labels: B×H×W int64, from `pseudo_labels`.
+        ignore: B×H×W bool, what `pseudo_labels` was told to ignore in any case. None: all that has no label.
 
     Returns:
         Scalar, mean over the pixels that are not ignored; 0 with a gradient of zeros where all are.
@@ -50,4 +54,4 @@ def pseudo_label_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         ValueError: The labels' batch, height or width is not that of the logits.
     """
-    return cross_entropy(logits, labels)
+    return cross_entropy(logits, labels, ignore)

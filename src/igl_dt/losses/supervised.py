@@ -37,15 +37,17 @@ def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossPa
         # Pixels of equal loss are kept or left together, so it does not matter which of them the k hardest are.
         hardest = hardness.flatten().topk(min(parameters.ohem_min_kept, hardness.numel()), sorted=False).values
         kept = counted & (hardness >= hardest.min().clamp(max=-math.log(parameters.ohem_threshold)))
-    return _mean(losses, kept)
+    return _mean(losses, kept, kept)
 
 
-def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+def cross_entropy(logits: Tensor, target: Tensor, ignore: Tensor | None = None) -> Tensor:
     """Cross entropy, mean over the pixels that count.
 
     Args:
         logits: B×N×H×W, of any floating type.
-        target: B×H×W int64, classes 0 to N - 1, or 255 for pixels that do not count.
+        target: B×H×W int64, classes 0 to N - 1, or 255 for pixels that have none.
+        ignore: B×H×W bool, pixels that do not count; those without a class count as losses of 0 then. None: just those
+            without a class do not count.
 
     Returns:
         Scalar; 0 with a gradient of zeros where no pixel counts.
@@ -53,7 +55,8 @@ def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     Raises:
         ValueError: The target's batch, height or width is not that of the logits.
     """
-    return _mean(*_pixel_losses(logits, target))
+    losses, known = _pixel_losses(logits, target)
+    return _mean(losses, known, known if ignore is None else ~ignore)
 
 
 def _pixel_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,6 +76,6 @@ def _pixel_losses(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return losses, counted
 
 
-def _mean(losses: Tensor, kept: Tensor) -> Tensor:
-    """Mean of the kept losses; 0 with a gradient of zeros where none is."""
-    return losses.masked_fill(~kept, 0).sum() / kept.sum().clamp(min=1)
+def _mean(losses: Tensor, kept: Tensor, counted: Tensor) -> Tensor:
+    """Sum of the kept losses over the number of counted pixels; 0 with a gradient of zeros where there are none."""
+    return losses.masked_fill(~kept, 0).sum() / counted.sum().clamp(min=1)

@@ -25,14 +25,15 @@ class CrossPseudoSupervision(Method):
         parameters: weights and choices.
     """
 
+    settings: CrossPseudoSupervisionParameters
+
     def __init__(
         self,
         swin_unet: SegmentationNetwork,
         res_unet: SegmentationNetwork,
         parameters: CrossPseudoSupervisionParameters,
     ) -> None:
-        super().__init__({"swin_unet": swin_unet, "res_unet": res_unet})
-        self.settings = parameters
+        super().__init__({"swin_unet": swin_unet, "res_unet": res_unet}, parameters)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup and the weighted L_cps of each teacher; see ``Method.forward``."""

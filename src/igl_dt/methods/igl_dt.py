@@ -39,10 +39,12 @@ class IglDt(Method):
 
     Args:
         student: to be trained.
-        swin_unet: teacher of the global state; frozen: no gradients, evaluation mode, the same to the bit for ever.
+        swin_unet: teacher of the global state; frozen from now on: no gradients, evaluation mode, the same to the bit.
         res_unet: teacher of the local state; frozen likewise.
         parameters: weights and choices.
     """
+
+    settings: IglDtParameters
 
     def __init__(
         self,
@@ -51,8 +53,7 @@ class IglDt(Method):
         res_unet: SegmentationNetwork,
         parameters: IglDtParameters,
     ) -> None:
-        super().__init__({"student": student})
-        self.settings = parameters
+        super().__init__({"student": student}, parameters)
         self.student = student
         self.teachers = nn.ModuleDict({SWIN_UNET: swin_unet, RES_UNET: res_unet}).requires_grad_(False).eval()
         both = parameters.discrepancy_space == "features"
@@ -92,13 +93,14 @@ class IglDt(Method):
         terms = {"supervised": supervised_loss(logits, target, parameters.supervised)}
         if parameters.labeled_pseudo_label_weight > 0:
             known = [self._labels(teacher.logits[:labeled], target == IGNORE_INDEX) for teacher in teachers.values()]
-            terms["labeled_pseudo_label"] = parameters.labeled_pseudo_label_weight * _sum_of_losses(logits, known)
+            loss = _sum_of_losses(logits, known, target == IGNORE_INDEX)
+            terms["labeled_pseudo_label"] = parameters.labeled_pseudo_label_weight * loss
         unlabeled = {name: _Mixed(teacher, labeled, batch.cutmix) for name, teacher in teachers.items()}
         ramp = ramp_up(step, parameters.ramp_up_steps)
         sources = [guide] if parameters.pseudo_label_source == "state" else [SWIN_UNET, RES_UNET]
         guessed = [self._labels(unlabeled[name].logits, padding) for name in sources]
         pseudo_label_weight = ramp * parameters.unlabeled_pseudo_label_weight
-        terms["unlabeled_pseudo_label"] = pseudo_label_weight * _sum_of_losses(student.logits, guessed)
+        terms["unlabeled_pseudo_label"] = pseudo_label_weight * _sum_of_losses(student.logits, guessed, padding)
         if guide == SWIN_UNET and parameters.global_weight > 0:
             maps = self._in_common_space(student, unlabeled[guide], guide, parameters.global_map)
             terms["global_context"] = ramp * parameters.global_weight * global_context_loss(*maps)
@@ -160,5 +162,5 @@ class _Mixed:
         return unlabeled if self._boxes is None else cutmix(unlabeled, self._boxes)
 
 
-def _sum_of_losses(logits: Tensor, labels: Sequence[Tensor]) -> Tensor:
-    return torch.stack([pseudo_label_loss(logits, label) for label in labels]).sum()
+def _sum_of_losses(logits: Tensor, labels: Sequence[Tensor], ignore: Tensor) -> Tensor:
+    return torch.stack([pseudo_label_loss(logits, label, ignore) for label in labels]).sum()

@@ -2,11 +2,13 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
 from igl_dt.networks import SegmentationNetwork
+from igl_dt.parameters import Parameters
 
 
 class Method(nn.Module, ABC):
@@ -14,11 +16,14 @@ class Method(nn.Module, ABC):
 
     Args:
         networks: what is validated and kept, by name.
+        settings: on what its losses depend beside networks, batch and step. They are part of a result's fingerprint.
     """
 
-    def __init__(self, networks: Mapping[str, SegmentationNetwork]) -> None:
+    settings: Parameters | Mapping[str, Any]
+
+    def __init__(self, networks: Mapping[str, SegmentationNetwork], settings: Parameters | Mapping[str, Any]) -> None:
         super().__init__()
-        self.networks = dict(networks)
+        self.networks, self.settings = dict(networks), settings
         for name, network in networks.items():
             self.add_module(name, network)
 

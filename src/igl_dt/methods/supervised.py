@@ -18,10 +18,13 @@ class Supervised(Method):
         parameters: of the loss.
     """
 
+    settings: SupervisedLossParameters
+
     def __init__(self, name: str, network: SegmentationNetwork, parameters: SupervisedLossParameters) -> None:
-        super().__init__({name: network})
-        self.network, self.settings = network, parameters
+        super().__init__({name: network}, parameters)
+        self.name = name
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup; see ``Method.forward``."""
-        return {"supervised": supervised_loss(self.network(batch.images).logits, batch.masks.long(), self.settings)}
+        network = self.networks[self.name]
+        return {"supervised": supervised_loss(network(batch.images).logits, batch.masks.long(), self.settings)}

@@ -172,6 +172,6 @@ def name_problem(names: Collection[str]) -> str | None:
     """Say what is wrong with class names, as the end of a sentence; None: nothing."""
     if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         return f"names a class twice: {', '.join(repeated)}"
-    if "id" in names:
-        return "names a class 'id', which is the name of a column in the tables; choose another name"
+    if taken := [name for name in ("id", "truth") if name in names]:
+        return f"names a class {taken[0]!r}, which is the name of a column in the tables; choose another name"
     return None
