@@ -216,12 +216,22 @@ class TestLearning:
         evaluation = stages.evaluate_network(learned.last, parts.val, surroundings)
         assert learned.history["val_miou.supervised"].iloc[-1] == stages.score_evaluation(evaluation)["miou"]
 
-    def test_what_evaluation_has_got_later_leaves_fingerprints_as_they_were_unless_it_is_used(self) -> None:
-        before = {"mode": "whole", "window_size": None, "window_overlap": 1 / 3, "batch_size": 8}
-        assert stages._decisive_evaluation(EvaluationParameters(boundary_width=0.5)) == before
-        assert stages._decisive_evaluation(EvaluationParameters(flip=True)) == before | {"flip": True}
-        scales = EvaluationParameters(scales=(0.5, 1))
-        assert stages._decisive_evaluation(scales) == before | {"scales": [0.5, 1.0]}
+    def test_a_fingerprint_holds_what_decides_a_training_and_nothing_else(self, scripted, parts, surroundings) -> None:
+        def fingerprint(optimizer: dict | None = None, losses: dict | None = None, **evaluation: object) -> str | None:
+            rates = OPTIMIZER | (optimizer or {})
+            parameters = StudentLearningParameters(**STAGE, student=rates, losses=losses or {})
+            network = initial("student")
+            changed = surroundings._replace(evaluation=EvaluationParameters(**evaluation))
+            stages.learn_reference(network, parts.labeled, parts.val, parameters, changed)
+            return network.fingerprint
+
+        plain = fingerprint()
+        assert fingerprint(losses={"global_weight": 5.0}) == plain, "of which the reference has none"
+        assert fingerprint(optimizer={"learning_rate_batch": 2 * STAGE["batch_size"]}) == plain, "the same rate"
+        assert fingerprint(boundary_width=0.5) == plain, "no validation looks at boundaries"
+        others = [fingerprint(losses={"supervised": {"name": "ohem"}}), fingerprint(optimizer={"learning_rate": 0.3})]
+        others.append(fingerprint(flip=True))
+        assert len({plain, *others}) == 4
 
 
 class TestEvaluation:

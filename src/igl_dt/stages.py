@@ -372,11 +372,8 @@ def _digest_of_parameters(
         "stage": stage,
         "parameters": parameters.model_dump(mode="json", include=set(StageParameters.model_fields)),
         "settings": settings.model_dump(mode="json") if isinstance(settings, Parameters) else dict(settings),
-        "optimizers": {
-            name: optimizer.model_dump(mode="json", exclude={"learning_rate_batch"})  # the rate is scaled by it already
-            for name, optimizer in optimizers.items()
-        },
-        "evaluation": _decisive_evaluation(surroundings.evaluation),
+        "optimizers": {name: optimizer.model_dump(mode="json") for name, optimizer in optimizers.items()},
+        "evaluation": surroundings.evaluation.model_dump(mode="json", exclude={"boundary_width"}),  # of no validation
         "image_size": surroundings.dataset.image_size,
         "precision": surroundings.runtime.precision,
         "seed": surroundings.seed,
@@ -384,15 +381,6 @@ def _digest_of_parameters(
     if (masks := mask_format(surroundings.dataset)) != MaskFormat():  # then the masks' files do not say it all
         decisive["mask_format"] = asdict(masks)
     return digest(json.dumps(decisive, sort_keys=True).encode())
-
-
-def _decisive_evaluation(evaluation: EvaluationParameters) -> dict[str, Any]:
-    """Give what decides a validation; what came later, and is off, leaves earlier fingerprints as they were."""
-    decisive = evaluation.model_dump(mode="json", exclude={"boundary_width"})
-    for name in ("scales", "flip"):
-        if getattr(evaluation, name) == EvaluationParameters.model_fields[name].default:
-            del decisive[name]
-    return decisive
 
 
 def _digest_of_weights(method: Method) -> str:
