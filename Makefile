@@ -41,10 +41,12 @@ bench: setup
 	$(BIN)/python -m igl_dt.benchmark prediction
 
 # What `kedro viz run` shows, as files for any web server; of another recipe: KEDRO_ENV=camvid make site.
+# Paths in it start at the project's folder: whoever sees it need not know where that is.
 site: setup
 	rm -rf build
 	$(BIN)/kedro viz build --include-previews
 	test -f build/index.html
+	find build/api -type f -exec sed -i "s|$(CURDIR)/||g" {} +
 	@echo "To look at it: $(BIN)/python -m http.server --directory build, then open http://localhost:8000"
 
 # After a change of the dependencies in pyproject.toml.

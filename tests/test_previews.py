@@ -17,7 +17,7 @@ from igl_dt.data.sources import DataError
 from igl_dt.figures import class_palette
 from igl_dt.networks import build_network
 from igl_dt.networks.weights import save_network
-from igl_dt.previews import COLUMNS, ROWS, WIDTH, example_folder, network_summary, picture_list
+from igl_dt.previews import COLUMNS, ROWS, WIDTH, example_folder, network_summary, picture_list, predicted_overlays
 from tiny import CLASSES, NETWORKS
 
 SRC = Path(__file__).parents[1] / "src"
@@ -71,6 +71,22 @@ def test_however_long_the_list_the_sheet_is_bounded(project: Path, masks: bool) 
     height, width = decode(shown).shape[:2]
     assert width <= COLUMNS * (WIDTH + 10) and height <= ROWS * (WIDTH + 30)
     assert decode(picture_list(rows(0, masks), project / "run_manifest.json", project)).size
+
+
+def test_predictions_show_overlays_of_the_pictures_that_were_read(tmp_path: Path) -> None:
+    (tmp_path / "overlays/more").mkdir(parents=True)
+    for name, value in (("a", 40), ("more/b", 200)):
+        Image.fromarray(np.full((*SIZE, 3), value, np.uint8)).save(tmp_path / f"overlays/{name}.jpg")
+    pd.DataFrame({"picture": ["a.png", "broken.jpg", "more/b.png"], "error": ["", "is empty", ""]}).to_csv(
+        tmp_path / "table.csv", index=False
+    )
+    entry = {"type": "igl_dt.catalog.pictures.PredictionTableDataset", "filepath": str(tmp_path / "table.csv")}
+    sheet = decode(DataCatalog.from_config({"table": entry}).get("table").preview())
+    assert sheet.shape[1] // WIDTH == 2
+    assert (sheet[5, [5, -5]] == [[40] * 3, [200] * 3]).all()
+    (tmp_path / "overlays/a.jpg").unlink()
+    with pytest.raises(DataError, match=r"a\.jpg is missing"):
+        predicted_overlays(pd.read_csv(tmp_path / "table.csv"), tmp_path / "overlays")
 
 
 def test_the_catalog_finds_the_pictures_from_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

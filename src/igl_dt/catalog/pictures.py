@@ -24,6 +24,16 @@ class PictureListDataset(CSVDataset):
         return ImagePreview(picture_list(self.load(), project / run_manifest, project))
 
 
+class PredictionTableDataset(CSVDataset):
+    """What was predicted for a folder of pictures; kedro-viz shows some of them, with their masks laid over."""
+
+    def preview(self) -> ImagePreview:
+        """Draw some of the overlays, which lie beside the table."""
+        from igl_dt.previews import predicted_overlays
+
+        return ImagePreview(predicted_overlays(self.load(), Path(str(self._filepath)).parent / "overlays"))
+
+
 class ExamplesDataset(PartitionedDataset):
     """Pictures with their truth and predictions, a file each; kedro-viz shows them side by side."""
 
