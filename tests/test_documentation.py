@@ -266,3 +266,38 @@ def test_the_network_shown_works(tmp_path: Path) -> None:
     logits, features = network(torch.zeros(1, 3, 40, 50, dtype=torch.uint8))
     assert logits.shape == (1, len(CLASSES), 40, 50) and features.shape == (1, 4, 2, 2)
     assert network.feature_channels == 4 and network.size_multiple == 32
+
+
+NETWORK_ROWS = {
+    "student (IGL-DT)": "student",
+    "teacher SwinUnet": "swin_unet",
+    "teacher ResUnet": "res_unet",
+    "supervised only": "supervised",
+}
+
+
+def percents(pattern: str, network: str, score: str) -> list[float]:
+    """Give a score of each committed result, in percent as tables show it."""
+    results = [json.loads(path.read_text("utf-8")) for path in sorted((PROJECT / "docs/results").glob(pattern))]
+    assert results
+    return [round(100 * result[network][score], 1) for result in results]
+
+
+def mean_and_deviation(values: list[float]) -> str:
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
+
+
+@pytest.mark.parametrize("label", NETWORK_ROWS)
+def test_numbers_in_tables_are_those_of_the_results(label: str) -> None:
+    network = NETWORK_ROWS[label]
+    built_in = percents("shapes_seed_*.json", network, "miou")
+    seeds = " | ".join(str(value) for value in built_in)
+    boundaries = mean_and_deviation(percents("shapes_seed_*.json", network, "boundary_miou"))
+    readme = (PROJECT / "README.md").read_text("utf-8").replace("**", "")
+    assert f"| {label} | {seeds} | {mean_and_deviation(built_in)} |\n" in readme
+    results = (PROJECT / "docs/results.md").read_text("utf-8")
+    assert f"| {label} | {seeds} | {mean_and_deviation(built_in)} | {boundaries} |\n" in results
+    for steps in (1000, 2000):
+        (miou,) = percents(f"camvid_{steps}_steps.json", network, "miou")
+        (boundary,) = percents(f"camvid_{steps}_steps.json", network, "boundary_miou")
+        assert f"| {label} | {4500 if 'teacher' in label else steps} | {miou} | {boundary} |\n" in results

@@ -23,11 +23,11 @@ from igl_dt.networks.weights import save_network
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
-    MeasuringParameters,
     RuntimeParameters,
     SplittingParameters,
     StudentLearningParameters,
     TeacherPretrainingParameters,
+    WeightsEvaluationParameters,
 )
 from igl_dt.stages import Surroundings
 from tiny import CLASSES, NETWORKS
@@ -294,7 +294,7 @@ class TestWeights:
         return tmp_path / "any.safetensors"
 
     def test_any_file_is_measured_on_any_split_with_masks(self, parts, weights: Path, surroundings) -> None:
-        scores, pictures = stages.measure_weights(MeasuringParameters(weights=str(weights)), surroundings)
+        scores, pictures = stages.evaluate_weights(WeightsEvaluationParameters(weights=str(weights)), surroundings)
         expected = stages.evaluate_network(initial("student"), parts.val, surroundings)
         assert scores["miou"] == stages.score_evaluation(expected)["miou"]
         assert (scores["network"], scores["fingerprint"], scores["split"], scores["pictures"]) == (
@@ -302,19 +302,19 @@ class TestWeights:
         )
         assert scores["weights"] == digest(weights.read_bytes())
         pd.testing.assert_series_equal(pictures.set_index("id")["miou"], expected.pictures, check_names=False)
-        train = MeasuringParameters(weights=str(weights), split="train")
-        assert stages.measure_weights(train, surroundings)[0]["pictures"] == 8
+        train = WeightsEvaluationParameters(weights=str(weights), split="train")
+        assert stages.evaluate_weights(train, surroundings)[0]["pictures"] == 8
 
     def test_what_does_not_fit_is_named(self, weights: Path, root: Path, surroundings, tmp_path: Path) -> None:
         def measure(**changes: str) -> None:
-            stages.measure_weights(MeasuringParameters(**{"weights": str(weights)} | changes), surroundings)
+            stages.evaluate_weights(WeightsEvaluationParameters(**{"weights": str(weights)} | changes), surroundings)
 
         with pytest.raises(DataError, match=r"no pictures with masks in test; it has \{'train': 8, 'val': 7\}"):
             measure(split="test")
-        with pytest.raises(ValueError, match=r"measuring\.weights: there is no file absent"):
+        with pytest.raises(ValueError, match=r"weights_evaluation\.weights: there is no file absent"):
             measure(weights="absent")
-        with pytest.raises(ValueError, match=r"--params=measuring\.weights=PATH"):
-            stages.measure_weights(MeasuringParameters(), surroundings)
+        with pytest.raises(ValueError, match=r"--params=weights_evaluation\.weights=PATH"):
+            stages.evaluate_weights(WeightsEvaluationParameters(), surroundings)
         save_network(build_network("student", NETWORKS["student"], ("a", "b", "c")), tmp_path / "other.safetensors")
         with pytest.raises(DataError, match=r"knows the classes a, b, c, but .* has road, tree, pole"):
             measure(weights=str(tmp_path / "other.safetensors"))

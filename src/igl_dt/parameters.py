@@ -334,7 +334,7 @@ class ReportingParameters(Parameters):
     """Pictures in the qualitative figure, evenly from the student's best to its worst; 3: best, median and worst."""
 
 
-class MeasuringParameters(Parameters):
+class WeightsEvaluationParameters(Parameters):
     """Which weight file ``weights_evaluation`` measures, and on which pictures of ``dataset``."""
 
     weights: str | None = None
@@ -471,7 +471,7 @@ class ProjectParameters(Parameters):
     student_learning: StudentLearningParameters
     evaluation: EvaluationParameters
     reporting: ReportingParameters
-    measuring: MeasuringParameters
+    weights_evaluation: WeightsEvaluationParameters
     prediction: PredictionParameters
     fetching: FetchingParameters
     export: ExportParameters

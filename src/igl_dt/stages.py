@@ -31,13 +31,13 @@ from igl_dt.networks.weights import load_network, weight_file
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
-    MeasuringParameters,
     OptimizerParameters,
     Parameters,
     RuntimeParameters,
     StageParameters,
     StudentLearningParameters,
     TeacherPretrainingParameters,
+    WeightsEvaluationParameters,
 )
 
 
@@ -204,7 +204,9 @@ def tabulate_pictures(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
     return pd.DataFrame({name: evaluation.pictures for name, evaluation in evaluations.items()}).reset_index()
 
 
-def measure_weights(parameters: MeasuringParameters, surroundings: Surroundings) -> tuple[dict[str, Any], pd.DataFrame]:
+def evaluate_weights(
+    parameters: WeightsEvaluationParameters, surroundings: Surroundings
+) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure a weight file on the pictures of a split of the data set.
 
     Args:
@@ -219,7 +221,7 @@ def measure_weights(parameters: MeasuringParameters, surroundings: Surroundings)
         DataError: the weights' classes are not the data set's; or there are no pictures with masks in the split.
         ValueError: the weights are not given, not there, or not of this project.
     """
-    path = weight_file(parameters.weights, "measuring.weights")
+    path = weight_file(parameters.weights, "weights_evaluation.weights")
     network = load_network(path)
     checked = surroundings.runtime.checked_files
     manifest = read_manifest(surroundings.dataset, None if checked is None else Path(checked))
@@ -232,7 +234,7 @@ def measure_weights(parameters: MeasuringParameters, surroundings: Surroundings)
     if pictures.empty:
         counts = manifest.pictures.dropna(subset="mask")["split"].value_counts().to_dict()
         raise DataError(
-            f"measuring.split: the data set in {surroundings.dataset.root} has no pictures with masks in "
+            f"weights_evaluation.split: the data set in {surroundings.dataset.root} has no pictures with masks in "
             f"{parameters.split}; it has {counts}"
         )
     evaluation = evaluate_network(network, pictures, surroundings)

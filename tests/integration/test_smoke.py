@@ -103,7 +103,7 @@ def test_its_weights_are_measured_apart_with_the_same_scores_and_become_a_file_f
     weights = str(full / "data/06_models/smoke/student.safetensors")
     root = tmp_path / "project"
     shutil.copytree(full, root)
-    run_here(root, "weights_evaluation", {"measuring": {"weights": weights, "split": "test"}})
+    run_here(root, "weights_evaluation", {"weights_evaluation": {"weights": weights, "split": "test"}})
     output = root / "data/07_model_output/smoke"
     apart = json.loads((output / "weights_evaluation/metrics.json").read_text("utf-8"))
     scores = json.loads((full / "data/08_reporting/smoke/metrics.json").read_text("utf-8"))["student"]

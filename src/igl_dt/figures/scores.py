@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from igl_dt.figures.style import FAINT, NEUTRAL, SERIES, new_figure
+from igl_dt.figures.style import FAINT, NEUTRAL, SERIES, new_figure, signed
 
 _MEANS = {
     "miou": "mIoU",
@@ -94,7 +94,7 @@ def plot_per_class(metrics: Metrics) -> Figure:
                 axes.text(1, height, "not in this set", color=FAINT, verticalalignment="center", fontsize=9)
             elif gain is not None and not np.isnan(gain[name]):
                 axes.text(
-                    1.015, height, _signed(gain[name]), transform=axes.get_yaxis_transform(),
+                    1.015, height, signed(gain[name]), transform=axes.get_yaxis_transform(),
                     verticalalignment="center", fontweight="bold" if name == "mIoU" else "normal",
                 )  # fmt: skip
         axes.set_xlim(0, 100)
@@ -149,10 +149,6 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
         bar.set_label("share of the true class's pixels [%]")
         bar.outline.set_visible(False)
     return figure
-
-
-def _signed(points: float) -> str:
-    return f"{round(points, 1) + 0:+.1f}".replace("-", "−")  # + 0: there is no minus zero
 
 
 def _check_classes(metrics: Metrics) -> None:

@@ -134,3 +134,8 @@ def new_figure(height: float, layout: Literal["constrained", "compressed"] | Non
         # Ticks are made, and the layout is computed, when a figure is first drawn: while the settings hold, and once.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+
+
+def signed(points: float) -> str:
+    """Write percentage points with their sign: +1.0, −1.0, +0.0."""
+    return f"{round(points, 1) + 0:+.1f}".replace("-", "−")  # + 0: there is no minus zero

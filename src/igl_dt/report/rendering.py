@@ -11,7 +11,7 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from igl_dt.figures.style import SERIES
+from igl_dt.figures.style import SERIES, signed
 from igl_dt.parameters import CONFIDENT, IglDtParameters
 from igl_dt.report.remarks import find_remarks
 from igl_dt.report.run import Run, name_briefly, name_network
@@ -194,8 +194,7 @@ def _percent(fraction: float | None, digits: int = 1) -> str:
 
 
 def _signed(fraction: float | None) -> str:
-    # + 0: there is no minus zero
-    return "–" if fraction is None else f"{round(100 * fraction, 1) + 0:+.1f}".replace("-", "−")
+    return "–" if fraction is None else signed(100 * fraction)
 
 
 def _embed(png: bytes) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from igl_dt.data.sources.listing import DataError, Listing, MaskFormat, Picture, Split, parse_options
+from igl_dt.data.sources.listing import DataError, Listing, MaskFormat, Picture, Split, parse_options, show
 from igl_dt.parameters import IGNORE_INDEX, Parameters
 
 LABEL_IDS = {
@@ -87,7 +87,7 @@ def _list_split(root: Path, split: Split, masks: str) -> list[Picture]:
     if absent := [str(picture.mask) for picture in pictures if not (root / str(picture.mask)).is_file()]:
         other = "labelTrainIds" if masks == "labelIds" else "labelIds"
         raise DataError(
-            f"{len(absent)} of {len(pictures)} {split} pictures have no mask in {root}: {', '.join(absent[:5])}; "
+            f"{len(absent)} of {len(pictures)} {split} pictures have no mask in {root}: {show(absent)}; "
             f"dataset.options.masks={other} reads the files *_gtFine_{other}.png instead"
         )
     return pictures

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from igl_dt.data.sources.listing import DataError, Listing, Picture, Split, parse_options, read_lines
+from igl_dt.data.sources.listing import DataError, Listing, Picture, Split, parse_options, read_lines, show
 from igl_dt.parameters import Parameters
 
 CLASS_NAMES = (
@@ -61,14 +61,13 @@ def _list_split(root: Path, folder: Path, split: Split, name: str) -> Iterator[P
         raise DataError(f"{listed} is empty: it must name the {split} pictures, one id per line")
     images = _names(image_folder)
     if absent := [id_ for id_ in ids if f"{id_}.jpg" not in images]:
-        named = ", ".join(absent[:5])
-        raise DataError(f"{listed} names {len(absent)} pictures that are not in {image_folder} as .jpg: {named}")
+        raise DataError(f"{listed} names {len(absent)} pictures that are not in {image_folder} as .jpg: {show(absent)}")
 
     # Official masks first: SBD drew all pictures anew, more coarsely and without void borders.
     mask_folders = [folder / "SegmentationClass", *([folder / "SegmentationClassAug"] if with_sbd else [])]
     masks = {mask: mask_folder for mask_folder in reversed(mask_folders) for mask in _names(mask_folder)}
     if absent := [id_ for id_ in ids if f"{id_}.png" not in masks]:
-        where, named = " or ".join(map(str, mask_folders)), ", ".join(absent[:5])
+        where, named = " or ".join(map(str, mask_folders)), show(absent)
         raise DataError(f"{listed} names {len(absent)} pictures without a mask (.png) in {where}: {named}{remedy}")
     for id_ in ids:
         image, mask = image_folder / f"{id_}.jpg", masks[f"{id_}.png"] / f"{id_}.png"

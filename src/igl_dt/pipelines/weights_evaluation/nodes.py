@@ -4,17 +4,17 @@ from typing import Any
 
 import pandas as pd
 
-from igl_dt.parameters import DatasetParameters, EvaluationParameters, MeasuringParameters, RuntimeParameters
+from igl_dt.parameters import DatasetParameters, EvaluationParameters, RuntimeParameters, WeightsEvaluationParameters
 
 
-def measure_weights(
-    measuring: MeasuringParameters,
+def evaluate_weights(
+    weights_evaluation: WeightsEvaluationParameters,
     dataset: DatasetParameters,
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
     seed: int,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Measure a weight file on the pictures of a split."""
-    from igl_dt.stages import Surroundings, measure_weights
+    from igl_dt.stages import Surroundings, evaluate_weights
 
-    return measure_weights(measuring, Surroundings(dataset, evaluation, runtime, seed))
+    return evaluate_weights(weights_evaluation, Surroundings(dataset, evaluation, runtime, seed))

@@ -2,7 +2,7 @@
 
 from kedro.pipeline import Node, Pipeline
 
-from igl_dt.pipelines.weights_evaluation.nodes import measure_weights
+from igl_dt.pipelines.weights_evaluation.nodes import evaluate_weights
 
 
 def create_pipeline() -> Pipeline:
@@ -10,10 +10,16 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                measure_weights,
-                inputs=["params:measuring", "params:dataset", "params:evaluation", "params:runtime", "params:seed"],
+                evaluate_weights,
+                inputs=[
+                    "params:weights_evaluation",
+                    "params:dataset",
+                    "params:evaluation",
+                    "params:runtime",
+                    "params:seed",
+                ],
                 outputs=["weights_metrics", "weights_picture_scores"],
-                name="measure_weights_node",
+                name="evaluate_weights_node",
                 namespace="weights_evaluation",
             )
         ],
