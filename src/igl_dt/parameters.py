@@ -125,6 +125,8 @@ class DeepLabV3PlusParameters(Parameters):
     """Dilations of the spatial pyramid."""
     channels: PositiveInt = 256
     """Width of the pyramid and the decoder."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the pyramid's outputs that is dropped in training; torchvision drops half, UniMatch nothing [family]."""
 
 
 class NetworksParameters(Parameters):

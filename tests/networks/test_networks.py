@@ -202,3 +202,13 @@ def test_student_takes_other_backbones(name: str, options: dict[str, object], im
     logits, features = build_network("student", parameters, ("a", "b"))(images)
     assert logits.shape == (2, 2, 64, 64)
     assert features.shape == (2, 8, 16, 16)
+
+
+@pytest.mark.parametrize(("dropout", "drops"), [(0.0, False), (0.3, True)])
+def test_student_drops_as_much_as_it_is_told_and_only_in_training(dropout: float, drops: bool, images: Tensor):
+    network = build_network(
+        "student", DeepLabV3PlusParameters(encoder={"name": "resnet18"}, channels=16, dropout=dropout), ("a", "b")
+    )
+    assert torch.equal(network(images).logits, network(images).logits) != drops
+    network.eval()
+    assert torch.equal(network(images).logits, network(images).logits)

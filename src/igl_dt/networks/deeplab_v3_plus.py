@@ -36,6 +36,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         channels, strides = channels_and_strides(self.encoder)
         self.low_level = strides.index(4)
         self.pyramid = ASPP(channels[-1], parameters.atrous_rates, parameters.channels)
+        self.pyramid.project[-1] = nn.Dropout(parameters.dropout)
         self.low_level_projection = nn.Sequential(
             nn.Conv2d(channels[self.low_level], LOW_LEVEL_CHANNELS, 1, bias=False),
             nn.BatchNorm2d(LOW_LEVEL_CHANNELS),
