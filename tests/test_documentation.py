@@ -277,10 +277,10 @@ NETWORK_ROWS = {
 
 
 def percents(pattern: str, network: str, score: str) -> list[float]:
-    """Give a score of each committed result, in percent as tables show it."""
+    """Give a score of each committed result, in percent."""
     results = [json.loads(path.read_text("utf-8")) for path in sorted((PROJECT / "docs/results").glob(pattern))]
     assert results
-    return [round(100 * result[network][score], 1) for result in results]
+    return [100 * result[network][score] for result in results]
 
 
 def mean_and_deviation(values: list[float]) -> str:
@@ -291,7 +291,7 @@ def mean_and_deviation(values: list[float]) -> str:
 def test_numbers_in_tables_are_those_of_the_results(label: str) -> None:
     network = NETWORK_ROWS[label]
     built_in = percents("shapes_seed_*.json", network, "miou")
-    seeds = " | ".join(str(value) for value in built_in)
+    seeds = " | ".join(f"{value:.1f}" for value in built_in)
     boundaries = mean_and_deviation(percents("shapes_seed_*.json", network, "boundary_miou"))
     readme = (PROJECT / "README.md").read_text("utf-8").replace("**", "")
     assert f"| {label} | {seeds} | {mean_and_deviation(built_in)} |\n" in readme
@@ -300,4 +300,4 @@ def test_numbers_in_tables_are_those_of_the_results(label: str) -> None:
     for steps in (1000, 2000):
         (miou,) = percents(f"camvid_{steps}_steps.json", network, "miou")
         (boundary,) = percents(f"camvid_{steps}_steps.json", network, "boundary_miou")
-        assert f"| {label} | {4500 if 'teacher' in label else steps} | {miou} | {boundary} |\n" in results
+        assert f"| {label} | {4500 if 'teacher' in label else steps} | {miou:.1f} | {boundary:.1f} |\n" in results
