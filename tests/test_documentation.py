@@ -226,8 +226,8 @@ def test_the_method_shown_is_that_of_the_notebook_and_learns(tmp_path: Path) -> 
     method = load(shown[0], tmp_path).FixMatch(network, threshold=0.0).train()
     pictures = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     masks, nothing = torch.zeros(2, 32, 32, dtype=torch.uint8), torch.zeros(2, 32, 32, dtype=torch.bool)
-    for boxes in (None, nothing):
-        losses = method(Batch(pictures[0], masks, pictures[1], pictures[2], nothing, boxes), step=0)
+    for strong, boxes in ((None, None), (None, nothing), (pictures[2], None), (pictures[2], nothing)):
+        losses = method(Batch(pictures[0], masks, pictures[1], strong, nothing, boxes), step=0)
         assert losses.keys() == {"supervised", "pseudo_label"} and all(loss > 0 for loss in losses.values())
     losses["pseudo_label"].backward()
     assert network.training and all(p.grad is not None for p in network.parameters())
