@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from igl_dt.data.pictures import read_image, read_mask
 from igl_dt.data.sources import DataError, mask_format
-from igl_dt.figures import lay_over
+from igl_dt.figures import lay_over, spread
 from igl_dt.parameters import IGNORE_INDEX, DatasetParameters
 
 COLUMNS = 6
@@ -52,7 +52,7 @@ def picture_list(rows: pd.DataFrame, run_manifest: Path, project: Path) -> str:
     root, masks = project / dataset.root, mask_format(dataset)
     panels = []
     masked = rows["mask"].notna().any()
-    chosen = _spread(rows, COLUMNS * ROWS // (2 if masked else 1))
+    chosen = spread(rows, COLUMNS * ROWS // (2 if masked else 1))
     for id_, image_path, mask_path in chosen[["id", "image", "mask"]].itertuples(index=False, name=None):
         image = _shrink(read_image(root / image_path))
         panels.append((id_, image))
@@ -101,7 +101,7 @@ def predicted_overlays(table: pd.DataFrame, folder: Path) -> str:
     Raises:
         DataError: an overlay is not there: it was written elsewhere, or removed.
     """
-    chosen = _spread(table[table["error"].fillna("") == ""], COLUMNS * ROWS)["picture"]
+    chosen = spread(table[table["error"].fillna("") == ""], COLUMNS * ROWS)["picture"]
     return _grid([(name, _shrink(read_image(folder / Path(name).with_suffix(".jpg")))) for name in chosen], COLUMNS)
 
 
@@ -129,12 +129,6 @@ def network_summary(path: Path) -> dict[str, Any]:
         "classes": header["class_names"],
         "configuration": header["parameters"],
     }
-
-
-def _spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Take some rows, evenly from the whole list."""
-    count = min(count, len(rows))
-    return rows.iloc[[(2 * index + 1) * len(rows) // (2 * count) for index in range(count)]]
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

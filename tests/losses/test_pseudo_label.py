@@ -82,3 +82,6 @@ def test_shapes_that_do_not_fit_are_named():
         pseudo_labels(torch.zeros(2, 3, 4, 4), ignore=torch.zeros(2, 4, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"\(2, 4, 5\).*\(2, 3, 4, 4\)"):
         pseudo_label_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 5, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"ignore of shape \(1, 4, 4\).*\(2, 4, 4\)"):
+        labels = torch.zeros(2, 4, 4, dtype=torch.int64)
+        pseudo_label_loss(torch.zeros(2, 3, 4, 4), labels, torch.zeros(1, 4, 4, dtype=torch.bool))

@@ -4,7 +4,7 @@ Every function returns a ``matplotlib.figure.Figure`` (or a table) that depends 
 ``metadata={"Software": None}`` the same arguments give the same bytes.
 """
 
-from igl_dt.figures.data import PANELS, Sample, lay_over, plot_data
+from igl_dt.figures.data import PANELS, Sample, lay_over, plot_data, spread
 from igl_dt.figures.examples import plot_examples
 from igl_dt.figures.history import plot_losses, plot_miou, plot_pseudo_labels
 from igl_dt.figures.scores import per_class_table, plot_confusion, plot_per_class
@@ -23,4 +23,5 @@ __all__ = [
     "plot_miou",
     "plot_per_class",
     "plot_pseudo_labels",
+    "spread",
 ]

@@ -45,6 +45,12 @@ class Sample(NamedTuple):
     """H×W uint8 class ids, 255 = ignore; None: the picture is used without a mask."""
 
 
+def spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Take so many rows, or all where there are fewer, evenly from the whole list."""
+    count = min(count, len(rows))
+    return rows.iloc[[(2 * index + 1) * len(rows) // (2 * count) for index in range(count)]]
+
+
 def plot_data(
     manifest: pd.DataFrame,
     class_pixels: pd.DataFrame,

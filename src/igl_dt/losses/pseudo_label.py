@@ -52,6 +52,6 @@ def pseudo_label_loss(logits: Tensor, labels: Tensor, ignore: Tensor | None = No
         Scalar, mean over the pixels that are not ignored; 0 with a gradient of zeros where all are.
 
     Raises:
-        ValueError: The labels' batch, height or width is not that of the logits.
+        ValueError: The labels' batch, height or width is not that of the logits, or ``ignore`` has another shape.
     """
     return cross_entropy(logits, labels, ignore)

@@ -53,8 +53,10 @@ def cross_entropy(logits: Tensor, target: Tensor, ignore: Tensor | None = None) 
         Scalar; 0 with a gradient of zeros where no pixel counts.
 
     Raises:
-        ValueError: The target's batch, height or width is not that of the logits.
+        ValueError: The target's batch, height or width is not that of the logits, or ``ignore`` has another shape.
     """
+    if ignore is not None and ignore.shape != target.shape:
+        raise ValueError(f"ignore of shape {tuple(ignore.shape)} does not fit a target of shape {tuple(target.shape)}")
     losses, known = _pixel_losses(logits, target)
     return _mean(losses, known, known if ignore is None else ~ignore)
 

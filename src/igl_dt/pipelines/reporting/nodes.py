@@ -44,8 +44,7 @@ def _choose_samples(rows: pd.DataFrame) -> list[Any]:
     """Take a figure's row of pictures, those with masks if there are any, evenly from the whole list."""
     masked = rows[rows["mask"].notna()]
     rows, count = (rows, figures.PANELS) if masked.empty else (masked, figures.PANELS // 2)
-    count = min(count, len(rows))
-    return list(rows.iloc[[(2 * index + 1) * len(rows) // (2 * count) for index in range(count)]].itertuples())
+    return list(figures.spread(rows, count).itertuples())
 
 
 def _read_sample(reader: "PictureReader", row: Any) -> figures.Sample:
