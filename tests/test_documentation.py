@@ -25,7 +25,7 @@ from sphinx.cmd.build import build_main
 from igl_dt.cli import cli
 from igl_dt.data.loading import Batch
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import SOURCES, DataError
+from igl_dt.data.datasets import SOURCES, DataError
 from igl_dt.networks import build_network
 from igl_dt.parameters import DatasetParameters, ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines

@@ -13,13 +13,13 @@ from torch import Tensor
 from igl_dt import stages
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import DataError
+from igl_dt.data.datasets import DataError
 from igl_dt.data.splits import choose_monitored, split_labels
-from igl_dt.engine.training import Trained
-from igl_dt.files import digest
+from igl_dt.training.trainer import Trained
+from igl_dt.utils.files import digest
 from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork, build_network
-from igl_dt.networks.weights import save_network
+from igl_dt.networks.io import save_network
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,

@@ -48,15 +48,15 @@ from torch.utils.data import DataLoader
 from igl_dt.data import loading
 from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.pictures import read_image
+from igl_dt.data.image_io import read_image
 from igl_dt.data.splits import split_labels
 from igl_dt.data.transforms import CropWindow
-from igl_dt.engine.determinism import set_up
-from igl_dt.engine.optimization import build_optimizer
-from igl_dt.engine.training import train
+from igl_dt.training.determinism import set_up
+from igl_dt.training.optimizer import build_optimizer
+from igl_dt.training.trainer import train
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
 from igl_dt.networks import SegmentationNetwork
-from igl_dt.networks.weights import load_network, save_network
+from igl_dt.networks.io import load_network, save_network
 from igl_dt.parameters import (
     IGNORE_INDEX,
     AugmentationParameters,
@@ -75,8 +75,8 @@ from igl_dt.parameters import (
     StageParameters,
     SwinUnetParameters,
 )
-from igl_dt.prediction import predict_folder
-from igl_dt.provenance import peak_memory
+from igl_dt.inference.predict import predict_folder
+from igl_dt.kedro_ext.provenance import peak_memory
 from igl_dt.stages import initialize_network
 
 LIMIT = 1.05

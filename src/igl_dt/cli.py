@@ -38,7 +38,7 @@ def sync(metadata: ProjectMetadata, check: bool) -> None:
 
     To be typed after a change of one of these; says what was not up to date.
     """
-    from igl_dt.dvc_files import describe, differences, find_recipes, render
+    from igl_dt.dvc_ext.sync import describe, differences, find_recipes, render
 
     configure_project(metadata.package_name)
     recipes = find_recipes(Path(metadata.project_path))
@@ -62,8 +62,8 @@ def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
     It takes as long as `kedro run`, and changes nothing here but for --record. Ends with a line per result and, where
     one is different, with what differs in the surroundings and exit code 1.
     """
-    from igl_dt.dvc_files import Recipe
-    from igl_dt.reproduction import ReproductionError, reproduce
+    from igl_dt.dvc_ext.sync import Recipe
+    from igl_dt.dvc_ext.reproduce import ReproductionError, reproduce
 
     configure_project(metadata.package_name)
     recipe = Recipe(Path(metadata.project_path), env)

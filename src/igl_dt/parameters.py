@@ -46,7 +46,7 @@ class DatasetParameters(Parameters):
     """Which pictures, and at what size they are read."""
 
     source: str = "shapes"
-    """Name of a source in ``igl_dt.data.sources``: what knows the layout of the folder."""
+    """Name of a source in ``igl_dt.data.datasets``: what knows the layout of the folder."""
     root: str
     """Folder of the data set; relative to the project's folder, or absolute."""
     image_size: Size | None = None

@@ -1,6 +1,6 @@
 """Settings of the Kedro project."""
 
-from igl_dt.hooks import CheckParameters, KeepRecoveryStates, RunInTurn, SayErrorsPlainly, WriteRunManifest
+from igl_dt.kedro_ext.hooks import CheckParameters, KeepRecoveryStates, RunInTurn, SayErrorsPlainly, WriteRunManifest
 
 HOOKS = (CheckParameters(), RunInTurn(), KeepRecoveryStates(), WriteRunManifest(), SayErrorsPlainly())
 CONFIG_LOADER_ARGS = {

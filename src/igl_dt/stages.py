@@ -14,20 +14,20 @@ from torch import Tensor
 
 from igl_dt.data.loading import PictureReader, TrainingBatches, by_size
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import DataError, MaskFormat, mask_format
-from igl_dt.engine.determinism import autocast, seeded, set_up
-from igl_dt.engine.determinism import surroundings as describe_surroundings
-from igl_dt.engine.recovery import Recovery
-from igl_dt.engine.training import Trained, train
+from igl_dt.data.datasets import DataError, MaskFormat, mask_format
+from igl_dt.training.determinism import autocast, seeded, set_up
+from igl_dt.training.determinism import surroundings as describe_surroundings
+from igl_dt.training.checkpoint import Recovery
+from igl_dt.training.trainer import Trained, train
 from igl_dt.evaluation.boundary import score_boundary
-from igl_dt.evaluation.confusion import score
+from igl_dt.evaluation.metrics import score
 from igl_dt.evaluation.inference import evaluate, measure, predict_classes
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
-from igl_dt.files import digest
+from igl_dt.utils.files import digest
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
 from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
-from igl_dt.networks.network import NetworkParameters
-from igl_dt.networks.weights import load_network, weight_file
+from igl_dt.networks.base import NetworkParameters
+from igl_dt.networks.io import load_network, weight_file
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
@@ -68,7 +68,7 @@ class Learned(NamedTuple):
     best: SegmentationNetwork
     """With the weights of its best validation."""
     history: pd.DataFrame
-    """See ``igl_dt.engine.training.Trained``."""
+    """See ``igl_dt.training.trainer.Trained``."""
 
 
 def initialize_network(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from igl_dt.data.sources import DataError, Picture
-from igl_dt.data.sources.camvid import list_pictures
+from igl_dt.data.datasets import DataError, Picture
+from igl_dt.data.datasets.camvid import list_pictures
 
 
 def ids(folder: Path, split: str) -> list[str]:

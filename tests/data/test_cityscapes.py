@@ -10,9 +10,9 @@ from PIL import Image
 
 from igl_dt.data.loading import PictureReader
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import DataError, Picture
-from igl_dt.data.sources.cityscapes import LABEL_IDS, list_pictures
-from igl_dt.data.sources.listing import MaskFormat
+from igl_dt.data.datasets import DataError, Picture
+from igl_dt.data.datasets.cityscapes import LABEL_IDS, list_pictures
+from igl_dt.data.datasets.listing import MaskFormat
 from igl_dt.parameters import DatasetParameters
 
 IDS = {

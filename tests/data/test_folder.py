@@ -15,8 +15,8 @@ from PIL import Image
 
 from igl_dt.data.loading import PictureReader
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import DataError, Listing, MaskFormat, mask_format
-from igl_dt.data.sources.folder import list_pictures
+from igl_dt.data.datasets import DataError, Listing, MaskFormat, mask_format
+from igl_dt.data.datasets.folder import list_pictures
 from igl_dt.parameters import DatasetParameters, ProjectParameters
 
 PROJECT = Path(__file__).parents[2]

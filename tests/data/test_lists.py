@@ -9,7 +9,7 @@ import pytest
 
 from igl_dt.data import lists
 from igl_dt.data.lists import PUBLISHED, Partition, hash_ids, read_list, recognize
-from igl_dt.data.sources import DataError
+from igl_dt.data.datasets import DataError
 
 
 def make_manifest(*rows: tuple[str, str, str | None], split: str = "train") -> pd.DataFrame:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import DataError
+from igl_dt.data.datasets import DataError
 from igl_dt.data.splits import split_labels
 from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters, StageParameters
 

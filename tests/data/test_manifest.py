@@ -11,8 +11,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from igl_dt.data.manifest import COLUMNS, _check_ids, read_manifest
-from igl_dt.data.sources import MASK_FORMATS, SOURCES, DataError, Listing, MaskFormat, Picture
-from igl_dt.data.sources.listing import SHOWN
+from igl_dt.data.datasets import MASK_FORMATS, SOURCES, DataError, Listing, MaskFormat, Picture
+from igl_dt.data.datasets.listing import SHOWN
 from igl_dt.parameters import DatasetParameters
 
 

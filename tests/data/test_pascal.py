@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import DataError, Picture
-from igl_dt.data.sources.pascal import CLASS_NAMES, list_pictures
+from igl_dt.data.datasets import DataError, Picture
+from igl_dt.data.datasets.pascal import CLASS_NAMES, list_pictures
 from igl_dt.parameters import DatasetParameters
 
 OFFICIAL = {"train": ("2007_000032", "2007_000039"), "val": ("2007_000033",)}

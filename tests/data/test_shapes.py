@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igl_dt.data.sources import shapes
-from igl_dt.data.sources.listing import DataError
-from igl_dt.data.sources.shapes import CLASS_NAMES, ShapesOptions, draw_scene, list_pictures
+from igl_dt.data.datasets import shapes
+from igl_dt.data.datasets.listing import DataError
+from igl_dt.data.datasets.shapes import CLASS_NAMES, ShapesOptions, draw_scene, list_pictures
 
 OPTIONS = ShapesOptions()
 SMALL = {"train": 3, "val": 1, "test": 1, "min_side": 32, "max_side": 48}

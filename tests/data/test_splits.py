@@ -10,7 +10,7 @@ from kedro.io import DataCatalog
 
 from igl_dt.data.lists import Partition, hash_ids
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.sources import DataError
+from igl_dt.data.datasets import DataError
 from igl_dt.data.splits import Splits, check_trainable, choose_monitored, split_labels
 from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.evaluation.boundary import boundary_counts
-from igl_dt.evaluation.confusion import confusion_matrix, score_picture
+from igl_dt.evaluation.metrics import confusion_matrix, score_picture
 from igl_dt.evaluation.inference import evaluate, measure, predict_probabilities, window_starts
 from igl_dt.parameters import EvaluationParameters
 

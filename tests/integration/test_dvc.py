@@ -93,7 +93,7 @@ def test_another_clone_makes_the_same_bits(reproduced: Path, clone: Path, type_c
         ("conf/base/parameters_student_learning.yml", "local_weight: 3.0", "local_weight: 2.0", ["student_learning"]),
         ("conf/base/parameters.yml", "seed: 0", "seed: 1", STAGES[:4]),
         ("conf/base/parameters_runtime.yml", "workers: 1", "workers: 0", []),
-        ("src/igl_dt/figures/style.py", '"""', '"""Changed. ', ["reporting"]),
+        ("src/igl_dt/reporting/figures/style.py", '"""', '"""Changed. ', ["reporting"]),
         ("src/igl_dt/losses/local_regional.py", '"""', '"""Changed. ', STAGES[1:4]),
     ],
     ids=["lambda", "seed", "workers", "figure", "loss"],

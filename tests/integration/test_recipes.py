@@ -12,8 +12,8 @@ from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
-from igl_dt.data.sources.cityscapes import LABEL_IDS
-from igl_dt.data.sources.pascal import CLASS_NAMES
+from igl_dt.data.datasets.cityscapes import LABEL_IDS
+from igl_dt.data.datasets.pascal import CLASS_NAMES
 
 PROJECT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from igl_dt import figures
+from igl_dt.reporting import figures
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import split_labels
 from igl_dt.parameters import DatasetParameters, SplittingParameters

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from igl_dt.data.sources import DataError
-from igl_dt.data.sources.listing import IMAGE_SUFFIXES, iterate_lines, show
+from igl_dt.data.datasets import DataError
+from igl_dt.data.datasets.listing import IMAGE_SUFFIXES, iterate_lines, show
 
 ENDINGS = ("_leftImg8bit", "_gtFine", "_gtFine_labelIds", "_gtFine_labelTrainIds")
 """What Cityscapes appends to a picture's name, according to what the file holds."""

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from igl_dt.data.pictures import read_image, read_mask
-from igl_dt.data.sources import mask_format
-from igl_dt.data.sources.listing import locate
+from igl_dt.data.image_io import read_image, read_mask
+from igl_dt.data.datasets import mask_format
+from igl_dt.data.datasets.listing import locate
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     crop_image,
@@ -26,7 +26,7 @@ from igl_dt.data.transforms import (
     strong_view,
 )
 from igl_dt.parameters import DatasetParameters, StageParameters
-from igl_dt.randomness import generator
+from igl_dt.utils.seeding import generator
 
 
 def by_size(rows: pd.DataFrame) -> pd.DataFrame:

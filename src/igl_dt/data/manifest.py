@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from igl_dt.data.checks import check_files
-from igl_dt.data.sources import SOURCES, DataError, Picture, mask_format
-from igl_dt.data.sources.listing import fold, show
+from igl_dt.data.validation import check_files
+from igl_dt.data.datasets import SOURCES, DataError, Picture, mask_format
+from igl_dt.data.datasets.listing import fold, show
 from igl_dt.parameters import DatasetParameters
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> 
     root = Path(parameters.root)
     listing = SOURCES[parameters.source](root, parameters.options)
     if listing.mask_format != mask_format(parameters):  # with which the masks will be read
-        raise AssertionError(f"igl_dt.data.sources.MASK_FORMATS does not know the masks of {parameters.source}")
+        raise AssertionError(f"igl_dt.data.datasets.MASK_FORMATS does not know the masks of {parameters.source}")
     _check_ids(listing.pictures)
     pictures = sorted(listing.pictures, key=lambda picture: (picture.split, picture.id))
     checks = check_files(root, listing.mask_format, len(listing.class_names), pictures, memory)

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from igl_dt.data.lists import PictureList, hash_ids, read_list, recognize
-from igl_dt.data.sources import DataError
-from igl_dt.data.sources.listing import show
+from igl_dt.data.datasets import DataError
+from igl_dt.data.datasets.listing import show
 from igl_dt.parameters import AugmentationParameters, Size, SplittingParameters
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igl_dt.evaluation.boundary import boundary_counts
-from igl_dt.evaluation.confusion import confusion_matrix, score_picture
+from igl_dt.evaluation.metrics import confusion_matrix, score_picture
 from igl_dt.parameters import EvaluationParameters, Size
 
 
@@ -77,7 +77,7 @@ def evaluate(
 
     Returns:
         N×N int64 on the network's device; rows are the truth, columns the prediction. See
-        :func:`igl_dt.evaluation.confusion.score`.
+        :func:`igl_dt.evaluation.metrics.score`.
 
     Raises:
         ValueError: A mask has another size than its picture, or holds an id outside the classes.
@@ -98,7 +98,7 @@ class Measured(NamedTuple):
     boundary: Tensor
     """N×3 int64: see :func:`igl_dt.evaluation.boundary.boundary_counts`."""
     pictures: list[float | None]
-    """Each picture's mean IoU: see :func:`igl_dt.evaluation.confusion.score_picture`."""
+    """Each picture's mean IoU: see :func:`igl_dt.evaluation.metrics.score_picture`."""
 
 
 def measure(

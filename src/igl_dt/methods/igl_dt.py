@@ -27,7 +27,7 @@ from igl_dt.losses import (
     ramp_up,
     supervised_loss,
 )
-from igl_dt.methods.method import Method
+from igl_dt.methods.base import Method
 from igl_dt.networks import NetworkOutput, SegmentationNetwork
 from igl_dt.parameters import IGNORE_INDEX, IglDtParameters
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from igl_dt.data.loading import Batch
 from igl_dt.losses import supervised_loss
-from igl_dt.methods.method import Method
+from igl_dt.methods.base import Method
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.parameters import SupervisedLossParameters
 

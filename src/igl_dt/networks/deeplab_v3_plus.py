@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
+from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.parameters import DeepLabV3PlusParameters
 
 LOW_LEVEL_CHANNELS = 48

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.networks.network import NetworkOutput, SegmentationNetwork
+from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.parameters import SwinUnetParameters
 
 

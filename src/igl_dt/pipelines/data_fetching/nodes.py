@@ -7,6 +7,6 @@ from igl_dt.parameters import DatasetParameters, FetchingParameters
 
 def fetch_pictures(fetching: FetchingParameters, dataset: DatasetParameters) -> None:
     """Download the recipe's archives and unpack them into the data set's folder, as far as they are not there."""
-    from igl_dt.fetching import fetch_archives
+    from igl_dt.data.download import fetch_archives
 
     fetch_archives(fetching, Path(dataset.root))

@@ -5,6 +5,6 @@ from igl_dt.parameters import DatasetParameters, ExportParameters
 
 def export_network(export: ExportParameters, dataset: DatasetParameters) -> None:
     """Write a weight file's network as ONNX."""
-    from igl_dt.export import export_network
+    from igl_dt.inference.export_onnx import export_network
 
     export_network(export, dataset.image_size)

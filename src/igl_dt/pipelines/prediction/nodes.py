@@ -12,6 +12,6 @@ def predict_pictures(
     runtime: RuntimeParameters,
 ) -> pd.DataFrame:
     """Write a mask and an overlay for every picture of a folder, and a table of what is in them."""
-    from igl_dt.prediction import predict_folder
+    from igl_dt.inference.predict import predict_folder
 
     return predict_folder(prediction, dataset.image_size, evaluation, runtime)

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from igl_dt import figures, report
-from igl_dt.files import digest
+from igl_dt.reporting import figures, report
+from igl_dt.utils.files import digest
 from igl_dt.parameters import DatasetParameters
 
 if TYPE_CHECKING:

@@ -1,0 +1,134 @@
+"""Making a recipe's committed results anew, and comparing them bit by bit."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from igl_dt.data.datasets import SELF_MADE
+from igl_dt.dvc_ext.sync import Recipe
+from igl_dt.utils.files import write_whole
+
+MISSING = "missing"
+
+
+class ReproductionError(RuntimeError):
+    """The results cannot be made anew."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came out, beside what is committed."""
+
+    outputs: dict[str, tuple[str, str]]
+    """By path: the committed digest and the new one."""
+    surroundings: dict[str, tuple[str, str]]
+    """By name: those recorded and those of here, where they differ."""
+
+    @property
+    def same(self) -> bool:
+        """Whether every output has the committed bits."""
+        return all(committed == new for committed, new in self.outputs.values())
+
+    def table(self) -> str:
+        """Say it line by line."""
+        width = max(map(len, self.outputs), default=0)
+        lines = []
+        for path, (committed, new) in self.outputs.items():
+            if committed == MISSING:
+                verdict = f"new: {new[:12]}"
+            elif new == MISSING:
+                verdict = f"gone: {committed[:12]} committed"
+            else:
+                verdict = "same" if committed == new else f"different: {committed[:12]} committed, {new[:12]} here"
+            lines.append(f"{path:{width}}  {verdict}")
+        different = sum(committed != new for committed, new in self.outputs.values())
+        lines.append(f"{len(self.outputs) - different} of {len(self.outputs)} outputs are the same to the last bit")
+        if different and self.surroundings:
+            lines.append("what differs in the surroundings:")
+            lines += [f"  {name}: {old} recorded, {new} here" for name, (old, new) in self.surroundings.items()]
+        elif different:
+            lines.append("the recorded surroundings are the same as here")
+        return "\n".join(lines)
+
+
+def reproduce(recipe: Recipe, record: bool) -> Report:
+    """Run a recipe as committed, in a clone of its own with an empty cache, and compare its outputs with ``dvc.lock``.
+
+    Args:
+        recipe: which one. Pictures that no stage makes are those of the project.
+        record: whether to put the new ``dvc.lock``, and the surroundings beside it, into the project.
+
+    Raises:
+        ReproductionError: no repository, no ``dvc.lock`` in its last commit, or a stage that fails.
+    """
+    lock = recipe.path.with_name("dvc.lock")
+    with tempfile.TemporaryDirectory(prefix="reproduce-", ignore_cleanup_errors=True) as folder:
+        clone = Path(folder) / "clone"
+        _run(["git", "clone", "--quiet", str(recipe.project), str(clone)], recipe.project)
+        if not record and not (clone / lock).is_file():
+            raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
+        committed = _digests(clone / lock)
+        _lend_pictures(recipe, clone)
+        _run([sys.executable, "-m", "dvc", "repro", "--force", str(recipe.path)], clone)
+        new = _digests(clone / lock)
+        surroundings = _surroundings(clone, recipe)
+        recorded = clone / lock.with_name("dvc.surroundings.json")
+        before = json.loads(recorded.read_text("utf-8")) if recorded.is_file() else {}
+        if record:
+            shutil.copyfile(clone / lock, recipe.project / lock)
+            content = json.dumps(surroundings, indent=2) + "\n"
+            write_whole(recipe.project / lock.with_name("dvc.surroundings.json"), content.encode())
+    paths = sorted(committed.keys() | new.keys())
+    names = dict.fromkeys([*before, *surroundings])
+    return Report(
+        {path: (committed.get(path, MISSING), new.get(path, MISSING)) for path in paths},
+        {
+            name: (before.get(name, MISSING), surroundings.get(name, MISSING))
+            for name in names
+            if before.get(name) != surroundings.get(name)
+        },
+    )
+
+
+def _lend_pictures(recipe: Recipe, clone: Path) -> None:
+    """Let the clone see pictures that no stage makes, where they lie in the project."""
+    dataset = recipe.load("parameters")["dataset"]
+    pictures = recipe.project / dataset["root"]
+    if dataset["source"] in SELF_MADE or Path(dataset["root"]).is_absolute() or not pictures.is_dir():
+        return
+    (clone / dataset["root"]).parent.mkdir(parents=True, exist_ok=True)
+    (clone / dataset["root"]).symlink_to(pictures.resolve())
+
+
+def _digests(lock: Path) -> dict[str, str]:
+    """Give the digest of each output that a ``dvc.lock`` names."""
+    if not lock.is_file():
+        return {}
+    content = yaml.safe_load(lock.read_text("utf-8"))
+    return {out["path"]: out["md5"] for stage in content["stages"].values() for out in stage.get("outs", [])}
+
+
+def _surroundings(project: Path, recipe: Recipe) -> dict[str, str]:
+    """Give what the run manifest in a project says of the training's surroundings."""
+    path = project / recipe.load("catalog")["run_manifest"]["filepath"]
+    stages: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
+    return dict(stages["student_learning"]["surroundings"])
+
+
+def _run(command: list[str], folder: Path) -> None:
+    """Run a command whose output the user sees, with this environment's programs first."""
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    # Without what points to the project that the command was typed in.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" and not key.startswith("DVC_")}
+    ran = subprocess.run(command, cwd=folder, env=kept | {"PATH": programs}, check=False)
+    if ran.returncode != 0:
+        raise ReproductionError(f"`{' '.join(command[:4])} …` failed in {folder}, see above")

@@ -1,0 +1,1 @@
+"""Masks for new images, and networks for other programs."""

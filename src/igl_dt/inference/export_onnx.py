@@ -1,0 +1,216 @@
+"""A network as an ONNX file: what runs without Python, torch and this project."""
+
+import json
+import logging
+import math
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from igl_dt.reporting.figures import class_palette
+from igl_dt.utils.files import write_whole
+from igl_dt.networks import SegmentationNetwork
+from igl_dt.networks.base import IMAGENET_MEAN, IMAGENET_STD
+from igl_dt.networks.io import load_network, weight_file
+from igl_dt.parameters import ExportParameters, Size
+
+logger = logging.getLogger(__name__)
+
+TOLERANCE = 1e-4
+"""Largest difference of a logit from PyTorch's, over the largest logit where that is above 1."""
+
+
+class ExportError(Exception):
+    """A network cannot be exported as asked for."""
+
+
+def export_network(parameters: ExportParameters, image_size: Size | None = None) -> Path:
+    """Write a weight file's network as ONNX, after checking that onnxruntime computes the same.
+
+    The file has one input ``images``, B×3×H×W uint8 RGB, and one output ``logits``, B×N×H×W float32. Normalising,
+    padding and cropping are part of the graph, so B, H and W are free unless ``parameters.size`` fixes the latter two.
+    Its metadata say, each as JSON, ``class_names``, ``colors``, ``layout``, ``normalization``, ``image_size``,
+    ``network`` (as ``rebuild_network`` takes it) and ``fingerprint``. The same weights and
+    versions give the same bytes.
+
+    Args:
+        parameters: which weights, where to, which opset, and whether for one size.
+        image_size: (height, width) to which pictures are to be scaled for the network, as in its training; null: none.
+            It becomes metadata only.
+
+    Returns:
+        Where the file is.
+
+    Raises:
+        ExportError: the extra ``onnx`` is not installed; there is a file and ``overwrite`` is off; torch cannot express
+            the network in this opset; or onnxruntime computes something else, in which case nothing is written.
+        ValueError: the weights are not given, not there, or not of this project.
+    """
+    _need_packages()
+    weights = weight_file(parameters.weights, "export.weights")
+    target = Path(parameters.output or f"{parameters.folder}/{weights.stem}.onnx")
+    if target.suffix != ".onnx":
+        raise ExportError(f"export.output: {target} must end in .onnx")
+    if target.exists() and not parameters.overwrite:
+        raise ExportError(f"{target} is there already: give another export.output, or export.overwrite=true")
+
+    network = load_network(weights)
+    content = _convert(network, parameters.opset, parameters.size, _metadata(network, image_size))
+    difference = _check(content, network, parameters.size)
+    write_whole(target, content)
+    size = "any size" if parameters.size is None else f"{parameters.size[0]}×{parameters.size[1]} (height×width)"
+    logger.info(
+        "%s: %s for pictures of %s, opset %d, %.1f MB; logits differ from PyTorch's by at most %.1e",
+        target, network.name, size, parameters.opset, len(content) / 1e6, difference,
+    )  # fmt: skip
+    return target
+
+
+class _Logits(nn.Module):
+    """A network that gives nothing but logits."""
+
+    def __init__(self, network: SegmentationNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images).logits
+        return logits
+
+
+def _need_packages() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ExportError(f"exporting needs the extra onnx ({error}): pip install 'igl-dt[onnx]'") from error
+
+
+def _metadata(network: SegmentationNetwork, image_size: Size | None) -> dict[str, Any]:
+    return {
+        "class_names": list(network.class_names),
+        "colors": class_palette(network.num_classes).tolist(),
+        "layout": {
+            "images": "batch, channel (red, green, blue), height, width; uint8, 0 to 255",
+            "logits": "batch, class, height, width; float32, to be turned into probabilities by softmax over classes",
+        },
+        "normalization": {
+            "where": "inside the graph: (images / 255 - mean) / std",
+            "mean": IMAGENET_MEAN,
+            "std": IMAGENET_STD,
+        },
+        "image_size": image_size,
+        "network": network.configuration,
+        "fingerprint": network.fingerprint,
+    }
+
+
+def _convert(network: SegmentationNetwork, opset: int, size: Size | None, metadata: dict[str, Any]) -> bytes:
+    """Give the file's content.
+
+    By torch's exporter that traces: its successor, which reasons about sizes as symbols, does not come to an end on
+    shifted windows whose padding depends on the picture. A trace follows the sizes through all arithmetic, but takes
+    one branch of each condition: the example therefore has a size that has to be padded, and ``_check`` tries others.
+    """
+    import onnx
+
+    multiple = network.size_multiple
+    height, width = size or (2 * multiple + multiple // 2 + 1, 3 * multiple + 1)
+    free = {0: "batch"} | ({2: "height", 3: "width"} if size is None else {})
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _exact_roll(opset):
+        file = Path(folder, "network.onnx")
+        warnings.simplefilter("ignore")  # branches that were taken: see above; and that there is a successor
+        try:
+            torch.onnx.export(
+                _Logits(network).eval(),
+                (torch.zeros(2, 3, height, width, dtype=torch.uint8),),
+                file,
+                dynamo=False,
+                opset_version=opset,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_axes={"images": free, "logits": free},
+            )
+        except Exception as error:  # torch raises what it likes where an operation has no counterpart
+            raise ExportError(
+                f"torch cannot express {network.name} in opset {opset}: {type(error).__name__}: {error}"
+            ) from error
+        model = onnx.load(file)
+    model.doc_string = f"Semantic segmentation by igl-dt: {network.name}, {network.num_classes} classes"
+    onnx.helper.set_model_props(model, {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()})
+    onnx.checker.check_model(model, full_check=True)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+@contextmanager
+def _exact_roll(opset: int) -> Iterator[None]:
+    """Let the exporter roll by more than a map's length too, as shifted windows do on small pictures."""
+    from torch.onnx import symbolic_helper
+
+    @symbolic_helper.parse_args("v", "is", "is")
+    def roll(g: Any, maps: Any, shifts: Any, dims: Any) -> Any:
+        for shift, dim in zip(shifts, dims, strict=True):
+            axis, zero, end = (constant(g, value) for value in (dim, 0, sys.maxsize))
+            length = g.op("Gather", g.op("Shape", maps), axis, axis_i=0)
+            first = g.op("Mod", constant(g, -shift), length)  # never negative, as the length is not
+            maps = g.op(
+                "Concat",
+                g.op("Slice", maps, first, end, axis),
+                g.op("Slice", maps, zero, first, axis),
+                axis_i=dim,
+            )
+        return maps
+
+    def constant(g: Any, value: int) -> Any:
+        return g.op("Constant", value_t=torch.tensor([value]))
+
+    torch.onnx.register_custom_op_symbolic("aten::roll", roll, opset)
+    try:
+        yield
+    finally:
+        torch.onnx.unregister_custom_op_symbolic("aten::roll", opset)
+
+
+def _check(content: bytes, network: SegmentationNetwork, size: Size | None) -> float:
+    """Give the largest difference of onnxruntime's logits from PyTorch's, or an ExportError where it is too large."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    multiple = network.size_multiple
+    sizes = [(2 * multiple, multiple), (multiple + 1, 5 * multiple - 1), (7, 3)] if size is None else [size]
+    rng, largest = np.random.default_rng(0), 0.0
+    for height, width in sizes:
+        for batch in (1, 3):
+            images = rng.integers(0, 256, (batch, 3, height, width), dtype=np.uint8)
+            with torch.inference_mode():
+                expected = network(torch.from_numpy(images)).logits.numpy()
+            problem = None
+            try:
+                (logits,) = session.run(["logits"], {"images": images})
+            except Exception as error:  # onnxruntime's own, of many kinds
+                problem = f"onnxruntime fails: {error}"
+            else:
+                difference = math.inf
+                if logits.shape == expected.shape:
+                    difference = float(np.abs(logits - expected).max() / max(1.0, np.abs(expected).max()))
+                largest = max(largest, difference)
+                if not difference <= TOLERANCE:
+                    problem = f"its logits differ from PyTorch's by {difference:.1e}, {TOLERANCE} is allowed"
+            if problem is not None:
+                fix = "; give export.size=[HEIGHT,WIDTH] for a file that takes pictures of one size" if not size else ""
+                raise ExportError(
+                    f"the exported {network.name} is wrong on {batch} pictures of {height}×{width} (height×width), and "
+                    f"was not written: {problem}{fix}"
+                )
+    return largest

@@ -1,0 +1,1 @@
+"""What Kedro is extended by: datasets, hooks, provenance."""

@@ -1,0 +1,44 @@
+"""Lists of pictures and pictures predicted, with something to see in kedro-viz."""
+
+from pathlib import Path
+
+from kedro.utils import find_kedro_project
+from kedro_datasets._typing import ImagePreview
+from kedro_datasets.pandas import CSVDataset
+from kedro_datasets.partitions import PartitionedDataset
+
+
+class PictureListDataset(CSVDataset):
+    """Rows of the manifest; kedro-viz shows some of their pictures, and the masks laid over them."""
+
+    def preview(self, run_manifest: str) -> ImagePreview:
+        """Draw some pictures.
+
+        Args:
+            run_manifest: path in the project of the record of the run that made the list.
+        """
+        from igl_dt.reporting.previews import picture_list
+
+        path = Path(str(self._filepath)).absolute()
+        project = find_kedro_project(path.parent) or Path.cwd()
+        return ImagePreview(picture_list(self.load(), project / run_manifest, project))
+
+
+class PredictionTableDataset(CSVDataset):
+    """What was predicted for a folder of pictures; kedro-viz shows some of them, with their masks laid over."""
+
+    def preview(self) -> ImagePreview:
+        """Draw some of the overlays, which lie beside the table."""
+        from igl_dt.reporting.previews import predicted_overlays
+
+        return ImagePreview(predicted_overlays(self.load(), Path(str(self._filepath)).parent / "overlays"))
+
+
+class ExamplesDataset(PartitionedDataset):
+    """Pictures with their truth and predictions, a file each; kedro-viz shows them side by side."""
+
+    def preview(self) -> ImagePreview:
+        """Draw the pictures in rows."""
+        from igl_dt.reporting.previews import example_folder
+
+        return ImagePreview(example_folder(Path(self._path)))

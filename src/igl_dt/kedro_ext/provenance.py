@@ -1,0 +1,111 @@
+"""Where results come from: what is written beside the metrics of a run, and is no output of it."""
+
+import importlib.metadata
+import json
+import platform
+import resource
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from igl_dt.utils.files import digest
+
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "matplotlib", "kedro", "dvc")
+
+
+def find_commit(project: Path) -> dict[str, Any]:
+    """Give the git commit of a folder and whether files differ from it; both None outside a repository."""
+    commit = _git(project, "rev-parse", "HEAD")
+    status = _git(project, "status", "--porcelain")
+    return {"commit": commit and commit.strip(), "dirty": None if status is None else bool(status.strip())}
+
+
+def list_versions() -> dict[str, str]:
+    """Give the versions of Python and of the packages that results depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def hash_files(project: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """Give the sha256 of files by their path in the project; a folder's files each on their own."""
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return {_relative(file, project): digest(file.read_bytes()) for file in sorted(files) if file.is_file()}
+
+
+def rebuild_command(run: Mapping[str, Any]) -> str:
+    """Give the command line that does again what Kedro's ``run_params`` describe."""
+    words = ["kedro", "run", f"--env={run['env'] or 'base'}"]
+    for option, key in (
+        ("pipelines", "pipeline_names"),
+        ("tags", "tags"),
+        ("nodes", "node_names"),
+        ("from-nodes", "from_nodes"),
+        ("to-nodes", "to_nodes"),
+        ("from-inputs", "from_inputs"),
+        ("to-outputs", "to_outputs"),
+        ("namespaces", "namespaces"),
+    ):
+        if values := run.get(key):
+            words.append(f"--{option}={','.join(values)}")
+    if parameters := run.get("runtime_params"):
+        words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in _flat(parameters)))
+    return shlex.join(words)
+
+
+def reset_peak_memory() -> None:
+    """Let ``peak_memory`` count from now on, where the system can: Linux."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> float:
+    """Give the most memory that this process has had, in MiB: since the latest reset, or so far where none works."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        peak = int(status.partition("VmHWM:")[2].split()[0])
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in parameters.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _word(value: Any) -> str:
+    """Write a value as the YAML that ``--params`` takes, which is without commas: they part the parameters."""
+    if isinstance(value, list) and value:
+        return "\n".join("- " + _word(item).replace("\n", "\n  ") for item in value)
+    if isinstance(value, str) and not _is_read_as_it_is(value):
+        return json.dumps(value, ensure_ascii=False).replace(",", r"\x2c")
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _is_read_as_it_is(value: str) -> bool:
+    try:
+        return "," not in value and OmegaConf.to_container(OmegaConf.from_dotlist([f"x={value}"])) == {"x": value}
+    except (OmegaConfBaseException, yaml.YAMLError):
+        return False
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    try:
+        ran = subprocess.run(["git", *arguments], cwd=project, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return ran.stdout if ran.returncode == 0 else None
+
+
+def _relative(path: Path, project: Path) -> str:
+    return (path.relative_to(project) if path.is_relative_to(project) else path).as_posix()

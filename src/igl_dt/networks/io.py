@@ -1,0 +1,102 @@
+"""Weight files: safetensors that say which network they belong to."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from igl_dt.utils.files import write_whole
+from igl_dt.networks import SegmentationNetwork, rebuild_network
+
+FORMAT_VERSION = 1
+METADATA_KEY = "igl_dt"
+"""The only key of the file's metadata: safetensors writes several keys in no fixed order."""
+
+
+def save_network(network: SegmentationNetwork, path: str | Path) -> None:
+    """Write a network's weights and configuration; equal networks give equal bytes.
+
+    The file appears at once and whole: it is written beside ``path`` and renamed.
+
+    Args:
+        network: Any of the networks, on any device.
+        path: The .safetensors file; its folder is made where needed.
+    """
+    path = Path(path)
+    header = json.dumps(
+        {"version": FORMAT_VERSION, "fingerprint": network.fingerprint, **network.configuration}, sort_keys=True
+    )
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    write_whole(path, save(tensors, metadata={METADATA_KEY: header}))
+
+
+def weight_file(value: str | None, key: str) -> Path:
+    """Give the weight file that a parameter names.
+
+    Args:
+        value: the parameter's value.
+        key: its name.
+
+    Raises:
+        ValueError: it is not given, or there is no such file.
+    """
+    if value is None:
+        raise ValueError(f"{key} is not given: it names a .safetensors file of this project, as in --params={key}=PATH")
+    if not Path(value).is_file():
+        raise ValueError(f"{key}: there is no file {value}")
+    return Path(value)
+
+
+def load_network(path: str | Path) -> SegmentationNetwork:
+    """Rebuild a network from its weight file alone, in ``eval()`` mode and on the CPU.
+
+    Nothing is downloaded, and torch's global generator is left as it was.
+
+    Args:
+        path: A file by ``save_network``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is cut short, is no safetensors file, was not written by ``save_network``, is of another
+            version, or its tensors do not fit its configuration.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weight file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = (file.metadata() or {}).get(METADATA_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not iterable itself)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is cut short or no safetensors file: {error}") from error
+    try:
+        configuration = json.loads(header) if header else {}
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: its header is not JSON: {error}") from error
+    if not isinstance(configuration, dict) or "version" not in configuration:
+        raise ValueError(f"{path} is a safetensors file, but not one of this project's networks")
+    if configuration["version"] != FORMAT_VERSION:
+        raise ValueError(f"{path} has format version {configuration['version']}, this code reads {FORMAT_VERSION}")
+    try:
+        with torch.random.fork_rng(devices=()):
+            network = rebuild_network(configuration)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    expected = network.state_dict()
+    wrong = [
+        name
+        for name in sorted(expected.keys() | tensors.keys())
+        if name not in expected
+        or name not in tensors
+        or (tensors[name].shape, tensors[name].dtype) != (expected[name].shape, expected[name].dtype)
+    ]
+    if wrong:
+        raise ValueError(
+            f"{path}: {len(wrong)} tensors are missing, unknown or not of the shape and dtype that the file's own "
+            f"configuration demands, the first: {', '.join(wrong[:4])}"
+        )
+    network.load_state_dict(tensors)
+    network.fingerprint = configuration.get("fingerprint")
+    return network.eval()

@@ -1,0 +1,27 @@
+"""Figures and tables of the results, without a display and without global state.
+
+Every function returns a ``matplotlib.figure.Figure`` (or a table) that depends on its arguments alone; saved with
+``metadata={"Software": None}`` the same arguments give the same bytes.
+"""
+
+from igl_dt.reporting.figures.data import PANELS, Sample, lay_over, plot_data, spread
+from igl_dt.reporting.figures.examples import plot_examples
+from igl_dt.reporting.figures.history import plot_losses, plot_miou, plot_pseudo_labels
+from igl_dt.reporting.figures.scores import per_class_table, plot_confusion, plot_per_class
+from igl_dt.reporting.figures.style import class_palette
+
+__all__ = [
+    "PANELS",
+    "Sample",
+    "class_palette",
+    "lay_over",
+    "per_class_table",
+    "plot_confusion",
+    "plot_data",
+    "plot_examples",
+    "plot_losses",
+    "plot_miou",
+    "plot_per_class",
+    "plot_pseudo_labels",
+    "spread",
+]

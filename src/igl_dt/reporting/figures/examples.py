@@ -1,0 +1,184 @@
+"""Pictures with their ground truth and what the networks see in them, like Fig. 4 of the paper."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from igl_dt.reporting.figures.style import (
+    DPI,
+    NEUTRAL,
+    SERIES,
+    WIDTH,
+    class_handles,
+    class_palette,
+    legend_rows,
+    new_figure,
+    series,
+)
+from igl_dt.parameters import IGNORE_INDEX
+
+# Inches.
+_MARGIN = 0.06
+_GAP = 0.07
+_HEADER = 0.42
+_CAPTION = 0.26
+_LEGEND_ROW = 0.21
+_TALLEST = 1.3  # a panel's height over its column's width, at most
+
+_BLACK, _WHITE, _PERIOD = 3, 5, 11
+"""Stripes on wrong pixels: black up to here, white up to here, then the class's colour, and again."""
+
+
+_ERROR = "#c80000"
+"""Colour of wrong pixels where they stand alone."""
+
+
+def plot_examples(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    class_names: Sequence[str],
+    labels: Sequence[str] = (),
+) -> Figure:
+    """One row per picture: the picture, its ground truth, every network's prediction, and where the student errs.
+
+    In predictions wrong pixels are striped, ignored ones light grey. Below each prediction stand the mIoU over the
+    classes in this picture's ground truth or prediction, and the share of right pixels. The last column shows the
+    student's wrong pixels alone, in one colour on the paled picture.
+
+    Args:
+        images: H×W×3 uint8 RGB; sizes may differ.
+        truths: H×W uint8 class ids of each picture; 255 = ignore.
+        predictions: H×W uint8 class ids of each picture, per network; shown in the order of
+            ``igl_dt.reporting.figures.style.SERIES``.
+        class_names: In the order of the ids.
+        labels: What to write below each picture; none: nothing.
+
+    Raises:
+        ValueError: Numbers or sizes of pictures differ, a class id has no name, or a network has no place in the
+            figures.
+    """
+    for network in predictions:
+        series(network)
+    networks = [network for network in SERIES if network in predictions]
+    _check(images, truths, predictions, len(class_names))
+    titles = ["Image", "Ground truth", *(SERIES[network].title.replace(" ", "\n", 1) for network in networks)]
+    titles += ["Student's\nerrors"] if "student" in networks else []
+
+    column_width = (WIDTH - 2 * _MARGIN - _GAP * (len(titles) - 1)) / len(titles)
+    heights = [column_width * min(image.shape[0] / image.shape[1], _TALLEST) for image in images]
+    shown = [*truths, *(mask for network in networks for mask in predictions[network])]
+    handles = class_handles(shown, class_names)
+    if networks:
+        handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0.5, hatch="//////", label="wrong"))
+    if "student" in networks:
+        handles.append(Patch(facecolor=_ERROR, edgecolor="#222222", linewidth=0.5, label="student's error"))
+    lines = legend_rows(handles)
+    legend_height = _LEGEND_ROW * lines + 0.1
+    height = _HEADER + sum(heights) + _CAPTION * len(images) + legend_height
+
+    with new_figure(height, layout=None) as figure:
+        for column, title in enumerate(titles):
+            x = _MARGIN + column * (column_width + _GAP) + column_width / 2
+            y = height - _HEADER + 0.06
+            figure.text(x / WIDTH, y / height, title, horizontalalignment="center", verticalalignment="bottom")
+        top = height - _HEADER
+        for row, (image, truth) in enumerate(zip(images, truths, strict=True)):
+            width = heights[row] * image.shape[1] / image.shape[0]
+            pixels = round(heights[row] * DPI), round(width * DPI)
+            panels = [image, _paint(truth, truth, pixels, len(class_names))]
+            panels += [_paint(predictions[network][row], truth, pixels, len(class_names)) for network in networks]
+            if "student" in networks:
+                panels.append(_mark_errors(image, predictions["student"][row], truth))
+            captions = [labels[row] if labels else "", ""]
+            captions += [_caption(predictions[network][row], truth) for network in networks]
+            for column, panel in enumerate(panels):
+                left = _MARGIN + column * (column_width + _GAP) + (column_width - width) / 2
+                axes = figure.add_axes(
+                    (left / WIDTH, (top - heights[row]) / height, width / WIDTH, heights[row] / height)
+                )
+                _show(axes, panel, smooth=column == 0)
+                if column < len(captions) and captions[column]:
+                    axes.annotate(
+                        captions[column], (0.5, 0), (0, -2), xycoords="axes fraction", textcoords="offset points",
+                        horizontalalignment="center", verticalalignment="top", fontsize=7.5,
+                    )  # fmt: skip
+            top -= heights[row] + _CAPTION
+        figure.legend(
+            handles=handles, loc="lower center", ncols=math.ceil(len(handles) / lines), borderaxespad=0.2,
+            handlelength=1.6, columnspacing=1.5,
+        )  # fmt: skip
+    return figure
+
+
+def _check(
+    images: Sequence[np.ndarray],
+    truths: Sequence[np.ndarray],
+    predictions: Mapping[str, Sequence[np.ndarray]],
+    num_classes: int,
+) -> None:
+    if not images:
+        raise ValueError("no pictures to show")
+    for name, masks in {"ground truth": truths, **predictions}.items():
+        if len(masks) != len(images):
+            raise ValueError(f"{name}: {len(masks)} masks for {len(images)} pictures")
+        for position, (image, truth, mask) in enumerate(zip(images, truths, masks, strict=True)):
+            if mask.shape != image.shape[:2]:
+                raise ValueError(
+                    f"{name}, picture {position} (counted from 0): the mask is {mask.shape} (height, width) and the"
+                    f" picture {image.shape[:2]}"
+                )
+            if (mask[truth != IGNORE_INDEX] >= num_classes).any():
+                raise ValueError(
+                    f"{name}, picture {position} (counted from 0): class id {mask[truth != IGNORE_INDEX].max()}, but"
+                    f" {num_classes} class names have ids 0 to {num_classes - 1}"
+                )
+
+
+def _paint(ids: np.ndarray, truth: np.ndarray, pixels: tuple[int, int], num_classes: int) -> np.ndarray:
+    """Colours of a mask at the size (height, width) in which the figure shows it, wrong pixels striped."""
+    rows, columns = (
+        (np.arange(size) * length // size)[:, None] if axis == 0 else np.arange(size) * length // size
+        for axis, (size, length) in enumerate(zip(pixels, ids.shape, strict=True))
+    )
+    ids, truth = ids[rows, columns], truth[rows, columns]
+    colors = np.full((256, 3), np.array(to_rgb(NEUTRAL)) * 255, dtype=np.uint8)
+    colors[:num_classes] = class_palette(num_classes)
+    painted = colors[np.where(truth == IGNORE_INDEX, IGNORE_INDEX, ids)]
+    wrong = (ids != truth) & (truth != IGNORE_INDEX)
+    phase = np.add.outer(np.arange(pixels[0]), np.arange(pixels[1])) % _PERIOD
+    painted[wrong & (phase < _WHITE)] = 255
+    painted[wrong & (phase < _BLACK)] = 0
+    return painted
+
+
+def _mark_errors(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """The picture in pale grey, wrong pixels in one strong colour."""
+    gray = 255 - (255 - image.mean(axis=2, keepdims=True)) / 3
+    marked = np.repeat(gray, 3, axis=2).astype(np.uint8)
+    marked[(prediction != truth) & (truth != IGNORE_INDEX)] = np.array(to_rgb(_ERROR)) * 255
+    return marked
+
+
+def _show(axes: Axes, panel: np.ndarray, smooth: bool) -> None:
+    axes.imshow(panel, aspect="auto", interpolation="antialiased" if smooth else "nearest")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+
+
+def _caption(prediction: np.ndarray, truth: np.ndarray) -> str:
+    counted = truth != IGNORE_INDEX
+    prediction, truth = prediction[counted], truth[counted]
+    if not len(truth):
+        return "all ignored"
+    ious = [
+        np.sum((prediction == name) & (truth == name)) / np.sum((prediction == name) | (truth == name))
+        for name in np.union1d(truth, prediction)
+    ]
+    return f"mIoU {100 * np.mean(ious):.0f} · pixels {100 * np.mean(prediction == truth):.0f} %"

@@ -1,0 +1,84 @@
+"""Everything that decides whether two runs give the same bits, in one place."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import PIL
+import torch
+
+from igl_dt.training.portable import pin
+from igl_dt.parameters import RuntimeParameters
+from igl_dt.utils.seeding import derive_seed
+
+
+def set_up(runtime: RuntimeParameters) -> torch.device:
+    """Make torch deterministic, set its threads, and choose the device.
+
+    Raises:
+        ValueError: CUDA is asked for and absent, or ``portable`` on a processor or in a process that has no part in it.
+    """
+    if runtime.portable:
+        pin()
+        if (kernels := torch.backends.cpu.get_cpu_capability()) != "AVX2":
+            raise ValueError(
+                f"runtime.portable asks for kernels of AVX2, but torch has chosen those of {kernels}: either this "
+                "processor has no AVX2, or torch has computed before set_up was called"
+            )
+    if runtime.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms does the same, and imports a compiler
+    # A debugging aid that costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
+    return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def surroundings(runtime: RuntimeParameters) -> dict[str, str]:
+    """Say what decides a result's bits beside code, data and parameters."""
+    device = set_up(runtime)
+    return {
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "timm": version("timm"),
+        "numpy": np.__version__,
+        "pillow": PIL.__version__,
+        "cudnn": str(torch.backends.cudnn.version()) if device.type == "cuda" else "none",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "kernels": torch.backends.cpu.get_cpu_capability(),
+        "instruction sets": " ".join(instruction_sets()),
+        "threads": str(torch.get_num_threads()),
+        "precision": runtime.precision,
+        "portable": str(runtime.portable).lower(),
+    }
+
+
+def instruction_sets() -> list[str]:
+    """Name the processor's instruction sets by which math libraries choose their kernels; none where Linux is not."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
+    flags = next((line.partition(":")[2].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    return sorted(flag for flag in flags if flag.startswith(("sse4", "avx", "fma", "amx", "asimd", "sve")))
+
+
+def autocast(device: torch.device, runtime: RuntimeParameters) -> torch.autocast:
+    """Give the context in which networks compute: bfloat16 where ``runtime.precision`` says so, else float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16")
+
+
+@contextmanager
+def seeded(seed: int, *names: str | int) -> Iterator[None]:
+    """Draw from torch's generator as from a new one of this purpose, and leave it as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, *names))
+        yield

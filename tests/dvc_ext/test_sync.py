@@ -1,0 +1,153 @@
+"""dvc.yaml and the Kedro graph are one truth."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from igl_dt.dvc_ext.sync import Recipe, describe, differences, find_recipes, render
+
+PROJECT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on names of datasets
+
+
+@pytest.fixture(scope="module")
+def content() -> dict:
+    return describe(Recipe(PROJECT, "base"))
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree(PROJECT / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
+    shutil.copy(PROJECT / "dvc.yaml", tmp_path)
+    return tmp_path
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text("utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), "utf-8")
+
+
+def test_the_committed_files_are_those_of_the_graph() -> None:
+    recipes = find_recipes(PROJECT)
+    assert {recipe.env for recipe in recipes} >= {"base", "camvid", "smoke"}
+    assert [line for recipe in recipes for line in differences(recipe)] == [], "type `kedro dvc sync`"
+    for recipe in recipes:
+        text = (PROJECT / recipe.path).read_text("utf-8")
+        assert text == render(describe(recipe))
+        assert "versioned" not in text and "persist" not in text
+
+
+@pytest.mark.parametrize(
+    ("stage", "used", "unused"),
+    [
+        ("data_splitting", {"data", "randomness.py"}, {"engine", "losses", "networks", "figures", "stages.py"}),
+        ("teacher_pretraining", {"losses", "methods", "networks", "engine", "data", "evaluation"}, {"figures"}),
+        ("student_learning", {"losses", "methods", "networks", "engine", "data", "evaluation"}, {"figures"}),
+        ("evaluation", {"evaluation", "networks", "catalog"}, {"figures"}),
+        ("reporting", {"figures", "data"}, {"losses", "methods", "engine", "networks", "evaluation", "stages.py"}),
+    ],
+)
+def test_stages_depend_on_the_code_that_they_import(content: dict, stage: str, used: set, unused: set) -> None:
+    found = {path.removeprefix("src/igl_dt/") for path in content["stages"][stage]["deps"]}
+    assert {*used, "__init__.py", "parameters.py", f"pipelines/{stage}", "pipelines/__init__.py"} <= found
+    assert not unused & found
+    assert not [
+        path for path in found if path.startswith("pipelines/") and path.split("/")[1] not in (stage, "__init__.py")
+    ]
+    for path in content["stages"][stage]["deps"]:
+        assert not path.startswith("src/") or (PROJECT / path).exists()
+
+
+def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
+    stages = content["stages"]
+    made = {out: name for name, stage in stages.items() for out in (*stage["outs"], *stage.get("metrics", []))}
+    needs = {name: {made[path] for path in stage["deps"] if path in made} for name, stage in stages.items()}
+    assert needs == {
+        "data_splitting": set(),
+        "teacher_pretraining": {"data_splitting"},
+        "student_learning": {"data_splitting", "teacher_pretraining"},
+        "evaluation": {"data_splitting", "teacher_pretraining", "student_learning"},
+        "reporting": {"data_splitting", "teacher_pretraining", "student_learning", "evaluation"},
+    }
+
+
+def test_what_varies_is_neither_output_nor_dependency(content: dict) -> None:
+    assert not [name for name in ("run_manifest.json", "report.html") if name in render(content)]
+    assert "src/igl_dt/reporting/report" in content["stages"]["reporting"]["deps"]
+
+
+def test_parameters_are_tracked_where_they_decide_something(content: dict) -> None:
+    keys = {
+        name: {key for file in stage.get("params", []) for keys in file.values() for key in keys}
+        for name, stage in content["stages"].items()
+    }
+    assert keys["teacher_pretraining"] >= {"seed", "teacher_pretraining", "runtime.threads", "networks.swin_unet"}
+    assert "student_learning" not in keys["teacher_pretraining"] and "networks.student" in keys["student_learning"]
+    assert not {"runtime", "runtime.workers", "runtime.recovery_folder"} & keys["teacher_pretraining"]
+    assert keys["reporting"] == {"dataset"}  # where the pictures that it shows lie
+
+
+def test_neither_local_settings_nor_ad_hoc_parameters_can_leak_in(content: dict) -> None:
+    for name, stage in content["stages"].items():
+        assert stage["cmd"] == f"kedro run --env base --pipelines {name}"
+
+
+def test_recipes_share_no_output_and_track_their_own_parameters() -> None:
+    outs: dict[str, str] = {}
+    for recipe in find_recipes(PROJECT):
+        for stage in describe(recipe)["stages"].values():
+            for out in (*stage["outs"], *stage.get("metrics", [])):
+                assert out not in outs
+                outs[out] = recipe.env
+    camvid = describe(Recipe(PROJECT, "camvid"))["stages"]
+    assert camvid["data_splitting"]["always_changed"] and camvid["data_splitting"]["wdir"] == "../.."
+    assert {"conf/camvid/parameters.yml": ["dataset", "networks.student", "student_learning"]} in [
+        {path: sorted(keys) for path, keys in file.items()} for file in camvid["student_learning"]["params"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("dvc.yaml", "    - src/igl_dt/losses\n", "", "stages.teacher_pretraining.deps lacks src/igl_dt/losses"),
+        (
+            "dvc.yaml",
+            "    - src/igl_dt/reporting/figures\n",
+            "    - src/igl_dt/reporting/figures\n    - src/igl_dt/losses\n",
+            "stages.reporting.deps has src/igl_dt/losses, which the graph does not have",
+        ),
+        (
+            "conf/base/catalog_training.yml",
+            "history_student.csv",
+            "history_of_student.csv",
+            "stages.student_learning.outs lacks data/08_reporting/shapes/history_of_student.csv",
+        ),
+        (
+            "dvc.yaml",
+            "kedro run --env base --pipelines evaluation",
+            "kedro run",
+            "stages.evaluation.cmd is 'kedro run', the graph has 'kedro run --env base --pipelines evaluation'",
+        ),
+    ],
+)
+def test_says_which_edge_differs(project: Path, file: str, old: str, new: str, said: str) -> None:
+    change(project / file, old, new)
+    assert f"dvc.yaml: {said}" in differences(Recipe(project, "base"))
+
+
+def test_says_which_parameters_a_recipe_has_got(project: Path) -> None:
+    change(project / "conf/camvid/parameters.yml", "splitting:", "evaluation: {batch_size: 4}\n\nsplitting:")
+    at = "stages.evaluation.params.conf/camvid/parameters.yml"
+    assert f"conf/camvid/dvc.yaml: {at} lacks evaluation" in differences(Recipe(project, "camvid"))
+
+
+def test_a_missing_file_is_a_difference(project: Path) -> None:
+    (project / "dvc.yaml").unlink()
+    assert differences(Recipe(project, "base")) == ["dvc.yaml is missing"]
+
+
+def test_the_file_is_yaml_without_surprises(content: dict) -> None:
+    assert yaml.safe_load(render(content)) == content

@@ -1,0 +1,144 @@
+"""Weight files: the same bytes, the same network, or a clear error."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from igl_dt.networks import SegmentationNetwork, build_network
+from igl_dt.networks.io import METADATA_KEY, load_network, save_network
+from igl_dt.parameters import ResUnetParameters
+
+SMALL = ResUnetParameters(encoder={"name": "resnet18", "options": {"channels": [8] * 4}}, decoder_channels=(4,))
+
+
+@pytest.fixture
+def small() -> SegmentationNetwork:
+    return build_network("res_unet", SMALL, ("sky", "road"))
+
+
+@pytest.fixture
+def path(small: SegmentationNetwork, tmp_path: Path) -> Path:
+    save_network(small, tmp_path / "res_unet.safetensors")
+    return tmp_path / "res_unet.safetensors"
+
+
+def test_round_trip_keeps_every_bit(network: SegmentationNetwork, images: Tensor, tmp_path: Path):
+    network(images)  # moves the batch statistics
+    save_network(network, tmp_path / "folder" / "network.safetensors")
+    loaded = load_network(tmp_path / "folder" / "network.safetensors")
+    assert type(loaded) is type(network) and not loaded.training
+    assert loaded.configuration == network.configuration and loaded.class_names == ("sky", "road", "tree")
+    with torch.no_grad():
+        assert torch.equal(loaded(images).logits, network.eval()(images).logits)
+    assert list((tmp_path / "folder").iterdir()) == [tmp_path / "folder" / "network.safetensors"]
+
+
+def test_equal_networks_give_equal_bytes(small: SegmentationNetwork, path: Path, tmp_path: Path):
+    expected = path.read_bytes()
+    small.to(memory_format=torch.channels_last)  # another order in memory, the same weights
+    for attempt in range(5):
+        save_network(small, tmp_path / f"{attempt}.safetensors")
+        assert (tmp_path / f"{attempt}.safetensors").read_bytes() == expected
+    save_network(load_network(path), path)
+    assert path.read_bytes() == expected
+
+
+def test_pretrained_weights_are_not_needed_again(small: SegmentationNetwork, tmp_path: Path):
+    source = tmp_path / "resnet.pth"
+    torch.save({**small.encoder.state_dict(), **_rest_of_resnet()}, source)
+    parameters = SMALL.model_copy(update={"encoder": SMALL.encoder.model_copy(update={"pretrained": str(source)})})
+    network = build_network("res_unet", parameters, ("a", "b"))
+    save_network(network, tmp_path / "network.safetensors")
+    source.unlink()
+    loaded = load_network(tmp_path / "network.safetensors")
+    assert torch.equal(loaded.encoder.conv1.weight, small.encoder.conv1.weight)
+    assert str(tmp_path).encode() not in (tmp_path / "network.safetensors").read_bytes()
+
+
+def _rest_of_resnet() -> dict[str, Tensor]:
+    import timm
+
+    state = timm.create_model("resnet18", channels=[8] * 4).state_dict()
+    return {name: tensor for name, tensor in state.items() if name.startswith(("layer2", "layer3", "layer4", "fc"))}
+
+
+def test_loading_leaves_the_random_state_alone(path: Path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_network(path)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_failed_write_leaves_the_old_file(path: Path, small: SegmentationNetwork, monkeypatch: pytest.MonkeyPatch):
+    before = path.read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_network(small, path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("length", [0, 4, 100, 5000])
+def test_files_cut_short_are_refused(path: Path, length: int):
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"res_unet.safetensors is cut short or no safetensors file"):
+        load_network(path)
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match=r"no weight file at .*nothing.safetensors"):
+        load_network(tmp_path / "nothing.safetensors")
+
+
+def _configuration(path: Path) -> dict[str, object]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()[METADATA_KEY])
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "not one of this project's networks"),
+        ({"format": "pt"}, "not one of this project's networks"),
+        ({METADATA_KEY: "{"}, "header is not JSON"),
+        ({METADATA_KEY: '{"version": 99}'}, "has format version 99, this code reads 1"),
+        ({METADATA_KEY: '{"version": 1, "network": "unknown"}'}, "not the configuration of a network"),
+        (
+            {METADATA_KEY: '{"version": 1, "network": "res_unet", "parameters": {"depth": 3}, "class_names": ["a"]}'},
+            "depth",
+        ),
+    ],
+)
+def test_foreign_files_are_refused(path: Path, metadata: dict[str, str] | None, message: str):
+    save_file(load_file(path), path, metadata=metadata)
+    with pytest.raises(ValueError, match=rf"(?s)res_unet.safetensors.*{message}"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("change", ["missing", "unknown", "shape", "dtype"])
+def test_tensors_that_do_not_fit_are_refused(path: Path, change: str):
+    tensors, metadata = load_file(path), {METADATA_KEY: json.dumps(_configuration(path))}
+    match change:
+        case "missing":
+            del tensors["classifier.bias"]
+        case "unknown":
+            tensors["classifier.bias2"] = torch.zeros(1)
+        case "shape":
+            tensors["classifier.bias"] = torch.zeros(7)
+        case "dtype":
+            tensors["classifier.bias"] = tensors["classifier.bias"].half()
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(ValueError, match=r"1 tensors are missing, unknown or not .*classifier.bias"):
+        load_network(path)

@@ -1,0 +1,104 @@
+"""What is set for the whole process, and what is left alone."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from igl_dt.training import portable
+from igl_dt.training.determinism import instruction_sets, seeded, set_up
+from igl_dt.parameters import RuntimeParameters
+
+
+def test_seeded_draws_by_seed_and_names_and_leaves_the_generator_as_it_was() -> None:
+    def draw(*names: str | int) -> list[float]:
+        with seeded(*names):
+            return torch.rand(3).tolist()
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    drawn = draw(0, "initial weights", "student")
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert draw(0, "initial weights", "student") == drawn
+    assert draw(1, "initial weights", "student") != drawn
+    assert draw(0, "initial weights", "swin_unet") != drawn
+
+
+def test_seeded_puts_the_generator_back_after_an_error() -> None:
+    before = torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="within"), seeded(0, "purpose"):
+        torch.rand(3)
+        raise RuntimeError("within")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("has_cuda", "expected"), [(False, "cpu"), (True, "cuda")])
+def test_auto_takes_cuda_where_there_is_one(monkeypatch, has_cuda: bool, expected: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    assert set_up(RuntimeParameters(device="auto")).type == expected
+    assert set_up(RuntimeParameters(device="cpu")).type == "cpu"
+
+
+def test_absent_cuda_is_an_error_that_names_the_parameter(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match=r"runtime\.device is cuda.*runtime\.device=cpu"):
+        set_up(RuntimeParameters(device="cuda"))
+
+
+def test_operations_without_a_deterministic_kernel_are_errors() -> None:
+    torch.set_deterministic_debug_mode("default")
+    set_up(RuntimeParameters(device="cpu"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert not torch.backends.cudnn.benchmark and not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_threads_are_set_where_a_number_is_given() -> None:
+    set_up(RuntimeParameters(device="cpu", threads=3))
+    assert torch.get_num_threads() == 3
+    set_up(RuntimeParameters(device="cpu", threads=None))
+    assert torch.get_num_threads() == 3
+
+
+PORTABLE = """
+import torch
+from igl_dt.training.determinism import set_up, surroundings
+from igl_dt.parameters import RuntimeParameters
+
+runtime = RuntimeParameters(device="cpu", threads=1, portable=True)
+set_up(runtime)
+torch.manual_seed(0)
+layers = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.GELU(), torch.nn.Conv2d(16, 8, 3), torch.nn.Softmax(1))
+layers(torch.rand(2, 3, 24, 24)).square().sum().backward()
+print(surroundings(runtime)["kernels"], hashlib.sha256(layers[0].weight.grad.numpy().tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif("avx2" not in instruction_sets(), reason="needs AVX2")
+def test_portable_computes_with_avx2_alone() -> None:
+    def run(**variables: str) -> str:
+        code = "import hashlib\n" + PORTABLE
+        ran = subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout
+
+    said = run(ONEDNN_VERBOSE="1")
+    assert "cpu,isa:Intel AVX2" in said and "avx512" not in said
+    result = said.splitlines()[-1]
+    assert result.startswith("AVX2 ")
+    # The C library chooses its own variants; on a processor without AVX-512 it has these.
+    hidden = "glibc.cpu.hwcaps=-AVX512F,-AVX512VL,-AVX512BW,-AVX512DQ,-AVX512CD"
+    assert run(GLIBC_TUNABLES=hidden).splitlines()[-1] == result
+
+
+@pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() == "AVX2", reason="this process computes with AVX2 anyway")
+def test_portable_is_refused_where_it_comes_too_late(monkeypatch) -> None:
+    for name in portable.PINNED:
+        monkeypatch.setenv(name, "")
+    with pytest.raises(ValueError, match=r"runtime\.portable asks for kernels of AVX2, but torch has chosen those of"):
+        set_up(RuntimeParameters(device="cpu", portable=True))

@@ -1,0 +1,386 @@
+"""The training loop: what it computes, what it depends on, what it leaves and what it says."""
+
+import logging
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor, nn
+
+from devices import DEVICES
+from igl_dt.utils import progress
+from igl_dt.data.loading import Batch
+from igl_dt.training.optimizer import rate_factor
+from igl_dt.training.trainer import Trained, TrainingError, train
+from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
+from igl_dt.parameters import (
+    CrossPseudoSupervisionParameters,
+    IglDtParameters,
+    OptimizerParameters,
+    RuntimeParameters,
+    SupervisedLossParameters,
+)
+
+SGD = OptimizerParameters(learning_rate=0.1, momentum=0.9)
+ADAMW = OptimizerParameters(name="adamw", learning_rate=0.001)
+
+Weights = dict[str, Tensor]
+
+
+def no_score(network: nn.Module) -> float:
+    return 0.0
+
+
+def weights(network: nn.Module) -> Weights:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def same(one: Weights, other: Weights) -> bool:
+    assert one.keys() == other.keys()
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Give the lines of progress, without what else is logged."""
+    return [record.getMessage() for record in caplog.records if record.name == progress.__name__]
+
+
+class Scripted(Method):
+    """Returns losses of a script, with gradients of their own size for each of the network's parameters."""
+
+    def __init__(self, network: nn.Module, script: Callable[[int], dict[str, float]]) -> None:
+        super().__init__({"network": network}, {})
+        self.script = script
+
+    def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        zero = sum(parameter.sum() - parameter.sum().detach() for parameter in self.networks["network"].parameters())
+        return {name: value * (1 + zero) for name, value in self.script(step).items()}
+
+
+class TestSameBits:
+    """Real networks, with batch norm, dropout, CutMix and strong views."""
+
+    @pytest.fixture(params=DEVICES)
+    def runtime(self, request: pytest.FixtureRequest) -> RuntimeParameters:
+        return RuntimeParameters(device=request.param, threads=1, workers=0)
+
+    @pytest.fixture
+    def learn(self, make_batches, real_network, runtime) -> Callable[..., tuple[Weights, Trained]]:
+        def learn(seed: int = 0, **changes: object) -> tuple[Weights, Trained]:
+            student = real_network("student")
+            method = IglDt(student, real_network("swin_unet"), real_network("res_unet"), IglDtParameters())
+            batches = make_batches(steps=4, batch_size=2, seed=seed, alone=False)
+            trained = train(method, batches, {"student": ADAMW}, runtime.model_copy(update=changes), no_score)
+            return weights(student), trained
+
+        return learn
+
+    @pytest.mark.filterwarnings("default::UserWarning")  # torch's, where a machine has fewer cores than workers
+    def test_workers_change_nothing_and_neither_does_the_global_generator(self, learn) -> None:
+        torch.manual_seed(0)
+        first, trained = learn()
+        for workers in (0, 1, 2):
+            torch.manual_seed(workers + 1)
+            again, trained_again = learn(workers=workers)
+            assert same(first, again), workers
+            pd.testing.assert_frame_equal(trained.history, trained_again.history, check_exact=True)
+
+    def test_another_seed_gives_other_weights(self, learn) -> None:
+        assert not same(learn(seed=0)[0], learn(seed=1)[0])
+
+    def test_frozen_teachers_keep_every_bit_also_of_their_statistics(self, make_batches, real_network, runtime) -> None:
+        teachers = {name: real_network(name).train() for name in ("swin_unet", "res_unet")}
+        before = {name: weights(network) for name, network in teachers.items()}
+        assert any(name.endswith("running_mean") for name in before["res_unet"])
+        student = real_network("student")
+        initial = weights(student)
+        method = IglDt(student, **teachers, parameters=IglDtParameters(discrepancy_space="features"))
+        train(method, make_batches(steps=3, validate_every=2, alone=False), {"student": ADAMW}, runtime, no_score)
+        for name, network in teachers.items():
+            assert same(before[name], weights(network)), name
+        after = weights(student)
+        assert initial.keys() == after.keys()
+        assert not any(torch.equal(initial[name], after[name]) for name in initial if name.endswith("running_mean"))
+
+    def test_weights_are_contiguous_and_in_float32_again(self, learn) -> None:
+        last, trained = learn(precision="bfloat16")
+        for tensor in (*last.values(), *trained.best["student"].values()):
+            assert tensor.is_contiguous()
+            assert tensor.dtype in (torch.float32, torch.int64) and tensor.isfinite().all()
+        assert not same(last, learn()[0])
+
+
+class TestSteps:
+    def test_parts_add_up_to_the_whole_batch(self, make_batches, tiny_network, runtime) -> None:
+        def learn(accumulate: int) -> tuple[Weights, Trained]:
+            network = tiny_network()
+            whole_pictures = {"crop_size": (32, 40), "scale": (1, 1)}  # so that each part has as many pixels
+            batches = make_batches(steps=3, batch_size=4, accumulate=accumulate, augmentation=whole_pictures)
+            method = Supervised("network", network, SupervisedLossParameters())
+            trained = train(method, batches, {"network": SGD}, runtime, no_score)
+            return weights(network), trained
+
+        initial = weights(tiny_network())
+        (whole, trained), (parts, trained_in_parts) = learn(1), learn(2)
+        for name in initial:
+            assert (whole[name] - initial[name]).abs().max() > 1e-3
+            torch.testing.assert_close(whole[name], parts[name], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(trained.history["supervised"], trained_in_parts.history["supervised"], rtol=1e-5)
+
+    def test_dropout_is_drawn_anew_for_each_step_and_part(self, make_batches, tiny_network, runtime) -> None:
+        drawn = []
+
+        class Drawing(Supervised):
+            def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+                drawn.append(torch.rand(()).item())
+                return super().forward(batch, step)
+
+        for _ in range(2):
+            method = Drawing("network", tiny_network(), SupervisedLossParameters())
+            train(method, make_batches(steps=3, accumulate=2), {"network": SGD}, runtime, no_score)
+        assert len(set(drawn[:6])) == 6
+        assert drawn[:6] == drawn[6:]
+
+    def test_training_learns(self, make_batches, tiny_network, runtime) -> None:
+        method = Supervised("network", tiny_network(), SupervisedLossParameters())
+        losses = train(method, make_batches(steps=40), {"network": SGD}, runtime, no_score).history["supervised"]
+        assert losses.tail(5).mean() < 0.5 * losses.head(5).mean()
+
+    def test_gradients_are_clipped_to_the_norm(self, make_batches, tiny_network, runtime) -> None:
+        def moved(clip_norm: float | None) -> float:
+            network = tiny_network()
+            optimizer = OptimizerParameters(learning_rate=1, momentum=0, weight_decay=0, clip_norm=clip_norm)
+            initial = weights(network)
+            method = Scripted(network, lambda step: {"loss": 100.0})
+            train(method, make_batches(steps=1), {"network": optimizer}, runtime, no_score)
+            return sum((network.state_dict()[name] - initial[name]).square().sum().item() for name in initial) ** 0.5
+
+        assert moved(0.5) == pytest.approx(0.5, rel=1e-4)
+        assert moved(1e6) == moved(None) > 100
+
+    def test_bfloat16_trains_every_parameter_of_both_teachers(self, make_batches, real_network, runtime) -> None:
+        networks = {name: real_network(name) for name in ("swin_unet", "res_unet")}
+        initial = {name: weights(network) for name, network in networks.items()}
+        method = CrossPseudoSupervision(**networks, parameters=CrossPseudoSupervisionParameters())
+        in_bfloat16 = runtime.model_copy(update={"precision": "bfloat16"})
+        no_decay = dict.fromkeys(networks, ADAMW.model_copy(update={"weight_decay": 0.0}))
+        train(method, make_batches(steps=3, alone=False), no_decay, in_bfloat16, no_score)
+        for name, network in networks.items():
+            for path, parameter in network.named_parameters():
+                assert parameter.dtype == torch.float32
+                assert not torch.equal(parameter, initial[name][path]), f"{name}.{path}"
+
+    def test_bfloat16_trains_what_was_used_without_gradients_first(self, make_batches, real_network, runtime) -> None:
+        """Autocast must not hand out weights that were cast within ``no_grad``, for the pseudo-labels."""
+
+        class LabelsFirst(Supervised):
+            def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+                with torch.no_grad():
+                    self.networks[self.name](batch.images)
+                return super().forward(batch, step)
+
+        network = real_network("student")
+        initial = weights(network)
+        in_bfloat16 = runtime.model_copy(update={"precision": "bfloat16"})
+        no_decay = {"network": ADAMW.model_copy(update={"weight_decay": 0.0})}
+        train(
+            LabelsFirst("network", network, SupervisedLossParameters()),
+            *(make_batches(steps=2, batch_size=4), no_decay, in_bfloat16, no_score),
+        )
+        for path, parameter in network.named_parameters():
+            assert not torch.equal(parameter, initial[path]), path
+
+
+class TestLossesThatAreNotFinite:
+    @pytest.mark.parametrize("value", [float("nan"), float("inf")])
+    def test_they_end_the_training(self, make_batches, tiny_network, runtime, value: float) -> None:
+        method = Scripted(tiny_network(), lambda step: {"good": 1.5, "bad": value if step == 2 else 1.0})
+        pattern = rf"some_stage: a loss is not finite at step 2: good 1\.5, bad {value}\. Lower the learning rate"
+        with pytest.raises(TrainingError, match=pattern):
+            train(method, make_batches(steps=4), {"network": SGD}, runtime, no_score)
+
+    def test_the_step_is_named_also_where_rows_are_rare(self, make_batches, tiny_network, runtime) -> None:
+        seen = []
+
+        def script(step: int) -> dict[str, float]:
+            seen.append(step)
+            return {"loss": float("nan") if step >= 5 else 1.0}
+
+        with pytest.raises(TrainingError, match="not finite at step 5: loss nan"):
+            train(Scripted(tiny_network(), script), make_batches(steps=400), {"network": SGD}, runtime, no_score)
+        assert seen[-1] == 7  # the row of steps 4 to 7
+
+    def test_no_weights_are_validated_that_such_a_loss_made(self, make_batches, tiny_network, runtime) -> None:
+        validated = []
+        method = Scripted(tiny_network(), lambda step: {"loss": float("nan") if step == 2 else 1.0})
+        with pytest.raises(TrainingError):
+            train(method, make_batches(validate_every=3), {"network": SGD}, runtime, validated.append)
+        assert not validated
+
+    def test_a_gradient_that_is_not_finite_in_the_last_step_is_noticed(
+        self, make_batches, tiny_network, runtime
+    ) -> None:
+        validated = []
+        network = tiny_network()
+        network.classifier.weight.register_hook(lambda gradient: gradient * float("nan"))
+        method = Scripted(network, lambda step: {"loss": 1.0})
+        with pytest.raises(
+            TrainingError, match=r"some_stage: after 1 steps, weights of network are not finite\. Lower"
+        ):
+            train(method, make_batches(steps=1), {"network": SGD}, runtime, validated.append)
+        assert not validated
+
+
+class TestBestWeights:
+    @pytest.mark.parametrize(("script", "best"), [((0.2, 0.5, 0.5, 0.1), 1), ((0.0, 0.0, 0.0, 0.0), 0)])
+    def test_are_those_of_the_first_best_validation(
+        self, make_batches, tiny_network, runtime, script: tuple[float, ...], best: int
+    ) -> None:
+        network, snapshots = tiny_network(), []
+
+        def validate(validated: nn.Module) -> float:
+            assert validated is network
+            snapshots.append(weights(validated))
+            return script[len(snapshots) - 1]
+
+        method = Supervised("network", network, SupervisedLossParameters())
+        trained = train(method, make_batches(steps=4, validate_every=1), {"network": SGD}, runtime, validate)
+        assert len(snapshots) == 4
+        assert trained.best_miou == {"network": script[best]}
+        assert same(trained.best["network"], snapshots[best])
+        assert same(weights(network), snapshots[3])
+        assert not same(snapshots[best], snapshots[3])
+
+    def test_are_kept_per_network(self, make_batches, tiny_network, runtime) -> None:
+        networks = {"swin_unet": tiny_network(1), "res_unet": tiny_network(2)}
+        scores = {"swin_unet": [0.3, 0.1], "res_unet": [0.2, 0.4]}
+        snapshots: dict[str, list[Weights]] = {"swin_unet": [], "res_unet": []}
+
+        def validate(network: nn.Module) -> float:
+            name = next(name for name, other in networks.items() if other is network)
+            snapshots[name].append(weights(network))
+            return scores[name][len(snapshots[name]) - 1]
+
+        method = CrossPseudoSupervision(**networks, parameters=CrossPseudoSupervisionParameters())
+        batches = make_batches(steps=2, validate_every=1, alone=False)
+        trained = train(method, batches, dict.fromkeys(networks, SGD), runtime, validate)
+        assert trained.best_miou == {"swin_unet": 0.3, "res_unet": 0.4}
+        assert same(trained.best["swin_unet"], snapshots["swin_unet"][0])
+        assert same(trained.best["res_unet"], snapshots["res_unet"][1])
+
+
+class TestHistory:
+    def test_what_is_monitored_stands_in_the_rows_of_validations(self, make_batches, tiny_network, runtime) -> None:
+        network = tiny_network()
+        seen = []
+
+        def monitor(networks: dict[str, nn.Module]) -> dict[str, float]:
+            assert list(networks) == ["network"] and networks["network"] is network
+            seen.append(weights(network))
+            return {"score.network": float(len(seen))}
+
+        method = Supervised("network", network, SupervisedLossParameters())
+        batches = make_batches(steps=6, validate_every=4)
+        history = train(method, batches, {"network": SGD}, runtime, no_score, monitor=monitor).history
+        assert history.loc[history["score.network"].notna(), ["step", "score.network"]].to_numpy().tolist() == [
+            [4, 1],
+            [6, 2],
+        ]
+        assert not same(*seen)
+
+    def test_each_loss_has_a_column_also_where_it_occurs_now_and_then(
+        self, make_batches, tiny_network, runtime
+    ) -> None:
+        method = Scripted(tiny_network(), lambda step: {"all": step, ("odd" if step % 2 else "even"): 10.0 + step})
+        optimizer = OptimizerParameters(learning_rate=0.1, warmup_steps=2)
+        batches = make_batches(steps=6, validate_every=4)
+        history = train(method, batches, {"network": optimizer}, runtime, lambda network: 0.25).history
+        nan = np.nan
+        expected = pd.DataFrame(
+            {
+                "step": range(1, 7),
+                "all": [0.0, 1, 2, 3, 4, 5],
+                "even": [10, nan, 12, nan, 14, nan],
+                "learning_rate.network": [0.1 * rate_factor(step, 6, optimizer) for step in range(6)],
+                "odd": [nan, 11, nan, 13, nan, 15],
+                "val_miou.network": [nan, nan, nan, 0.25, nan, 0.25],
+            }
+        )
+        pd.testing.assert_frame_equal(history[sorted(history)], expected[sorted(expected)])
+
+    def test_long_stages_have_about_a_hundred_rows_of_means(self, make_batches, tiny_network, runtime) -> None:
+        method = Scripted(tiny_network(), lambda step: {"loss": float(step)})
+        batches = make_batches(steps=300, batch_size=1, validate_every=100)
+        history = train(method, batches, {"network": SGD}, runtime, no_score).history.set_index("step")
+        assert list(history.index) == sorted({*range(3, 301, 3), 100, 200})
+        assert history.index[history["val_miou.network"].notna()].tolist() == [100, 200, 300]
+        means = history["loss"]
+        assert [means[3], means[99], means[100], means[102], means[300]] == [1, 97, 99, 100.5, 298]
+
+
+class TestWhatIsLeft:
+    def test_networks_are_in_evaluation_mode(self, make_batches, tiny_network, runtime) -> None:
+        network = tiny_network()
+        method = Supervised("network", network, SupervisedLossParameters())
+        train(method, make_batches(), {"network": SGD}, runtime, no_score)
+        assert not network.training
+        assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+
+    def test_networks_are_trained_in_training_mode_also_after_a_validation(
+        self, make_batches, tiny_network, runtime
+    ) -> None:
+        modes = []
+
+        class Watching(Supervised):
+            def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+                modes.append(self.network.training)
+                return super().forward(batch, step)
+
+        method = Watching("network", tiny_network().eval(), SupervisedLossParameters())
+        train(method, make_batches(steps=3, validate_every=1), {"network": SGD}, runtime, no_score)
+        assert modes == [True] * 3
+
+    def test_torch_stays_deterministic_with_the_threads_asked_for(self, make_batches, tiny_network) -> None:
+        runtime = RuntimeParameters(device="cpu", threads=2, workers=0)
+        method = Supervised("network", tiny_network(), SupervisedLossParameters())
+        train(method, make_batches(steps=1), {"network": SGD}, runtime, no_score)
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.get_num_threads() == 2
+
+
+class TestProgress:
+    @pytest.fixture
+    def learn(self, make_batches, tiny_network, runtime) -> Callable[[], None]:
+        def learn() -> None:
+            method = Scripted(tiny_network(), lambda step: {"some_loss": 1.25})
+            train(method, make_batches(steps=4), {"network": SGD}, runtime, lambda network: 0.5)
+
+        return learn
+
+    def test_a_log_gets_the_last_step_in_any_case(self, learn, caplog) -> None:
+        with caplog.at_level(logging.INFO, "igl_dt"):
+            learn()
+        line, end = (record.getMessage() for record in caplog.records)
+        assert line.startswith("some_stage (network)  step 4/4  ")
+        assert "images/s" in line and "some_loss 1.250" in line and "val_miou.network 0.500" in line
+        assert "learning_rate" not in line
+        assert end.startswith("some_stage (network)  4 steps in ") and end.endswith(
+            "best validation mIoU: network 50.0%"
+        )
+
+    def test_a_log_gets_a_line_now_and_then(self, learn, caplog, monkeypatch) -> None:
+        monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+        with caplog.at_level(logging.INFO, "igl_dt"):
+            learn()
+        assert [line.split()[3] for line in lines(caplog)] == ["1/4", "2/4", "3/4", "4/4"]
+
+    def test_a_terminal_gets_a_bar(self, learn, caplog, capsys, monkeypatch) -> None:
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        with caplog.at_level(logging.INFO, "igl_dt"):
+            learn()
+        assert not lines(caplog)
+        shown = capsys.readouterr().err
+        assert "some_stage" in shown and "4/4" in shown and "some_loss 1.250" in shown
