@@ -15,7 +15,7 @@ from igl_dt.parameters import AugmentationParameters
 def test_splitting(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: int, code: int
 ) -> None:
-    monkeypatch.setattr(benchmark, "PICTURES", 1000)
+    monkeypatch.setattr(benchmark, "IMAGES", 1000)
     monkeypatch.setattr(benchmark, "SPLITTING_SECONDS", seconds)
     monkeypatch.setattr(sys, "argv", ["benchmark", "splitting"])
     assert benchmark.main() == code
@@ -44,13 +44,13 @@ def test_loading(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 def test_prediction(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int
 ) -> None:
-    tiny = {"PREDICTED": 2, "PREDICTION_ROUNDS": 1, "PICTURE_SIZE": (40, 56), "PREDICTION_RATIO": ratio}
+    tiny = {"PREDICTED": 2, "PREDICTION_ROUNDS": 1, "IMAGE_SIZE": (40, 56), "PREDICTION_RATIO": ratio}
     for name, value in tiny.items():
         monkeypatch.setattr(benchmark, name, value)
     monkeypatch.setattr(sys, "argv", ["benchmark", "prediction"])
     assert benchmark.main() == code
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("prediction, pictures of 56×40: ") and f"(limit {ratio}; median of 1)" in line
+    assert line.startswith("prediction, images of 56×40: ") and f"(limit {ratio}; median of 1)" in line
 
 
 def test_the_plain_way_of_loading_gives_the_same_views() -> None:

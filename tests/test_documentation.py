@@ -23,9 +23,9 @@ from pydantic import ValidationError
 from sphinx.cmd.build import build_main
 
 from igl_dt.cli import cli
+from igl_dt.data.datasets import SOURCES, DataError
 from igl_dt.data.loading import Batch
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.datasets import SOURCES, DataError
 from igl_dt.networks import build_network
 from igl_dt.parameters import DatasetParameters, ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
@@ -224,20 +224,20 @@ def test_the_method_shown_is_that_of_the_notebook_and_learns(tmp_path: Path) -> 
     torch.manual_seed(0)
     network = build_network("student", NETWORKS["student"], CLASSES)
     method = load(shown[0], tmp_path).FixMatch(network, threshold=0.0).train()
-    pictures = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
+    images = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     masks, nothing = torch.zeros(2, 32, 32, dtype=torch.uint8), torch.zeros(2, 32, 32, dtype=torch.bool)
-    for strong, boxes in ((None, None), (None, nothing), (pictures[2], None), (pictures[2], nothing)):
-        losses = method(Batch(pictures[0], masks, pictures[1], strong, nothing, boxes), step=0)
+    for strong, boxes in ((None, None), (None, nothing), (images[2], None), (images[2], nothing)):
+        losses = method(Batch(images[0], masks, images[1], strong, nothing, boxes), step=0)
         assert losses.keys() == {"supervised", "pseudo_label"} and all(loss > 0 for loss in losses.values())
     losses["pseudo_label"].backward()
     assert network.training and all(p.grad is not None for p in network.parameters())
-    nowhere = method(Batch(pictures[0], masks, pictures[1], pictures[2], ~nothing), step=0)
+    nowhere = method(Batch(images[0], masks, images[1], images[2], ~nothing), step=0)
     assert nowhere["pseudo_label"] == 0
 
 
 def test_the_source_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = blocks("adding_a_dataset.md", "python")
-    monkeypatch.setitem(SOURCES, "dashcam", load(source, tmp_path).list_pictures)
+    monkeypatch.setitem(SOURCES, "dashcam", load(source, tmp_path).list_samples)
     root = tmp_path / "drives"
     for drive, frames in (("drive_1", 3), ("drive_7", 2)):
         (root / drive).mkdir(parents=True)
@@ -248,9 +248,9 @@ def test_the_source_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
                 Image.fromarray(np.full((8, 10), frame, dtype=np.uint8)).save(root / drive / f"{frame}_mask.png")
     (root / "classes.txt").write_text("road\ncar\n")
     dataset = DatasetParameters(source="dashcam", root=str(root), options={"val": ["drive_7"]})
-    pictures, class_pixels, names = read_manifest(dataset)
-    assert dict(pictures["split"].value_counts()) == {"train": 3, "val": 2}
-    assert pictures.loc[pictures["mask"].isna(), "id"].tolist() == ["drive_1/2"]
+    images, class_pixels, names = read_manifest(dataset)
+    assert dict(images["split"].value_counts()) == {"train": 3, "val": 2}
+    assert images.loc[images["mask"].isna(), "id"].tolist() == ["drive_1/2"]
     assert names == ("road", "car") and class_pixels.loc["drive_7/1", "car"] == 80
     with pytest.raises(DataError, match="drive_9"):
         read_manifest(dataset.model_copy(update={"options": {"val": ["drive_9"]}}))

@@ -60,7 +60,7 @@ STUDENT = STAGE | {"student": {"learning_rate": 0.1}}
         (p.OptimizerParameters, {"learning_rate": 0}, "learning_rate"),
         (p.OptimizerParameters, {"learning_rate": 1, "name": "adam"}, "name"),
         (p.OptimizerParameters, {"learning_rate": 1, "warmup_steps": -1}, "warmup_steps"),
-        (p.OptimizerParameters, {"learning_rate": 1, "clip_norm": 0}, "clip_norm"),
+        (p.OptimizerParameters, {"learning_rate": 1, "max_grad_norm": 0}, "max_grad_norm"),
         (p.AugmentationParameters, {"crop_size": (8,)}, "crop_size.1"),
         (p.AugmentationParameters, {"crop_size": (8, 8.5)}, "crop_size.1"),
         (p.AugmentationParameters, AUGMENTATION | {"scale": (0, 1)}, "scale.0"),
@@ -104,15 +104,21 @@ def test_an_unlabeled_list_needs_a_labeled_one() -> None:
 
 
 def test_parts_must_divide_the_batch() -> None:
-    assert "accumulate (3) must divide batch_size (4)" in problem(p.StageParameters, **STAGE, accumulate=3)[1]
-    p.StageParameters(**STAGE, accumulate=4)
+    assert (
+        "gradient_accumulation_steps (3) must divide batch_size (4)"
+        in problem(p.StageParameters, **STAGE, gradient_accumulation_steps=3)[1]
+    )
+    p.StageParameters(**STAGE, gradient_accumulation_steps=4)
 
 
 def test_the_reference_needs_batches_of_two() -> None:
-    _, message = problem(p.StudentLearningParameters, **STUDENT, accumulate=4)
-    assert "batch_size (4) over accumulate (4) must be at least 2" in message and "reference to false" in message
-    p.StudentLearningParameters(**STUDENT, accumulate=4, reference=False)
-    p.StudentLearningParameters(**STUDENT, accumulate=2)
+    _, message = problem(p.StudentLearningParameters, **STUDENT, gradient_accumulation_steps=4)
+    assert (
+        "batch_size (4) over gradient_accumulation_steps (4) must be at least 2" in message
+        and "reference to false" in message
+    )
+    p.StudentLearningParameters(**STUDENT, gradient_accumulation_steps=4, reference=False)
+    p.StudentLearningParameters(**STUDENT, gradient_accumulation_steps=2)
 
 
 def test_a_sliding_window_has_a_size() -> None:
@@ -128,7 +134,7 @@ def test_all_problems_are_found_at_once() -> None:
 
 
 def test_a_rate_is_scaled_by_the_total_batch() -> None:
-    optimizer = p.OptimizerParameters(learning_rate=0.01, learning_rate_batch=16, backbone_factor=0.1)
+    optimizer = p.OptimizerParameters(learning_rate=0.01, base_batch_size=16, backbone_lr_mult=0.1)
     assert optimizer.for_batch(16).learning_rate == 0.01
-    assert optimizer.for_batch(8) == p.OptimizerParameters(learning_rate=0.005, backbone_factor=0.1)
+    assert optimizer.for_batch(8) == p.OptimizerParameters(learning_rate=0.005, backbone_lr_mult=0.1)
     assert p.OptimizerParameters(learning_rate=0.01).for_batch(8).learning_rate == 0.01

@@ -11,12 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from igl_dt import stages
+from igl_dt.data.datasets import DataError
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.datasets import DataError
-from igl_dt.data.splits import choose_monitored, split_labels
-from igl_dt.training.trainer import Trained
-from igl_dt.utils.files import digest
+from igl_dt.data.splits import choose_pseudo_label_probe, split_labels
 from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork, build_network
 from igl_dt.networks.io import save_network
@@ -30,6 +28,8 @@ from igl_dt.parameters import (
     WeightsEvaluationParameters,
 )
 from igl_dt.stages import Surroundings
+from igl_dt.training.trainer import Trained
+from igl_dt.utils.files import digest
 from tiny import CLASSES, NETWORKS
 
 STAGE = {"steps": 2, "batch_size": 2, "augmentation": {"crop_size": (32, 32), "strong_unlabeled": True}}
@@ -38,8 +38,8 @@ OPTIMIZER = {"name": "adamw", "learning_rate": 0.001}
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures of two sizes, in the manner of CamVid."""
-    root = tmp_path_factory.mktemp("stages") / "pictures"
+    """Images of two sizes, in the manner of CamVid."""
+    root = tmp_path_factory.mktemp("stages") / "images"
     rng = np.random.default_rng(0)
     for split, count in {"train": 8, "val": 7}.items():
         for kind, most in (("images", 256), ("masks", 3)):
@@ -67,7 +67,7 @@ def surroundings(root: Path) -> Surroundings:
 @pytest.fixture
 def parts(surroundings: Surroundings):
     manifest = read_manifest(surroundings.dataset)
-    return split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
+    return split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
 
 
 def initial(name: str, seed: int = 3) -> SegmentationNetwork:
@@ -124,8 +124,8 @@ class TestLearning:
     def test_teachers_have_the_weights_to_keep(self, scripted, parts, surroundings, keep: str, value: int) -> None:
         parameters = TeacherPretrainingParameters(**STAGE, swin_unet=OPTIMIZER, res_unet=OPTIMIZER, keep=keep)
         initials = initial("swin_unet"), initial("res_unet")
-        pictures = parts.labeled, parts.unlabeled, parts.val
-        *teachers, history = stages.pretrain_teachers(*initials, *pictures, parameters, surroundings)
+        images = parts.labeled, parts.unlabeled, parts.val
+        *teachers, history = stages.pretrain_teachers(*initials, *images, parameters, surroundings)
         assert [teacher is network for teacher, network in zip(teachers, initials, strict=True)] == [True, True]
         for teacher in teachers:
             assert all((parameter == value).all() for parameter in teacher.parameters())
@@ -133,17 +133,17 @@ class TestLearning:
 
     def test_monitoring_pseudo_labels_changes_no_bit_of_the_teachers(self, parts, surroundings, tmp_path) -> None:
         """Whatever is measured, and whatever the hidden truth is."""
-        monitored = choose_monitored(read_manifest(surroundings.dataset).pictures, parts.unlabeled, 3)
+        monitored = choose_pseudo_label_probe(read_manifest(surroundings.dataset).images, parts.unlabeled, 3)
         wrong = monitored.assign(mask=monitored["mask"].iloc[0], image=monitored["image"].iloc[0])
         stage = STAGE | {"validate_every": 1}
         learned = []
-        for count, pictures in ((0, None), (0, monitored.iloc[:0]), (3, monitored), (3, wrong)):
+        for count, images in ((0, None), (0, monitored.iloc[:0]), (3, monitored), (3, wrong)):
             parameters = TeacherPretrainingParameters(
-                **stage, swin_unet=OPTIMIZER, res_unet=OPTIMIZER, monitored_pictures=count
+                **stage, swin_unet=OPTIMIZER, res_unet=OPTIMIZER, pseudo_label_probe_size=count
             )
             networks = initial("swin_unet"), initial("res_unet")
             tables = parts.labeled, parts.unlabeled, parts.val
-            learned.append(stages.pretrain_teachers(*networks, *tables, parameters, surroundings, pictures))
+            learned.append(stages.pretrain_teachers(*networks, *tables, parameters, surroundings, images))
         (*first, history), *others = learned
         assert not [name for name in history if name.startswith("pseudo_label")]
         for *teachers, other in others:
@@ -164,10 +164,10 @@ class TestLearning:
         self, scripted, parts, surroundings
     ) -> None:
         parameters = StudentLearningParameters(**STAGE, student=OPTIMIZER)
-        pictures = parts.labeled, parts.unlabeled, parts.val
+        samples = parts.labeled, parts.unlabeled, parts.val
         learned = [
             stages.learn_student(
-                initial("student"), initial("swin_unet"), initial("res_unet"), *pictures, parameters, surroundings
+                initial("student"), initial("swin_unet"), initial("res_unet"), *samples, parameters, surroundings
             ),
             stages.learn_reference(initial("student"), parts.labeled, parts.val, parameters, surroundings),
         ]
@@ -204,8 +204,8 @@ class TestLearning:
         for seed in (1, 2):
             torch.manual_seed(seed)
             networks = initial("student"), initial("swin_unet"), initial("res_unet")
-            pictures = parts.labeled, parts.unlabeled, parts.val
-            learned.append(stages.learn_student(*networks, *pictures, parameters, surroundings))
+            images = parts.labeled, parts.unlabeled, parts.val
+            learned.append(stages.learn_student(*networks, *images, parameters, surroundings))
         assert same(learned[0].last.state_dict(), learned[1].last.state_dict())
         pd.testing.assert_frame_equal(learned[0].history, learned[1].history, check_exact=True)
         assert not same(learned[0].last.state_dict(), initial("student").state_dict())
@@ -227,7 +227,7 @@ class TestLearning:
 
         plain = fingerprint()
         assert fingerprint(losses={"global_weight": 5.0}) == plain, "of which the reference has none"
-        assert fingerprint(optimizer={"learning_rate_batch": 2 * STAGE["batch_size"]}) == plain, "the same rate"
+        assert fingerprint(optimizer={"base_batch_size": 2 * STAGE["batch_size"]}) == plain, "the same rate"
         assert fingerprint(boundary_width=0.5) == plain, "no validation looks at boundaries"
         others = [fingerprint(losses={"supervised": {"name": "ohem"}}), fingerprint(optimizer={"learning_rate": 0.3})]
         others.append(fingerprint(flip=True))
@@ -236,7 +236,7 @@ class TestLearning:
 
 class TestEvaluation:
     @pytest.mark.parametrize("batch_size", [1, 8])
-    def test_counts_what_one_picture_at_a_time_gives(self, parts, root, surroundings, batch_size: int) -> None:
+    def test_counts_what_one_image_at_a_time_gives(self, parts, root, surroundings, batch_size: int) -> None:
         network = initial("student").eval()
         with torch.no_grad():  # so that it is not of one mind
             noise = torch.randint(0, 256, (1, 3, 32, 48), generator=torch.Generator().manual_seed(0)).byte()
@@ -256,11 +256,11 @@ class TestEvaluation:
                 ]
             )
         at_once = surroundings._replace(evaluation=EvaluationParameters(batch_size=batch_size))
-        confusion, boundary, pictures = stages.evaluate_network(network, parts.val, at_once)
+        confusion, boundary, images = stages.evaluate_network(network, parts.val, at_once)
         assert list(confusion.index) == list(confusion.columns) == list(CLASSES)
         np.testing.assert_array_equal(confusion.to_numpy(), expected)
         assert (expected.sum(axis=0) > 0).sum() > 1
-        assert pictures.to_dict() == pytest.approx(scores) and list(pictures.index) == parts.val["id"].tolist()
+        assert images.to_dict() == pytest.approx(scores) and list(images.index) == parts.val["id"].tolist()
         assert list(boundary.index) == list(CLASSES) and (boundary["both"] <= boundary["truth"]).all()
 
     def test_is_in_the_precision_of_the_run(self, parts, surroundings) -> None:
@@ -294,22 +294,22 @@ class TestWeights:
         return tmp_path / "any.safetensors"
 
     def test_any_file_is_measured_on_any_split_with_masks(self, parts, weights: Path, surroundings) -> None:
-        scores, pictures = stages.evaluate_weights(WeightsEvaluationParameters(weights=str(weights)), surroundings)
+        scores, images = stages.evaluate_weights(WeightsEvaluationParameters(weights=str(weights)), surroundings)
         expected = stages.evaluate_network(initial("student"), parts.val, surroundings)
         assert scores["miou"] == stages.score_evaluation(expected)["miou"]
-        assert (scores["network"], scores["fingerprint"], scores["split"], scores["pictures"]) == (
+        assert (scores["network"], scores["fingerprint"], scores["split"], scores["images"]) == (
             *("student", "0123abc", "val", 7),
         )
         assert scores["weights"] == digest(weights.read_bytes())
-        pd.testing.assert_series_equal(pictures.set_index("id")["miou"], expected.pictures, check_names=False)
+        pd.testing.assert_series_equal(images.set_index("id")["miou"], expected.images, check_names=False)
         train = WeightsEvaluationParameters(weights=str(weights), split="train")
-        assert stages.evaluate_weights(train, surroundings)[0]["pictures"] == 8
+        assert stages.evaluate_weights(train, surroundings)[0]["images"] == 8
 
     def test_what_does_not_fit_is_named(self, weights: Path, root: Path, surroundings, tmp_path: Path) -> None:
         def measure(**changes: str) -> None:
             stages.evaluate_weights(WeightsEvaluationParameters(**{"weights": str(weights)} | changes), surroundings)
 
-        with pytest.raises(DataError, match=r"no pictures with masks in test; it has \{'train': 8, 'val': 7\}"):
+        with pytest.raises(DataError, match=r"no images with masks in test; it has \{'train': 8, 'val': 7\}"):
             measure(split="test")
         with pytest.raises(ValueError, match=r"weights_evaluation\.weights: there is no file absent"):
             measure(weights="absent")

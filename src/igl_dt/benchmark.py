@@ -8,18 +8,18 @@ printed beside it.
 
 ``make bench``, or ``python -m igl_dt.benchmark``: exit code 1 where a ratio is above 1.05.
 
-``python -m igl_dt.benchmark splitting``: what it takes to split a million pictures, by a fraction and by lists; exit
+``python -m igl_dt.benchmark splitting``: what it takes to split a million images, by a fraction and by lists; exit
 code 1 where that is more than a minute or a GiB.
 
-``python -m igl_dt.benchmark loading``: how many views a thread makes, beside the plain way of scaling the whole picture
+``python -m igl_dt.benchmark loading``: how many views a thread makes, beside the plain way of scaling the whole image
 and then cropping; exit code 1 where it is not 1.8 times as many.
 
 ``python -m igl_dt.benchmark startup``: from the command to the first training step of the recipe ``smoke``, beside what
 importing torch and timm takes, in turns; exit code 1 where the difference is above 3 seconds.
 
-``python -m igl_dt.benchmark prediction``: how many pictures a second get a mask and an overlay from a weight file,
+``python -m igl_dt.benchmark prediction``: how many images a second get a mask and an overlay from a weight file,
 reading and writing included, loading the weights once not, beside the bare network's forward passes on the same
-pictures, one at a time like there; exit code 1 where it is less than 90 %.
+images, one at a time like there; exit code 1 where it is less than 90 %.
 """
 
 import argparse
@@ -46,14 +46,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from igl_dt.data import loading
-from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
-from igl_dt.data.manifest import read_manifest
 from igl_dt.data.image_io import read_image
+from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
+from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import split_labels
 from igl_dt.data.transforms import CropWindow
-from igl_dt.training.determinism import set_up
-from igl_dt.training.optimizer import build_optimizer
-from igl_dt.training.trainer import train
+from igl_dt.inference.predict import predict_folder
+from igl_dt.kedro_ext.provenance import peak_memory
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.networks.io import load_network, save_network
@@ -75,9 +74,10 @@ from igl_dt.parameters import (
     StageParameters,
     SwinUnetParameters,
 )
-from igl_dt.inference.predict import predict_folder
-from igl_dt.kedro_ext.provenance import peak_memory
 from igl_dt.stages import initialize_network
+from igl_dt.training.determinism import configure_torch
+from igl_dt.training.optimizer import build_optimizer
+from igl_dt.training.trainer import train
 
 LIMIT = 1.05
 WARMUP_STEPS = 3
@@ -85,12 +85,12 @@ STEPS = 44
 OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
 RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
 
-PICTURES = 1_000_000
+IMAGES = 1_000_000
 CLASSES = 21
 SPLITTING_SECONDS = 60
 SPLITTING_MIB = 1024
 
-PICTURE_SIZE = (360, 480)
+IMAGE_SIZE = (360, 480)
 CROP_SIZE = (128, 128)
 LOADING_STEPS = 15
 LOADING_ROUNDS = 5
@@ -107,7 +107,7 @@ class ReadyBatches(TrainingBatches):
     """The batches of a stage, made beforehand; before the engine gets one, a bare step is done with the same."""
 
     def prepare(self, bare_step: Callable[[Batch], float]) -> float:
-        """Make the batches, and take the bare step; gives the median seconds of making one, pictures in memory."""
+        """Make the batches, and take the bare step; gives the median seconds of making one, images in memory."""
         seconds = []
         self.ready = []
         for step in range(len(self)):
@@ -188,8 +188,8 @@ def main() -> int:
 
 
 def measure_steps() -> int:
-    """Time training steps on drawn pictures; gives the exit code."""
-    set_up(RUNTIME)
+    """Time training steps on drawn images; gives the exit code."""
+    configure_torch(RUNTIME)
     swin_unet, res_unet, student = _networks()
     with tempfile.TemporaryDirectory() as folder:
         dataset = DatasetParameters(
@@ -197,9 +197,9 @@ def measure_steps() -> int:
         )
         manifest = read_manifest(dataset)
         splits = split_labels(
-            manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0
+            manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0
         )
-        reader = PictureReader(dataset, cache_mib=64)
+        reader = ImageReader(dataset, cache_mib=64)
 
         def batches(strong: bool) -> ReadyBatches:
             augmentation = AugmentationParameters(crop_size=(128, 128), strong_unlabeled=strong)
@@ -236,16 +236,16 @@ def measure_splitting() -> int:
     """
     imports = peak_memory()
     manifest, class_pixels = _make_tables()
-    print(f"{PICTURES} pictures, {CLASSES} classes: the tables alone {peak_memory() - imports:.0f} MiB")
+    print(f"{IMAGES} images, {CLASSES} classes: the tables alone {peak_memory() - imports:.0f} MiB")
     worst = 0.0
     with tempfile.TemporaryDirectory() as folder:
         for name, parameters in _ways_to_split(Path(folder), manifest):
             start = time.perf_counter()
-            pictures = split_labels(manifest, class_pixels, parameters, seed=0).summary["pictures"]
+            images = split_labels(manifest, class_pixels, parameters, seed=0).summary["images"]
             worst = max(worst, seconds := time.perf_counter() - start)
             print(
-                f"{name}: {seconds:.1f} s (limit {SPLITTING_SECONDS}), {pictures['labeled']} labelled and "
-                f"{pictures['unlabeled']} unlabelled; at most {peak_memory() - imports:.0f} MiB so far "
+                f"{name}: {seconds:.1f} s (limit {SPLITTING_SECONDS}), {images['labeled']} labelled and "
+                f"{images['unlabeled']} unlabelled; at most {peak_memory() - imports:.0f} MiB so far "
                 f"(limit {SPLITTING_MIB})"
             )
     return int(worst > SPLITTING_SECONDS or peak_memory() - imports > SPLITTING_MIB)
@@ -254,12 +254,12 @@ def measure_splitting() -> int:
 def measure_loading() -> int:
     """Time the making of batches with cropping as it is done and as it is done plainly; gives the exit code.
 
-    Both ways take the same draws of scale, crop and flip, and find decoded pictures in the cache.
+    Both ways take the same draws of scale, crop and flip, and find decoded images in the cache.
     """
     torch.set_num_threads(1)
     ways: dict[str, Callable[[], AbstractContextManager[Any]]] = {
         "scaling the crop alone": nullcontext,
-        "scaling whole pictures": partial(
+        "scaling whole images": partial(
             patch.multiple, loading, crop_image=_crop_image_plainly, crop_mask=_crop_mask_plainly
         ),
     }
@@ -268,16 +268,16 @@ def measure_loading() -> int:
         dataset = DatasetParameters(
             source="shapes",
             root=f"{folder}/shapes",
-            image_size=PICTURE_SIZE,
+            image_size=IMAGE_SIZE,
             options={"train": 16, "val": 1, "test": 0, "min_side": 128},
         )
         manifest = read_manifest(dataset)
         splits = split_labels(
-            manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0
+            manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0
         )
         augmentation = AugmentationParameters(crop_size=CROP_SIZE)
         stage = StageParameters(steps=LOADING_STEPS, batch_size=4, augmentation=augmentation)
-        reader = PictureReader(dataset, cache_mib=64)
+        reader = ImageReader(dataset, cache_mib=64)
         batches = TrainingBatches(reader, splits.labeled, splits.unlabeled, stage, 0, "benchmark")
         for round_ in range(LOADING_ROUNDS + 1):
             for name, way in ways.items():
@@ -287,7 +287,7 @@ def measure_loading() -> int:
                     seconds[name] += times
     rates = {name: 2 * stage.batch_size / statistics.median(times) for name, times in seconds.items()}
     fast, plain = rates.values()
-    size = f"{PICTURE_SIZE[1]}×{PICTURE_SIZE[0]} -> {CROP_SIZE[1]}×{CROP_SIZE[0]}"
+    size = f"{IMAGE_SIZE[1]}×{IMAGE_SIZE[0]} -> {CROP_SIZE[1]}×{CROP_SIZE[0]}"
     print(f"views per second and thread, {size}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
     print(f"ratio {fast / plain:.2f} (limit {LOADING_RATIO})")
     return int(fast / plain < LOADING_RATIO)
@@ -296,7 +296,7 @@ def measure_loading() -> int:
 def measure_startup() -> int:
     """Time commands up to their first training step, and imports alone, in turns; gives the exit code.
 
-    The step itself and a validation on six small pictures are counted too.
+    The step itself and a validation on six small images are counted too.
     """
     imports, commands = [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -344,7 +344,7 @@ def _type_command(folder: Path, *arguments: str, until: str | None = None) -> fl
 
 def measure_prediction() -> int:
     """Time ``predict_folder`` and bare forward passes in turns; gives the exit code."""
-    set_up(RUNTIME)
+    configure_torch(RUNTIME)
     network = _networks()[2].eval()
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
@@ -354,33 +354,33 @@ def measure_prediction() -> int:
         images.mkdir()
         for path in sorted(Path(folder, "shapes/train/images").iterdir()):
             with Image.open(path) as small:
-                small.resize(PICTURE_SIZE[::-1]).save(images / path.with_suffix(".jpg").name, quality=90)
+                small.resize(IMAGE_SIZE[::-1]).save(images / path.with_suffix(".jpg").name, quality=90)
         save_network(network, f"{folder}/network.safetensors")
-        pictures = [_picture(path) for path in sorted(images.iterdir())]
+        samples = [_image(path) for path in sorted(images.iterdir())]
         parameters = PredictionParameters(
             images=str(images), weights=f"{folder}/network.safetensors", output=f"{folder}/output", overwrite=True
         )
         for round_ in range(PREDICTION_ROUNDS + 1):
             start = time.perf_counter()
             with torch.inference_mode():
-                for picture in pictures:
-                    network(picture)
+                for sample in samples:
+                    network(sample)
             bare_seconds, start = time.perf_counter() - start, time.perf_counter()
             load_network(Path(folder, "network.safetensors"))
             loading, start = time.perf_counter() - start, time.perf_counter()
             predict_folder(parameters, None, EvaluationParameters(), RUNTIME)
             if round_ > 0:  # the first warms up
                 pairs.append((bare_seconds, time.perf_counter() - start - loading))
-    bare, whole = (len(pictures) / statistics.median(seconds) for seconds in zip(*pairs, strict=True))
+    bare, whole = (len(samples) / statistics.median(seconds) for seconds in zip(*pairs, strict=True))
     ratio = statistics.median(one / other for one, other in pairs)
     print(
-        f"prediction, pictures of {PICTURE_SIZE[1]}×{PICTURE_SIZE[0]}: {whole:.2f} a second, bare network {bare:.2f}, "
+        f"prediction, images of {IMAGE_SIZE[1]}×{IMAGE_SIZE[0]}: {whole:.2f} a second, bare network {bare:.2f}, "
         f"ratio {ratio:.3f} (limit {PREDICTION_RATIO}; median of {len(pairs)})"
     )
     return int(ratio < PREDICTION_RATIO)
 
 
-def _picture(path: Path) -> Tensor:
+def _image(path: Path) -> Tensor:
     return torch.from_numpy(read_image(path)).permute(2, 0, 1)[None]
 
 
@@ -405,7 +405,7 @@ def _crop_plainly(
     resampling: Image.Resampling,
     fill: int | tuple[int, int, int],
 ) -> Image.Image:
-    """Scale the whole picture, then crop, pad and flip it, by the same window."""
+    """Scale the whole image, then crop, pad and flip it, by the same window."""
     left, top, right, bottom = window.box
     width, height = window.size
     across, down = width / (right - left), height / (bottom - top)
@@ -420,7 +420,7 @@ def _crop_plainly(
 
 
 def _ways_to_split(folder: Path, manifest: pd.DataFrame) -> Iterator[tuple[str, SplittingParameters]]:
-    """A fraction, and each format: every eighth training picture is labelled, the others are listed as unlabelled."""
+    """A fraction, and each format: every eighth training image is labelled, the others are listed as unlabelled."""
     yield "by a fraction", SplittingParameters(labeled_fraction=0.125)
     formats = {
         "ids": "{0}\n",
@@ -437,13 +437,13 @@ def _ways_to_split(folder: Path, manifest: pd.DataFrame) -> Iterator[tuple[str, 
 
 
 def _make_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make up a manifest, its last hundredth for validation, and pixels of about every tenth class in each picture."""
-    ids = [f"{index:012d}" for index in range(PICTURES)]
-    val = PICTURES // 100
+    """Make up a manifest, its last hundredth for validation, and pixels of about every tenth class in each image."""
+    ids = [f"{index:012d}" for index in range(IMAGES)]
+    val = IMAGES // 100
     manifest = pd.DataFrame(
         {
             "id": ids,
-            "split": ["train"] * (PICTURES - val) + ["val"] * val,
+            "split": ["train"] * (IMAGES - val) + ["val"] * val,
             "image": [f"JPEGImages/{id_}.jpg" for id_ in ids],
             "mask": [f"SegmentationClass/{id_}.png" for id_ in ids],
             "width": 500,
@@ -452,9 +452,9 @@ def _make_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
         }
     )
     rng = np.random.default_rng(0)
-    pixels = np.zeros((PICTURES, CLASSES), np.int64)
+    pixels = np.zeros((IMAGES, CLASSES), np.int64)
     for column in pixels.T:  # one by one, so as not to count memory that only the making takes
-        occurs = rng.integers(0, 10, PICTURES, dtype=np.uint8) == 0
+        occurs = rng.integers(0, 10, IMAGES, dtype=np.uint8) == 0
         column[occurs] = rng.integers(1, 100_000, occurs.sum())
     names = [f"class {index}" for index in range(CLASSES)]
     return manifest, pd.DataFrame(pixels, index=pd.Index(ids, name="id"), columns=names, copy=False)

@@ -12,7 +12,7 @@ def cli() -> None:
     """IGL-DT: semi-supervised semantic segmentation.
 
     \b
-    kedro run                    everything, on built-in pictures;
+    kedro run                    everything, on built-in images;
                                  replaces what an earlier run left
     kedro run --env=smoke        the same in seconds, to see that it works;
                                  other recipes are the folders in conf/
@@ -62,8 +62,8 @@ def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
     It takes as long as `kedro run`, and changes nothing here but for --record. Ends with a line per result and, where
     one is different, with what differs in the surroundings and exit code 1.
     """
-    from igl_dt.dvc_ext.sync import Recipe
     from igl_dt.dvc_ext.reproduce import ReproductionError, reproduce
+    from igl_dt.dvc_ext.sync import Recipe
 
     configure_project(metadata.package_name)
     recipe = Recipe(Path(metadata.project_path), env)

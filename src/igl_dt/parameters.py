@@ -43,28 +43,28 @@ class Parameters(BaseModel):
 
 
 class DatasetParameters(Parameters):
-    """Which pictures, and at what size they are read."""
+    """Which images, and at what size they are read."""
 
     source: str = "shapes"
     """Name of a source in ``igl_dt.data.datasets``: what knows the layout of the folder."""
     root: str
     """Folder of the data set; relative to the project's folder, or absolute."""
     image_size: Size | None = None
-    """Read every picture and mask at this (height, width), in training and evaluation; null: as it is on disk."""
+    """Read every image and mask at this (height, width), in training and evaluation; null: as it is on disk."""
     options: dict[str, Any] = {}
     """What only this source knows; each source has a typed object for it."""
 
 
 class SplittingParameters(Parameters):
-    """Which training pictures count as labelled: a fraction, or a list."""
+    """Which training images count as labelled: a fraction, or a list."""
 
     labeled_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the training pictures with a mask that keep it; drawn so that every class occurs where possible."""
+    """Share of the training images with a mask that keep it; drawn so that every class occurs where possible."""
     labeled_list: str | None = None
-    """Text file with one picture per line: ids, or the lines that UniMatch, U2PL and CPS publish; takes the fraction's
+    """Text file with one image per line: ids, or the lines that UniMatch, U2PL and CPS publish; takes the fraction's
     place where both are given."""
     unlabeled_list: str | None = None
-    """Such a file; null: all training pictures that are not in the labelled list."""
+    """Such a file; null: all training images that are not in the labelled list."""
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "SplittingParameters":
@@ -94,7 +94,7 @@ class SwinUnetParameters(Parameters):
     decoder_depth: PositiveInt = 2
     """Swin blocks per decoder stage; they start from the encoder's weights of the same resolution."""
     stem: Literal["patches", "convolutional"] = "patches"
-    """How pictures become tokens: timm's linear patch embedding, or pairs of 3×3 convolutions [ours], which learn from
+    """How images become tokens: timm's linear patch embedding, or pairs of 3×3 convolutions [ours], which learn from
     scratch far faster."""
     refine: bool = False
     """A 3×3 convolution before the classifier [ours]."""
@@ -143,25 +143,25 @@ class OptimizerParameters(Parameters):
     name: Literal["adamw", "sgd"] = "sgd"
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak rate of the head (everything that is not the backbone)."""
-    learning_rate_batch: PositiveInt | None = None
-    """Pictures per step, labelled and unlabelled ones together, that the rate is meant for; with others it is scaled
+    base_batch_size: PositiveInt | None = None
+    """Images per step, labelled and unlabelled ones together, that the rate is meant for; with others it is scaled
     linearly [family]. null: it holds for any."""
-    backbone_factor: Annotated[float, Field(gt=0)] = 1.0
+    backbone_lr_mult: Annotated[float, Field(gt=0)] = 1.0
     """The backbone's rate over the head's: 0.1 in the field's recipes, where the backbone is pretrained."""
     weight_decay: Weight = 1e-4
     momentum: Probability = 0.9
     """SGD's momentum; AdamW's first beta."""
     poly_power: Weight = 0.9
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest gradient norm of the network; null: no clipping."""
 
-    def for_batch(self, pictures: int) -> "OptimizerParameters":
-        """Give the same with the rate for so many pictures per step."""
-        if self.learning_rate_batch is None:
+    def for_batch(self, images: int) -> "OptimizerParameters":
+        """Give the same with the rate for so many images per step."""
+        if self.base_batch_size is None:
             return self
-        rate = self.learning_rate * pictures / self.learning_rate_batch
-        return self.model_copy(update={"learning_rate": rate, "learning_rate_batch": None})
+        rate = self.learning_rate * images / self.base_batch_size
+        return self.model_copy(update={"learning_rate": rate, "base_batch_size": None})
 
 
 class StrongAugmentation(Parameters):
@@ -179,20 +179,20 @@ class StrongAugmentation(Parameters):
 
 
 class AugmentationParameters(Parameters):
-    """From a picture to a view: weak is geometry, strong adds photometry."""
+    """From an image to a view: weak is geometry, strong adds photometry."""
 
     crop_size: Size
-    """(height, width) of the training crops; padded with 0, masks with 255, where the scaled picture is smaller."""
+    """(height, width) of the training crops; padded with 0, masks with 255, where the scaled image is smaller."""
     scale: Range[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]] = (0.5, 2.0)
     """Range of the random scale before cropping."""
     flip_probability: Probability = 0.5
     strong: StrongAugmentation = StrongAugmentation()
     strong_unlabeled: bool = False
-    """Whether unlabelled pictures come with a strong view beside the weak one."""
+    """Whether unlabelled images come with a strong view beside the weak one."""
     strong_labeled: bool = False
-    """Whether labelled pictures are taken in their strong view."""
+    """Whether labelled images are taken in their strong view."""
     cutmix_probability: Probability = 0.5
-    """How often an unlabelled picture gets a box of its neighbour in the batch (CutMix)."""
+    """How often an unlabelled image gets a box of its neighbour in the batch (CutMix)."""
     cutmix_area: Range[tuple[Probability, Probability]] = (0.02, 0.4)
     """Range of the box's share of the crop."""
     cutmix_ratio: Annotated[float, Field(gt=0, le=1)] = 0.3
@@ -205,8 +205,8 @@ class StageParameters(Parameters):
     steps: PositiveInt
     """Optimiser steps."""
     batch_size: PositiveInt
-    """Labelled pictures per step; as many unlabelled ones come on top."""
-    accumulate: PositiveInt = 1
+    """Labelled images per step; as many unlabelled ones come on top."""
+    gradient_accumulation_steps: PositiveInt = 1
     """Parts that a step's batch is cut into, one after the other, to save memory; must divide the batch size.
 
     Batch norm, the choice of hard pixels and CutMix see one part at a time, so results differ."""
@@ -216,8 +216,10 @@ class StageParameters(Parameters):
 
     @model_validator(mode="after")
     def _parts_divide_the_batch(self) -> "StageParameters":
-        if self.batch_size % self.accumulate:
-            raise ValueError(f"accumulate ({self.accumulate}) must divide batch_size ({self.batch_size})")
+        if self.batch_size % self.gradient_accumulation_steps:
+            raise ValueError(
+                f"gradient_accumulation_steps ({self.gradient_accumulation_steps}) must divide batch_size ({self.batch_size})"
+            )
         return self
 
 
@@ -282,31 +284,31 @@ class TeacherPretrainingParameters(StageParameters):
     losses: CrossPseudoSupervisionParameters = CrossPseudoSupervisionParameters()
     keep: Literal["last", "best"] = "last"
     """Which weights the student learns from: the last, or those of the best validation mIoU, per teacher [ours]."""
-    monitored_pictures: Annotated[int, Field(ge=0)] = 32
-    """Unlabelled pictures whose pseudo-labels are compared, at each validation, with each other and with the hidden
+    pseudo_label_probe_size: Annotated[int, Field(ge=0)] = 32
+    """Unlabelled images whose pseudo-labels are compared, at each validation, with each other and with the hidden
     truth where the disk has it; 0: none. A measurement: changes no result [ours]."""
 
 
 class StudentLearningParameters(StageParameters):
-    """Stage 2: the student, and the reference trained on the labelled pictures alone."""
+    """Stage 2: the student, and the reference trained on the labelled images alone."""
 
     student: OptimizerParameters
     losses: IglDtParameters = IglDtParameters()
     reference: bool = True
-    """Also train the student's network on the labelled pictures alone, for as many steps."""
+    """Also train the student's network on the labelled images alone, for as many steps."""
 
     @model_validator(mode="after")
     def _reference_has_batches(self) -> "StudentLearningParameters":
-        if self.reference and self.batch_size == self.accumulate:
+        if self.reference and self.batch_size == self.gradient_accumulation_steps:
             raise ValueError(
-                f"batch_size ({self.batch_size}) over accumulate ({self.accumulate}) must be at least 2: DeepLabV3+ "
-                "has a batch norm over one value per picture; or set reference to false"
+                f"batch_size ({self.batch_size}) over gradient_accumulation_steps ({self.gradient_accumulation_steps}) must be at least 2: DeepLabV3+ "
+                "has a batch norm over one value per image; or set reference to false"
             )
         return self
 
 
 class EvaluationParameters(Parameters):
-    """How a network predicts a whole picture."""
+    """How a network predicts a whole image."""
 
     mode: Literal["whole", "sliding_window"] = "whole"
     window_size: Size | None = None
@@ -314,13 +316,13 @@ class EvaluationParameters(Parameters):
     window_overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
     """Share of the window that neighbours have in common."""
     batch_size: PositiveInt = 8
-    """Pictures (of one size) or windows predicted at once; a matter of memory and speed."""
+    """Images (of one size) or windows predicted at once; a matter of memory and speed."""
     scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
-    """Probabilities are the mean over the picture scaled by these, brought back to its own size."""
+    """Probabilities are the mean over the image scaled by these, brought back to its own size."""
     flip: bool = False
     """Whether each scale is predicted once more mirrored (left to right), and counts into the mean."""
     boundary_width: Annotated[float, Field(gt=0, le=1)] = 0.02
-    """How far from a contour boundary IoU looks, over the picture's diagonal; the paper's 2 %."""
+    """How far from a contour boundary IoU looks, over the image's diagonal; the paper's 2 %."""
 
     @model_validator(mode="after")
     def _window_has_a_size(self) -> "EvaluationParameters":
@@ -333,23 +335,23 @@ class ReportingParameters(Parameters):
     """What the figures show."""
 
     examples: PositiveInt = 3
-    """Pictures in the qualitative figure, evenly from the student's best to its worst; 3: best, median and worst."""
+    """Images in the qualitative figure, evenly from the student's best to its worst; 3: best, median and worst."""
 
 
 class WeightsEvaluationParameters(Parameters):
-    """Which weight file ``weights_evaluation`` measures, and on which pictures of ``dataset``."""
+    """Which weight file ``weights_evaluation`` measures, and on which images of ``dataset``."""
 
     weights: str | None = None
     """Weight file of any network of the project, of the data set's classes; needed."""
     split: Literal["train", "val", "test"] = "val"
-    """Which pictures: those of this split that have a mask."""
+    """Which images: those of this split that have a mask."""
 
 
 class PredictionParameters(Parameters):
-    """Which pictures get masks, and what is written."""
+    """Which images get masks, and what is written."""
 
     images: str | None = None
-    """Folder of pictures; needed."""
+    """Folder of images; needed."""
     weights: str | None = None
     """Weight file of any network of the project; needed, and nothing else is."""
     output: str
@@ -423,7 +425,7 @@ class ExportParameters(Parameters):
     opset: Annotated[int, AfterValidator(_an_opset)] = 18
     """Version of ONNX's operators."""
     size: Size | None = None
-    """(height, width) of the only pictures that the file takes; null: any size."""
+    """(height, width) of the only images that the file takes; null: any size."""
     overwrite: bool = False
     """Whether a file that is there already may be replaced."""
 
@@ -449,9 +451,9 @@ class RuntimeParameters(Parameters):
     portable: bool = False
     """Whether to compute with AVX2 alone, as x86 processors of different age can alike; slower on the newer ones."""
     workers: Annotated[int, Field(ge=0)] = 1
-    """Processes that read and augment pictures beside the training one; 0: none. Changes no result."""
+    """Processes that read and augment images beside the training one; 0: none. Changes no result."""
     cache_mib: Annotated[int, Field(ge=0)] = 1024
-    """Memory for decoded pictures, per process that reads them. Changes no result."""
+    """Memory for decoded images, per process that reads them. Changes no result."""
     checked_files: str | None = None
     """File that keeps what the check of the data set's files found, so that the next run reads new and changed ones
     only; null: all are read every time. Changes no result."""
@@ -465,7 +467,7 @@ class ProjectParameters(Parameters):
     """Everything that ``conf/`` may say: one group per concern."""
 
     seed: Annotated[int, Field(ge=0)]
-    """Decides the split, the initial weights, the order of the pictures and all augmentation."""
+    """Decides the split, the initial weights, the order of the images and all augmentation."""
     dataset: DatasetParameters
     splitting: SplittingParameters
     networks: NetworksParameters

@@ -12,18 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from igl_dt.data.loading import PictureReader, TrainingBatches, by_size
-from igl_dt.data.manifest import read_manifest
 from igl_dt.data.datasets import DataError, MaskFormat, mask_format
-from igl_dt.training.determinism import autocast, seeded, set_up
-from igl_dt.training.determinism import surroundings as describe_surroundings
-from igl_dt.training.checkpoint import Recovery
-from igl_dt.training.trainer import Trained, train
+from igl_dt.data.loading import ImageReader, TrainingBatches, by_size
+from igl_dt.data.manifest import read_manifest
 from igl_dt.evaluation.boundary import score_boundary
-from igl_dt.evaluation.metrics import score
 from igl_dt.evaluation.inference import evaluate, measure, predict_classes
+from igl_dt.evaluation.metrics import score
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
-from igl_dt.utils.files import digest
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
 from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
 from igl_dt.networks.base import NetworkParameters
@@ -39,6 +34,11 @@ from igl_dt.parameters import (
     TeacherPretrainingParameters,
     WeightsEvaluationParameters,
 )
+from igl_dt.training.checkpoint import Recovery
+from igl_dt.training.determinism import autocast, configure_torch, seeded
+from igl_dt.training.determinism import surroundings as describe_surroundings
+from igl_dt.training.trainer import Trained, train
+from igl_dt.utils.files import digest
 
 
 class Surroundings(NamedTuple):
@@ -51,14 +51,14 @@ class Surroundings(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """How a network predicts some pictures."""
+    """How a network predicts some images."""
 
     confusion: pd.DataFrame
     """Pixels: rows are the truth, columns the prediction, both named by class."""
     boundary: pd.DataFrame
     """Pixels near contours by class (rows), in ``both``, the ``truth`` and the ``prediction``."""
-    pictures: pd.Series
-    """Mean IoU by id, over the classes in a picture's truth or prediction; NaN where all of it is ignored."""
+    images: pd.Series
+    """Mean IoU by id, over the classes in an image's truth or prediction; NaN where all of it is ignored."""
 
 
 class Learned(NamedTuple):
@@ -106,8 +106,8 @@ def pretrain_teachers(
         val: rows of the manifest.
         parameters: of the stage.
         surroundings: of the run.
-        monitored: rows of the manifest, see ``igl_dt.data.splits.choose_monitored``: pictures whose pseudo-labels are
-            measured at each validation, if any. They change no bit of the teachers.
+        monitored: rows of the manifest, see ``igl_dt.data.splits.choose_pseudo_label_probe``: images whose
+            pseudo-labels are measured at each validation, if any. They change no bit of the teachers.
 
     Returns:
         Both teachers, with their last or best weights as ``parameters.keep`` says, and the history.
@@ -158,10 +158,10 @@ def learn_reference(
     parameters: StudentLearningParameters,
     surroundings: Surroundings,
 ) -> Learned:
-    """Train the student's network on the labelled pictures alone, for as many steps.
+    """Train the student's network on the labelled images alone, for as many steps.
 
     It starts from the student's initial weights and sees the same labelled crops in the same order, so that what
-    differs is what the teachers and the unlabelled pictures bring.
+    differs is what the teachers and the unlabelled images bring.
 
     Args:
         student: initial network; trained in place.
@@ -176,19 +176,19 @@ def learn_reference(
     return Learned(student, _with_weights(student, trained.best["supervised"]), trained.history)
 
 
-def evaluate_network(network: SegmentationNetwork, pictures: pd.DataFrame, surroundings: Surroundings) -> Evaluation:
-    """Measure how a network predicts the pixels of some pictures; each is predicted once."""
-    device = set_up(surroundings.runtime)
+def evaluate_network(network: SegmentationNetwork, images: pd.DataFrame, surroundings: Surroundings) -> Evaluation:
+    """Measure how a network predicts the pixels of some images; each is predicted once."""
+    device = configure_torch(surroundings.runtime)
     network.to(device)
-    reader = PictureReader(surroundings.dataset)
+    reader = ImageReader(surroundings.dataset)
     names = list(network.class_names)
     with autocast(device, surroundings.runtime):
-        measured = measure(network, reader.pairs(pictures), surroundings.evaluation, len(names))
+        measured = measure(network, reader.pairs(images), surroundings.evaluation, len(names))
     network.to("cpu")
     return Evaluation(
         pd.DataFrame(measured.confusion.numpy(), index=pd.Index(names, name="truth"), columns=names),
         pd.DataFrame(measured.boundary.numpy(), index=names, columns=["both", "truth", "prediction"]),
-        pd.Series(measured.pictures, index=by_size(pictures)["id"], dtype=float).loc[pictures["id"]],
+        pd.Series(measured.images, index=by_size(images)["id"], dtype=float).loc[images["id"]],
     )
 
 
@@ -199,15 +199,15 @@ def score_evaluation(evaluation: Evaluation) -> dict[str, Any]:
     return {**score(confusion, names), **score_boundary(boundary, names)}
 
 
-def tabulate_pictures(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
-    """Put the pictures' mean IoU of several networks side by side: ``id``, and a column per network."""
-    return pd.DataFrame({name: evaluation.pictures for name, evaluation in evaluations.items()}).reset_index()
+def tabulate_images(evaluations: Mapping[str, Evaluation]) -> pd.DataFrame:
+    """Put the images' mean IoU of several networks side by side: ``id``, and a column per network."""
+    return pd.DataFrame({name: evaluation.images for name, evaluation in evaluations.items()}).reset_index()
 
 
 def evaluate_weights(
     parameters: WeightsEvaluationParameters, surroundings: Surroundings
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Measure a weight file on the pictures of a split of the data set.
+    """Measure a weight file on the images of a split of the data set.
 
     Args:
         parameters: which file, which split.
@@ -215,10 +215,10 @@ def evaluate_weights(
 
     Returns:
         The scores of ``score_evaluation`` with what was measured (``weights``: sha256 of the file, ``network``,
-        ``fingerprint``, ``split``, ``pictures``); and each picture's mean IoU (``id``, ``miou``).
+        ``fingerprint``, ``split``, ``images``); and each image's mean IoU (``id``, ``miou``).
 
     Raises:
-        DataError: the weights' classes are not the data set's; or there are no pictures with masks in the split.
+        DataError: the weights' classes are not the data set's; or there are no images with masks in the split.
         ValueError: the weights are not given, not there, or not of this project.
     """
     path = weight_file(parameters.weights, "weights_evaluation.weights")
@@ -230,49 +230,49 @@ def evaluate_weights(
             f"{path} knows the classes {', '.join(network.class_names)}, but the data set in "
             f"{surroundings.dataset.root} has {', '.join(manifest.class_names)}: both must have the same, in one order"
         )
-    pictures = manifest.pictures[(manifest.pictures["split"] == parameters.split) & manifest.pictures["mask"].notna()]
-    if pictures.empty:
-        counts = manifest.pictures.dropna(subset="mask")["split"].value_counts().to_dict()
+    images = manifest.samples[(manifest.samples["split"] == parameters.split) & manifest.samples["mask"].notna()]
+    if images.empty:
+        counts = manifest.samples.dropna(subset="mask")["split"].value_counts().to_dict()
         raise DataError(
-            f"weights_evaluation.split: the data set in {surroundings.dataset.root} has no pictures with masks in "
+            f"weights_evaluation.split: the data set in {surroundings.dataset.root} has no images with masks in "
             f"{parameters.split}; it has {counts}"
         )
-    evaluation = evaluate_network(network, pictures, surroundings)
+    evaluation = evaluate_network(network, images, surroundings)
     what = {
         "weights": digest(path.read_bytes()),
         "network": network.name,
         "fingerprint": network.fingerprint,
         "split": parameters.split,
-        "pictures": len(pictures),
+        "images": len(images),
     }
-    return what | score_evaluation(evaluation), tabulate_pictures({"miou": evaluation})
+    return what | score_evaluation(evaluation), tabulate_images({"miou": evaluation})
 
 
 def predict_examples(
     networks: Mapping[str, SegmentationNetwork],
-    pictures: pd.DataFrame,
+    images: pd.DataFrame,
     scores: pd.Series,
     count: int,
     surroundings: Surroundings,
 ) -> dict[str, np.ndarray]:
-    """Predict a few pictures, spread evenly from the best to the worst.
+    """Predict a few images, spread evenly from the best to the worst.
 
     Args:
         networks: by name.
-        pictures: rows of the manifest.
-        scores: of the pictures, by id; NaN: not to be shown unless there are no others. Ties are put in order by id.
-        count: of pictures, at most. 3: the best, the median and the worst.
+        images: rows of the manifest.
+        scores: of the images, by id; NaN: not to be shown unless there are no others. Ties are put in order by id.
+        count: of images, at most. 3: the best, the median and the worst.
         surroundings: of the run.
 
     Returns:
-        Under ``image/<number>`` the picture (H×W×3 uint8), under ``truth/<number>`` its mask and under
+        Under ``image/<number>`` the image (H×W×3 uint8), under ``truth/<number>`` its mask and under
         ``<network>/<number>`` the predictions (H×W uint8 class ids), numbered from 1.
     """
-    device = set_up(surroundings.runtime)
-    reader = PictureReader(surroundings.dataset)
+    device = configure_torch(surroundings.runtime)
+    reader = ImageReader(surroundings.dataset)
     scored = scores.dropna() if scores.notna().any() else scores
     ranked = scored.sort_index().sort_values(ascending=False, kind="stable").index
-    chosen = pictures.set_index("id").loc[ranked[np.unique(np.linspace(0, len(ranked) - 1, count).round().astype(int))]]
+    chosen = images.set_index("id").loc[ranked[np.unique(np.linspace(0, len(ranked) - 1, count).round().astype(int))]]
     examples = {}
     for number, row in enumerate(chosen.itertuples(), start=1):
         image = reader.image(str(row.image))
@@ -286,10 +286,10 @@ def predict_examples(
 
 
 def _evaluate(
-    network: SegmentationNetwork, reader: PictureReader, pictures: pd.DataFrame, surroundings: Surroundings
+    network: SegmentationNetwork, reader: ImageReader, images: pd.DataFrame, surroundings: Surroundings
 ) -> Tensor:
     with autocast(next(network.parameters()).device, surroundings.runtime):
-        return evaluate(network, reader.pairs(pictures), surroundings.evaluation, len(network.class_names))
+        return evaluate(network, reader.pairs(images), surroundings.evaluation, len(network.class_names))
 
 
 def train_method(
@@ -303,7 +303,7 @@ def train_method(
     surroundings: Surroundings,
     monitored: pd.DataFrame | None = None,
 ) -> Trained:
-    """Train the networks of any method, in place, with a run's pictures, validation and recovery states.
+    """Train the networks of any method, in place, with a run's images, validation and recovery states.
 
     Args:
         method: says what is trained, and by which losses.
@@ -316,9 +316,9 @@ def train_method(
         surroundings: of the run.
         monitored: rows of the manifest by which pseudo-labels are measured; None: not at all.
     """
-    # As many unlabelled pictures come on top; the reference, which has none, learns at the student's rate.
+    # As many unlabelled images come on top; the reference, which has none, learns at the student's rate.
     optimizers = {name: optimizer.for_batch(2 * parameters.batch_size) for name, optimizer in optimizers.items()}
-    reader = PictureReader(surroundings.dataset, surroundings.runtime.cache_mib)
+    reader = ImageReader(surroundings.dataset, surroundings.runtime.cache_mib)
     batches = TrainingBatches(reader, labeled, unlabeled, parameters, surroundings.seed, stage)
 
     def validate(network: SegmentationNetwork) -> float:
@@ -326,7 +326,7 @@ def train_method(
 
     identity = {
         "parameters": _digest_of_parameters(stage, parameters, method.settings, optimizers, surroundings),
-        "pictures": digest(
+        "images": digest(
             "".join("-" if part is None else part.to_csv() for part in (labeled, unlabeled, val)).encode()
         ),
         "networks": _digest_of_weights(method),
@@ -336,8 +336,8 @@ def train_method(
         network.fingerprint = fingerprint
     runtime = surroundings.runtime
     identity |= {"code": _digest_of_code(), "surroundings": json.dumps(describe_surroundings(runtime))}
-    if monitored is not None:  # no part of the fingerprint, but a history is of one set of pictures
-        identity["monitored pictures"] = digest(monitored.to_csv().encode())
+    if monitored is not None:  # no part of the fingerprint, but a history is of one set of images
+        identity["monitored images"] = digest(monitored.to_csv().encode())
     recovery = Recovery(
         None if runtime.recovery_folder is None else Path(runtime.recovery_folder) / stage,
         "+".join(method.networks),
@@ -349,15 +349,15 @@ def train_method(
 
 
 def _monitor(
-    pictures: pd.DataFrame, surroundings: Surroundings
+    images: pd.DataFrame, surroundings: Surroundings
 ) -> Callable[[Mapping[str, SegmentationNetwork]], dict[str, float]]:
     """Give what measures pseudo-labels: with a reader of its own, so that no hidden truth is where training reads."""
-    reader = PictureReader(surroundings.dataset)
+    reader = ImageReader(surroundings.dataset)
 
     def measure(networks: Mapping[str, SegmentationNetwork]) -> dict[str, float]:
         device = next(next(iter(networks.values())).parameters()).device
         with autocast(device, surroundings.runtime):
-            return measure_pseudo_labels(networks, reader.known_pairs(pictures), surroundings.evaluation)
+            return measure_pseudo_labels(networks, reader.known_pairs(images), surroundings.evaluation)
 
     return measure
 
@@ -369,7 +369,7 @@ def _digest_of_parameters(
     optimizers: Mapping[str, OptimizerParameters],
     surroundings: Surroundings,
 ) -> str:
-    """Identify all parameters that decide a training's result and are not in its pictures or networks."""
+    """Identify all parameters that decide a training's result and are not in its images or networks."""
     decisive = {
         "stage": stage,
         "parameters": parameters.model_dump(mode="json", include=set(StageParameters.model_fields)),

@@ -13,7 +13,7 @@ CLASS_NAMES = ("road", "tree", "pole")
 
 
 def draw_folder(root: Path) -> Path:
-    """Draw pictures ``train0.png`` … with masks of three classes; ``pole`` is in ``train5`` alone."""
+    """Draw images ``train0.png`` … with masks of three classes; ``pole`` is in ``train5`` alone."""
     rng = np.random.default_rng(0)
     width, height = SIZE
     for split, count in COUNTS.items():
@@ -34,10 +34,10 @@ def draw_folder(root: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder of its own for one test, which may spoil it."""
-    return draw_folder(tmp_path / "pictures")
+    return draw_folder(tmp_path / "images")
 
 
 @pytest.fixture(scope="session")
 def unspoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same folder for all tests that only read."""
-    return draw_folder(tmp_path_factory.mktemp("data") / "pictures")
+    return draw_folder(tmp_path_factory.mktemp("data") / "images")

@@ -5,35 +5,35 @@ from pathlib import Path
 
 import pytest
 
-from igl_dt.data.datasets import DataError, Picture
-from igl_dt.data.datasets.camvid import list_pictures
+from igl_dt.data.datasets import DataError, Sample
+from igl_dt.data.datasets.camvid import list_samples
 
 
 def ids(folder: Path, split: str) -> list[str]:
-    return [picture.id for picture in list_pictures(folder, {}).pictures if picture.split == split]
+    return [image.id for image in list_samples(folder, {}).images if image.split == split]
 
 
-def test_lists_every_picture_with_its_mask(unspoilt: Path) -> None:
-    listing = list_pictures(unspoilt, {})
+def test_lists_every_sample_with_its_mask(unspoilt: Path) -> None:
+    listing = list_samples(unspoilt, {})
     assert listing.class_names == ("road", "tree", "pole")
-    assert len(listing.pictures) == 12
-    assert listing.pictures[3] == Picture("train3", "train", "train/images/train3.png", "train/masks/train3.png")
-    for picture in listing.pictures:
-        assert (unspoilt / picture.image).is_file() and (unspoilt / str(picture.mask)).is_file()
+    assert len(listing.samples) == 12
+    assert listing.samples[3] == Sample("train3", "train", "train/images/train3.png", "train/masks/train3.png")
+    for sample in listing.samples:
+        assert (unspoilt / sample.image).is_file() and (unspoilt / str(sample.mask)).is_file()
 
 
-def test_a_training_picture_without_mask_is_unlabeled(folder: Path) -> None:
+def test_a_training_image_without_mask_is_unlabeled(folder: Path) -> None:
     (folder / "train/masks/train3.png").unlink()
-    assert [picture.id for picture in list_pictures(folder, {}).pictures if picture.mask is None] == ["train3"]
+    assert [image.id for image in list_samples(folder, {}).images if image.mask is None] == ["train3"]
 
 
-def test_a_list_at_the_root_chooses_the_pictures(folder: Path) -> None:
+def test_a_list_at_the_root_chooses_the_images(folder: Path) -> None:
     (folder / "train.txt").write_bytes(b"\xef\xbb\xbf train4\r\n\r\ntrain1 ")  # mark, blanks, no final newline
     assert ids(folder, "train") == ["train4", "train1"]
     assert ids(folder, "val") == ["val0", "val1"]
 
 
-def test_test_pictures_may_be_missing_and_other_files_may_lie_about(folder: Path) -> None:
+def test_test_images_may_be_missing_and_other_files_may_lie_about(folder: Path) -> None:
     shutil.rmtree(folder / "test")
     (folder / "train/images/Thumbs.db").touch()
     assert ids(folder, "test") == [] and len(ids(folder, "train")) == 8
@@ -43,7 +43,7 @@ def spoil(folder: Path, how: str) -> None:
     match how:
         case "no root":
             shutil.rmtree(folder)
-        case "no pictures":
+        case "no images":
             shutil.rmtree(folder / "train/images")
             (folder / "train/images").mkdir()
         case "no val":
@@ -70,7 +70,7 @@ def spoil(folder: Path, how: str) -> None:
     ("how", "named"),
     [
         ("no root", ["dataset.root", "{folder}", "train/images", "classes.txt"]),
-        ("no pictures", ["{folder}/train/images", ".png"]),
+        ("no images", ["{folder}/train/images", ".png"]),
         ("no val", ["{folder}/val/images"]),
         ("no val mask", ["val1", "{folder}/val/masks"]),
         ("listed but not there", ["{folder}/train.txt", "train99", "{folder}/train/images"]),
@@ -85,11 +85,11 @@ def spoil(folder: Path, how: str) -> None:
 def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) -> None:
     spoil(folder, how)
     with pytest.raises(DataError) as raised:
-        list_pictures(folder, {})
+        list_samples(folder, {})
     for part in named:
         assert part.format(folder=folder) in str(raised.value)
 
 
 def test_takes_no_options(unspoilt: Path) -> None:
     with pytest.raises(DataError, match=r"dataset\.options of the source camvid: max_side: unknown\. It takes: none"):
-        list_pictures(unspoilt, {"max_side": 3})
+        list_samples(unspoilt, {"max_side": 3})

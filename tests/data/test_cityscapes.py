@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from igl_dt.data.loading import PictureReader
-from igl_dt.data.manifest import read_manifest
-from igl_dt.data.datasets import DataError, Picture
-from igl_dt.data.datasets.cityscapes import LABEL_IDS, list_pictures
+from igl_dt.data.datasets import DataError, Sample
+from igl_dt.data.datasets.cityscapes import LABEL_IDS, list_samples
 from igl_dt.data.datasets.listing import MaskFormat
+from igl_dt.data.loading import ImageReader
+from igl_dt.data.manifest import read_manifest
 from igl_dt.parameters import DatasetParameters
 
 IDS = {
@@ -25,7 +25,7 @@ TRAIN_IDS = {"masks": "labelTrainIds"}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Few and small pictures, with all files that a picture comes with."""
+    """Few and small images, with all files that an image comes with."""
     folder = tmp_path / "cityscapes"
     for split, ids in IDS.items():
         for id_ in ids:
@@ -46,24 +46,24 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("masks", ["labelIds", "labelTrainIds"])
-def test_lists_every_picture_with_its_mask(folder: Path, masks: str) -> None:
-    listing = list_pictures(folder, {"masks": masks})
-    assert [(picture.split, picture.id) for picture in listing.pictures] == [
+def test_lists_every_sample_with_its_mask(folder: Path, masks: str) -> None:
+    listing = list_samples(folder, {"masks": masks})
+    assert [(sample.split, sample.id) for sample in listing.samples] == [
         (split, id_) for split in ("train", "val") for id_ in IDS[split]
     ]
-    assert listing.pictures[0] == Picture(
+    assert listing.samples[0] == Sample(
         "aachen_000000_000019",
         "train",
         "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png",
         f"gtFine/train/aachen/aachen_000000_000019_gtFine_{masks}.png",
     )
-    for picture in listing.pictures:
-        assert (folder / picture.image).is_file() and (folder / str(picture.mask)).is_file()
+    for sample in listing.samples:
+        assert (folder / sample.image).is_file() and (folder / str(sample.mask)).is_file()
 
 
 def test_the_archives_own_masks_are_the_default_and_need_the_official_table(folder: Path) -> None:
-    listing = list_pictures(folder, {})
-    assert str(listing.pictures[0].mask).endswith("_gtFine_labelIds.png")
+    listing = list_samples(folder, {})
+    assert str(listing.images[0].mask).endswith("_gtFine_labelIds.png")
     assert listing.mask_format.rest == 255 and listing.mask_format.colors is None
     assert listing.mask_format.ids is not None
     table = dict(listing.mask_format.ids)
@@ -80,10 +80,10 @@ def test_the_archives_own_masks_are_the_default_and_need_the_official_table(fold
 
 
 def test_train_ids_are_read_as_they_are(folder: Path) -> None:
-    assert list_pictures(folder, TRAIN_IDS).mask_format == MaskFormat()
+    assert list_samples(folder, TRAIN_IDS).mask_format == MaskFormat()
     manifest = read_manifest(DatasetParameters(source="cityscapes", root=str(folder), options=TRAIN_IDS))
     assert manifest.class_names == tuple(LABEL_IDS)
-    assert len(manifest.pictures) == 4
+    assert len(manifest.images) == 4
     seen = manifest.class_pixels.loc["lindau_000000_000019"]
     assert seen[seen > 0].to_dict() == {"road": 32, "bicycle": 64}
 
@@ -94,7 +94,7 @@ def test_either_kind_of_mask_gives_the_same_classes(folder: Path) -> None:
         dataset = DatasetParameters(source="cityscapes", root=str(folder), options=options)
         manifest = read_manifest(dataset)
         counted.append(manifest.class_pixels)
-        read.append(PictureReader(dataset).mask(manifest.pictures["mask"][0]))
+        read.append(ImageReader(dataset).mask(manifest.images["mask"][0]))
     pd.testing.assert_frame_equal(*counted)
     np.testing.assert_array_equal(*read)
     assert read[0][:, 0].tolist() == [255, 255, 0, 0, 18, 18, 18, 18]
@@ -123,17 +123,17 @@ def spoil(folder: Path, how: str) -> None:
     ("how", "named"),
     [
         ("no root", ["dataset.root", "{folder}", "leftImg8bit and gtFine"]),
-        ("root too deep", ["no pictures in {folder}/leftImg8bit/train", "*_leftImg8bit.png", "dataset.root"]),
-        ("no val", ["no pictures in {folder}/leftImg8bit/val", "a folder per city"]),
-        ("no masks", ["3 of 3 train pictures", "{folder}", "gtFine/train/zurich/zurich_000000_000019_gtFine"]),
-        ("no mask", ["1 of 3 train pictures", "aachen_000001_000019_gtFine_labelTrainIds.png", "masks=labelIds"]),
-        ("mask in another city", ["1 of 3 train pictures", "gtFine/train/aachen/aachen_000001_000019_gtFine"]),
+        ("root too deep", ["no images in {folder}/leftImg8bit/train", "*_leftImg8bit.png", "dataset.root"]),
+        ("no val", ["no images in {folder}/leftImg8bit/val", "a folder per city"]),
+        ("no masks", ["3 of 3 train images", "{folder}", "gtFine/train/zurich/zurich_000000_000019_gtFine"]),
+        ("no mask", ["1 of 3 train images", "aachen_000001_000019_gtFine_labelTrainIds.png", "masks=labelIds"]),
+        ("mask in another city", ["1 of 3 train images", "gtFine/train/aachen/aachen_000001_000019_gtFine"]),
     ],
 )
 def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) -> None:
     spoil(folder, how)
     with pytest.raises(DataError) as raised:
-        list_pictures(folder, TRAIN_IDS)
+        list_samples(folder, TRAIN_IDS)
     for part in named:
         assert part.format(folder=folder) in str(raised.value)
 
@@ -142,7 +142,7 @@ def test_says_which_option_reads_the_other_masks(folder: Path) -> None:
     for mask in folder.glob("gtFine/*/*/*_labelIds.png"):
         mask.unlink()
     with pytest.raises(DataError, match=r"dataset\.options\.masks=labelTrainIds"):
-        list_pictures(folder, {})
+        list_samples(folder, {})
 
 
 @pytest.mark.parametrize(
@@ -154,4 +154,4 @@ def test_says_which_option_reads_the_other_masks(folder: Path) -> None:
 )
 def test_says_which_options_there_are(folder: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(DataError, match=rf"dataset\.options of the source cityscapes: {message}"):
-        list_pictures(folder, options)
+        list_samples(folder, options)

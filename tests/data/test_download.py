@@ -72,7 +72,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.stop()
 
 
-def picture(mode: str, suffix: str) -> bytes:
+def image(mode: str, suffix: str) -> bytes:
     file = io.BytesIO()
     Image.new(mode, (12, 8)).save(file, suffix)
     return file.getvalue()
@@ -84,8 +84,8 @@ def voc() -> dict[str, bytes]:
     for split, ids in IDS.items():
         files[f"VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt"] = "\n".join(ids).encode()
         for id_ in ids:
-            files[f"VOCdevkit/VOC2012/JPEGImages/{id_}.jpg"] = picture("RGB", "jpeg")
-            files[f"VOCdevkit/VOC2012/SegmentationClass/{id_}.png"] = picture("P", "png")
+            files[f"VOCdevkit/VOC2012/JPEGImages/{id_}.jpg"] = image("RGB", "jpeg")
+            files[f"VOCdevkit/VOC2012/SegmentationClass/{id_}.png"] = image("P", "png")
     return files
 
 
@@ -144,7 +144,7 @@ def files_in(folder: Path) -> list[str]:
 def test_an_archive_becomes_a_data_set(fetch: Callable[..., Path], tmp_path: Path, mode: str) -> None:
     content = tar(voc() | {"VOCdevkit/README": b"beside"}, mode=mode)
     root = fetch(content, checksum=f"sha256:{hashlib.sha256(content).hexdigest()}")
-    assert {picture.id: picture.split for picture in pascal.list_pictures(root, {}).pictures} == {
+    assert {image.id: image.split for image in pascal.list_samples(root, {}).images} == {
         id_: split for split, ids in IDS.items() for id_ in ids
     }
     for name, expected in voc().items():
@@ -154,7 +154,7 @@ def test_an_archive_becomes_a_data_set(fetch: Callable[..., Path], tmp_path: Pat
 
 def test_a_zip_does_too(fetch: Callable[..., Path]) -> None:
     root = fetch(packed_zip(voc()))
-    assert len(pascal.list_pictures(root, {}).pictures) == 3
+    assert len(pascal.list_samples(root, {}).images) == 3
 
 
 def test_a_whole_archive_can_become_a_folder(fetch: Callable[..., Path]) -> None:
@@ -175,7 +175,7 @@ def test_what_is_there_is_neither_downloaded_nor_unpacked_again(
 
     shutil.rmtree(root)  # the archive is still there, and right
     fetch(content)
-    assert server.asked == [FILE] and len(pascal.list_pictures(root, {}).pictures) == 3
+    assert server.asked == [FILE] and len(pascal.list_samples(root, {}).images) == 3
 
     (tmp_path / "archives" / FILE).unlink()  # nobody needs it any more
     fetch(content)
@@ -186,13 +186,13 @@ def test_a_wrong_file_in_its_place_is_replaced(fetch: Callable[..., Path], serve
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives" / FILE).write_bytes(tar(voc())[:1000])
     root = fetch(tar(voc()))
-    assert server.asked == [FILE] and len(pascal.list_pictures(root, {}).pictures) == 3
+    assert server.asked == [FILE] and len(pascal.list_samples(root, {}).images) == 3
 
 
 def test_a_connection_that_breaks_off_once_is_tried_again(fetch: Callable[..., Path], server: Server) -> None:
     server.breaks_off = 1
     root = fetch(tar(voc()))
-    assert server.asked == [FILE, FILE] and len(pascal.list_pictures(root, {}).pictures) == 3
+    assert server.asked == [FILE, FILE] and len(pascal.list_samples(root, {}).images) == 3
 
 
 def test_a_truncated_download_leaves_nothing(fetch: Callable[..., Path], server: Server, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ def test_an_interrupted_download_leaves_nothing_by_halves(
         with pytest.raises(KeyboardInterrupt):
             fetch(tar(voc()))
     assert files_in(tmp_path) == []
-    assert len(pascal.list_pictures(fetch(tar(voc())), {}).pictures) == 3
+    assert len(pascal.list_samples(fetch(tar(voc())), {}).images) == 3
 
 
 def test_interrupted_unpacking_leaves_nothing_by_halves(
@@ -268,7 +268,7 @@ def test_interrupted_unpacking_leaves_nothing_by_halves(
         with pytest.raises(KeyboardInterrupt):
             fetch(tar(voc()))
     assert files_in(tmp_path) == [f"archives/{FILE}"]
-    assert len(pascal.list_pictures(fetch(tar(voc())), {}).pictures) == 3
+    assert len(pascal.list_samples(fetch(tar(voc())), {}).images) == 3
 
 
 def test_what_a_killed_run_left_is_removed(fetch: Callable[..., Path], tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_what_is_no_such_archive_is_said(fetch: Callable[..., Path], tmp_path: P
 
 
 class TestArchivesOfTheUser:
-    PAGE = "https://pictures.invalid/downloads/"
+    PAGE = "https://images.invalid/downloads/"
 
     def parameters(self, tmp_path: Path, **changes: object) -> FetchingParameters:
         archives = tuple(
@@ -354,7 +354,7 @@ class TestArchivesOfTheUser:
     def bring(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "archives").mkdir(exist_ok=True)
         ending = "leftImg8bit" if name == "leftImg8bit" else "gtFine_labelIds"
-        files = {f"{name}/{split}/bonn/bonn_0_{ending}.png": picture("L", "png") for split in ("train", "val")}
+        files = {f"{name}/{split}/bonn/bonn_0_{ending}.png": image("L", "png") for split in ("train", "val")}
         content = packed_zip(files | {"README": b"in both", "license.txt": b"in both"})
         (tmp_path / "archives" / f"{name}.zip").write_bytes(content)
 
@@ -369,7 +369,7 @@ class TestArchivesOfTheUser:
         self.bring(tmp_path, "leftImg8bit")
         self.bring(tmp_path, "gtFine")
         fetch_archives(self.parameters(tmp_path), tmp_path / "cityscapes")
-        assert len(cityscapes.list_pictures(tmp_path / "cityscapes", {}).pictures) == 2
+        assert len(cityscapes.list_samples(tmp_path / "cityscapes", {}).images) == 2
         assert sorted(path.name for path in (tmp_path / "cityscapes").iterdir()) == ["gtFine", "leftImg8bit"]
 
     def test_are_checked_where_their_checksum_is_known(self, tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ class TestArchivesOfTheUser:
 
 def test_a_recipe_without_archives_has_nothing_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(FetchingError, match=r"nothing to fetch: fetching\.archives is empty.*--env=pascal"):
-        fetch_archives(FetchingParameters(folder=str(tmp_path)), tmp_path / "pictures")
+        fetch_archives(FetchingParameters(folder=str(tmp_path)), tmp_path / "images")
 
 
 RIGHT = {"file": "a.tar", "url": "https://a.invalid/a.tar", "checksum": md5(b""), "member": "a", "target": "a"}

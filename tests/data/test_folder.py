@@ -1,4 +1,4 @@
-"""Any folder of pictures and masks is listed as its options say, or it is said what does not fit."""
+"""Any folder of images and masks is listed as its options say, or it is said what does not fit."""
 
 import logging
 import re
@@ -13,10 +13,10 @@ import yaml
 from kedro.config import OmegaConfigLoader
 from PIL import Image
 
-from igl_dt.data.loading import PictureReader
-from igl_dt.data.manifest import read_manifest
 from igl_dt.data.datasets import DataError, Listing, MaskFormat, mask_format
-from igl_dt.data.datasets.folder import list_pictures
+from igl_dt.data.datasets.folder import list_samples
+from igl_dt.data.loading import ImageReader
+from igl_dt.data.manifest import read_manifest
 from igl_dt.parameters import DatasetParameters, ProjectParameters
 
 PROJECT = Path(__file__).parents[2]
@@ -51,13 +51,13 @@ def options(**others: object) -> dict[str, object]:
 
 
 def found(root: Path, **others: object) -> dict[str, tuple[str, str | None]]:
-    return {picture.id: (picture.image, picture.mask) for picture in list_pictures(root, options(**others)).pictures}
+    return {sample.id: (sample.image, sample.mask) for sample in list_samples(root, options(**others)).samples}
 
 
 def splits(listing: Listing) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
-    for picture in listing.pictures:
-        given.setdefault(picture.split, []).append(picture.id)
+    for image in listing.images:
+        given.setdefault(image.split, []).append(image.id)
     return given
 
 
@@ -86,27 +86,27 @@ class TestPairs:
         self, make: Make, names: list[str], where: dict[str, str], ids: list[str]
     ) -> None:
         root = make(*names)
-        pictures = found(root, fractions={"val": 0.5}, **where)
-        assert sorted(pictures) == ids
-        for id_, (image, mask) in pictures.items():
+        images = found(root, fractions={"val": 0.5}, **where)
+        assert sorted(images) == ids
+        for id_, (image, mask) in images.items():
             assert (root / image).is_file() and (root / str(mask)).is_file() and image != mask
             assert id_.rpartition("/")[2] in image and id_.rpartition("/")[2] in str(mask)
 
     def test_paths_are_relative_to_the_root(self, make: Make) -> None:
         assert found(make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png"))["3"] == ("images/3.jpg", "masks/3.png")
 
-    def test_what_is_no_picture_or_hidden_is_passed_over(self, make: Make) -> None:
+    def test_what_is_no_image_or_hidden_is_passed_over(self, make: Make) -> None:
         root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png", "images/{Thumbs.db,notes.txt,._1.jpg,.cache/5.jpg}")
         assert sorted(found(root)) == ["1", "2", "3", "4"]
 
-    def test_a_picture_without_mask_is_unlabeled(self, make: Make) -> None:
-        pictures = list_pictures(make("images/{1,2,3,4,5}.jpg", "masks/{1,2,3,4}.png"), options()).pictures
-        assert [(picture.id, picture.split) for picture in pictures if picture.mask is None] == [("5", "train")]
+    def test_an_image_without_mask_is_unlabeled(self, make: Make) -> None:
+        images = list_samples(make("images/{1,2,3,4,5}.jpg", "masks/{1,2,3,4}.png"), options()).images
+        assert [(image.id, image.split) for image in images if image.mask is None] == [("5", "train")]
 
-    def test_further_unlabeled_pictures(self, make: Make) -> None:
+    def test_further_unlabeled_images(self, make: Make) -> None:
         root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png", "more/x/{1,9}.jpg")
-        listing = list_pictures(root, options(unlabeled="more"))
-        assert {p.id: (p.split, p.image) for p in listing.pictures if p.mask is None} == {
+        listing = list_samples(root, options(unlabeled="more"))
+        assert {p.id: (p.split, p.image) for p in listing.images if p.mask is None} == {
             "unlabeled/x/1": ("train", "more/x/1.jpg"),
             "unlabeled/x/9": ("train", "more/x/9.jpg"),
         }
@@ -128,7 +128,7 @@ class TestSplits:
             fractions=None,
             folders={"train": "training", "val": "validation"},
         )
-        assert splits(list_pictures(root, given)) == {"train": ["train/1", "train/2"], "val": ["val/1"]}
+        assert splits(list_samples(root, given)) == {"train": ["train/1", "train/2"], "val": ["val/1"]}
 
     @pytest.mark.parametrize(("train", "expected"), [("1\n2\n", ["1", "2"]), (None, ["1", "2", "5"])])
     def test_by_lists(self, make: Make, train: str | None, expected: list[str]) -> None:
@@ -137,14 +137,14 @@ class TestSplits:
             if text is not None:
                 (root / f"{name}.txt").write_text(text, "utf-8")
         lists = {"train": train and "train.txt", "val": str(root / "val.txt"), "test": "test.txt"}
-        assert splits(list_pictures(root, options(fractions=None, lists=lists))) == {
+        assert splits(list_samples(root, options(fractions=None, lists=lists))) == {
             "train": expected,
             "val": ["3"],
             "test": ["4"],
         }
 
     def draw(self, root: Path, **others: object) -> dict[str, list[str]]:
-        return splits(list_pictures(root, options(**others)))
+        return splits(list_samples(root, options(**others)))
 
     def test_by_fractions(self, make: Make) -> None:
         many = ",".join(f"{index:02d}" for index in range(40))
@@ -164,7 +164,7 @@ class TestSplits:
         assert Counter(video for videos in sides.values() for video in videos) == Counter(f"v{i}" for i in range(8))
         assert {split: len(videos) for split, videos in sides.items()} == {"train": 4, "val": 2, "test": 2}
 
-    def test_unlabeled_pictures_of_a_group_that_is_measured_with_are_left_out(self, make: Make, caplog) -> None:
+    def test_unlabeled_images_of_a_group_that_is_measured_with_are_left_out(self, make: Make, caplog) -> None:
         caplog.set_level(logging.INFO)
         root = make("images/v{0_0,0_1,1_0,1_1,2_0,2_1}.jpg", "masks/v{0_0,1_0,2_0}.png", "more/v{0_7,1_7,2_7,3_7}.jpg")
         for seed in range(4):
@@ -172,7 +172,7 @@ class TestSplits:
             (video,) = {id_[:2] for id_ in drawn["val"]}
             assert drawn["val"] == [f"{video}_0"]
             assert not any(video in id_ for id_ in drawn["train"]) and len(drawn["train"]) == 4 + 3
-        assert "2 unlabelled pictures are of groups measured with, and left out: " in caplog.text
+        assert "2 unlabelled images are of groups measured with, and left out: " in caplog.text
 
 
 MASKS: list[tuple[dict[str, object], MaskFormat]] = [
@@ -196,7 +196,7 @@ MASKS: list[tuple[dict[str, object], MaskFormat]] = [
 def test_options_say_what_masks_hold(make: Make, given: dict[str, object], expected: MaskFormat) -> None:
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
     read = mask_format(DatasetParameters(source="folder", root=str(root), options=options(**given)))
-    assert read == list_pictures(root, options(**given)).mask_format
+    assert read == list_samples(root, options(**given)).mask_format
     for name in ("rest", "colors"):
         assert getattr(read, name) == getattr(expected, name)
     assert dict(read.ids or ()) == dict(expected.ids or ()) and (read.ids is None) == (expected.ids is None)
@@ -217,7 +217,7 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
     manifest = read_manifest(dataset)
     assert manifest.class_names == ("background", "polyp")
     assert manifest.class_pixels.loc["1"].tolist() == [2, 3]
-    np.testing.assert_array_equal(PictureReader(dataset).mask(manifest.pictures["mask"][0]), truth)
+    np.testing.assert_array_equal(ImageReader(dataset).mask(manifest.images["mask"][0]), truth)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +270,7 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
 def test_wrong_options_are_named(make: Make, given: dict[str, object], named: list[str]) -> None:
     with pytest.raises(DataError) as raised:
         changed = {key: value for key, value in (options() | given).items() if value is not None}
-        list_pictures(make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png"), changed)
+        list_samples(make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png"), changed)
     assert str(raised.value).startswith("dataset.options of the source folder: ")
     for part in named:
         assert part in str(raised.value)
@@ -285,7 +285,7 @@ def spoil(root: Path, how: str) -> None:
         case "empty images":
             for path in (root / "images").iterdir():
                 path.unlink()
-        case "no pictures among the files":
+        case "no images among the files":
             for path in (root / "images").iterdir():
                 path.rename(path.with_suffix(".dcm"))
         case "no masks":
@@ -295,7 +295,7 @@ def spoil(root: Path, how: str) -> None:
                 path.unlink()
         case "other endings":
             (root / "images/1.png").touch()
-        case "mask without picture":
+        case "mask without image":
             (root / "masks/9.png").touch()
         case "other case":
             (root / "images/a.jpg").touch()
@@ -315,21 +315,21 @@ def spoil(root: Path, how: str) -> None:
     [
         ("no root", {}, ["dataset.root", "{root}", "is not a folder"]),
         ("no images", {}, ["{root}/images is not a folder: dataset.options.images is 'images'"]),
-        ("empty images", {}, ["no pictures in {root}/images for dataset.options.images", "ending in .png, .jpg"]),
-        ("no pictures among the files", {}, ["no pictures in {root}/images"]),
+        ("empty images", {}, ["no images in {root}/images for dataset.options.images", "ending in .png, .jpg"]),
+        ("no images among the files", {}, ["no images in {root}/images"]),
         ("no masks", {}, ["{root}/masks is not a folder: dataset.options.masks is 'masks'"]),
         (
             "nothing",
             {"masks": "masks/*_l.png"},
-            ["no pictures in {root}/masks for dataset.options.masks, 'masks/*_l.png'"],
+            ["no images in {root}/masks for dataset.options.masks, 'masks/*_l.png'"],
         ),
         ("nothing", {"unlabeled": "images"}, ["dataset.options.unlabeled", "4 such files are taken already"]),
         ("nothing", {"images": "masks"}, ["dataset.options.images, 'masks'", "4 such files are taken already"]),
-        ("nothing", {"images": "images/*/*.jpg"}, ["no pictures in {root}/images for dataset.options.images"]),
-        ("one image", {}, ["fractions of 1 pictures with masks give none for val", "label more pictures"]),
-        ("nothing", {"fractions": {"val": 0.1}}, ["fractions of 4 pictures with masks give none for val"]),
+        ("nothing", {"images": "images/*/*.jpg"}, ["no images in {root}/images for dataset.options.images"]),
+        ("one image", {}, ["fractions of 1 images with masks give none for val", "label more images"]),
+        ("nothing", {"fractions": {"val": 0.1}}, ["fractions of 4 images with masks give none for val"]),
         ("nothing", {"group": "()[0-9]"}, ["group '()[0-9]' finds nothing in the id '1'"]),
-        ("nothing", {"group": "(x)"}, ["group '(x)' finds nothing in the id '1': every picture needs a group"]),
+        ("nothing", {"group": "(x)"}, ["group '(x)' finds nothing in the id '1': every image needs a group"]),
         (
             "nothing",
             {"images": "{id}mages/*.jpg"},
@@ -340,14 +340,14 @@ def spoil(root: Path, how: str) -> None:
             ],
         ),
         ("other endings", {}, ["two files for one id", "in {root}: '1' (images/1.jpg and images/1.png); remove one"]),
-        ("mask without picture", {}, ["1 masks in {root} belong to no picture: masks/9.png", "ids such as '1'"]),
-        ("other case", {}, ["belong to no picture: masks/A.png", "is 'A', and there is 'a': rename"]),
+        ("mask without image", {}, ["1 masks in {root} belong to no image: masks/9.png", "ids such as '1'"]),
+        ("other case", {}, ["belong to no image: masks/A.png", "is 'A', and there is 'a': rename"]),
         (
             "nothing",
             {"masks": "{id}asks/*.png"},
             ["two files for one id of dataset.options.masks", "'m' (", "write {{id}} for what tells them apart"],
         ),
-        ("nothing", {"masks": "{id}.png"}, ["belong to no picture", "is 'masks/1'", "ids such as '1'", "{{id}}_label"]),
+        ("nothing", {"masks": "{id}.png"}, ["belong to no image", "is 'masks/1'", "ids such as '1'", "{{id}}_label"]),
         ("linked folder", {}, ["{root}/images/more leads out of dataset.root, {root} (to "]),
         ("linked in a circle", {}, ["{root}/images/more is a link to a folder that it lies in itself", "remove it"]),
         ("linked out", {}, ["{root}/images leads out of dataset.root, {root}"]),
@@ -357,7 +357,7 @@ def test_says_what_is_wrong_and_where(make: Make, how: str, given: dict[str, obj
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
     spoil(root, how)
     with pytest.raises(DataError) as raised:
-        list_pictures(root, options(**given))
+        list_samples(root, options(**given))
     for part in named:
         assert part.format(root=root) in str(raised.value)
 
@@ -365,7 +365,7 @@ def test_says_what_is_wrong_and_where(make: Make, how: str, given: dict[str, obj
 @pytest.mark.parametrize(
     ("lists", "named"),
     [
-        ({"val": "9"}, ["val.txt names 1 ids that are no pictures of dataset.options.images: 9"]),
+        ({"val": "9"}, ["val.txt names 1 ids that are no images of dataset.options.images: 9"]),
         ({"val": "3.jpg"}, ["val.txt", "3.jpg; did you mean '3'? Ids are taken letter by letter"]),
         ({"val": "images/3.jpg"}, ["val.txt", "did you mean '3'?"]),
         ({"val": "A1"}, ["val.txt", "did you mean 'a1'?"]),
@@ -373,7 +373,7 @@ def test_says_what_is_wrong_and_where(make: Make, how: str, given: dict[str, obj
         ({"val": "\n"}, ["val.txt is empty"]),
         ({"val": None}, ["val.txt is missing"]),
         ({"val": "3", "test": "3"}, ["1 ids are in two of dataset.options.lists: 3 (of val and test)"]),
-        ({"val": "3\na1"}, ["1 val or test pictures have no mask, which is needed to measure with: a1 (val)"]),
+        ({"val": "3\na1"}, ["1 val or test images have no mask, which is needed to measure with: a1 (val)"]),
     ],
 )
 def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: list[str]) -> None:
@@ -382,7 +382,7 @@ def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: 
         if text is not None:
             (root / f"{name}.txt").write_text(text)
     with pytest.raises(DataError) as raised:
-        list_pictures(root, options(fractions=None, lists={name: f"{name}.txt" for name in lists}))
+        list_samples(root, options(fractions=None, lists={name: f"{name}.txt" for name in lists}))
     for part in named:
         assert part in str(raised.value)
 
@@ -390,7 +390,7 @@ def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: 
 def test_classes_may_be_named_in_a_file(make: Make) -> None:
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
     (root / "classes.txt").write_text("background\r\npolyp\r\n")
-    listing = list_pictures(root, options(class_names=None))
+    listing = list_samples(root, options(class_names=None))
     assert listing.class_names == ("background", "polyp") and listing.mask_format == MaskFormat()
     for text, named in ((None, "is missing: it must name the classes"), ("polyp", "has 1 classes"), ("", "is empty")):
         if text is None:
@@ -398,20 +398,20 @@ def test_classes_may_be_named_in_a_file(make: Make) -> None:
         else:
             (root / "classes.txt").write_text(text)
         with pytest.raises(DataError, match=rf"{root}/classes\.txt {named}"):
-            list_pictures(root, options(class_names=None))
+            list_samples(root, options(class_names=None))
 
 
 def test_folders_are_linked_within_the_root(make: Make) -> None:
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png", "visit2/{a,b}.jpg")
     (root / "images/more").symlink_to(root / "visit2")
-    assert {picture.id for picture in list_pictures(root, options()).pictures} == {*"1234", "more/a", "more/b"}
+    assert {image.id for image in list_samples(root, options()).images} == {*"1234", "more/a", "more/b"}
 
 
 def test_a_group_on_two_sides_of_a_list_is_named(make: Make) -> None:
     root = make("images/v{0_0,0_1,1_0}.jpg", "masks/v{0_0,0_1,1_0}.png", "val.txt")
     (root / "val.txt").write_text("v0_1")
     with pytest.raises(DataError, match=r"1 groups of .*\.group .* 'v0' \(in train, and in val as 'v0_1'\)"):
-        list_pictures(root, options(fractions=None, lists={"val": "val.txt"}, group="(v[0-9])"))
+        list_samples(root, options(fractions=None, lists={"val": "val.txt"}, group="(v[0-9])"))
 
 
 def test_one_folder_for_two_splits_is_found_out(make: Make) -> None:
@@ -428,7 +428,7 @@ def test_a_folder_that_may_not_be_listed(make: Make, monkeypatch: pytest.MonkeyP
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
     monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(DataError, match=f"{root}/masks cannot be listed: Permission denied"):
-        list_pictures(root, options())
+        list_samples(root, options())
 
 
 def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
@@ -451,5 +451,5 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
             mode = "RGB" if kind == "images" else "L"
             Image.new(mode, (40, 30), color).save(root / kind / f"{index:04d}.{ending}")
     manifest = read_manifest(dataset.model_copy(update={"root": str(root)}))
-    assert manifest.pictures["split"].value_counts().to_dict() == {"train": 32, "val": 4, "test": 4}
+    assert manifest.images["split"].value_counts().to_dict() == {"train": 32, "val": 4, "test": 4}
     assert manifest.class_pixels["polyp"].eq(1200).all()

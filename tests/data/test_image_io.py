@@ -1,4 +1,4 @@
-"""Pictures are read as RGB and masks as class ids, truly or not at all."""
+"""Images are read as RGB and masks as class ids, truly or not at all."""
 
 import io
 import os
@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from encoding import encode, png, turned
-from igl_dt.data.image_io import read_image, read_mask
 from igl_dt.data.datasets import DataError, MaskFormat
+from igl_dt.data.image_io import read_image, read_mask
 
 IDS = np.arange(12, dtype=np.uint8).reshape(3, 4) % 5
 RNG = np.random.default_rng(0)
@@ -57,9 +57,9 @@ SOLID = np.full((3, 4, 3), (1, 2, 3), np.uint8)
         ),
     ],
 )
-def test_every_kind_of_picture_becomes_rgb(tmp_path: Path, content: bytes, expected: np.ndarray | None) -> None:
-    (tmp_path / "picture").write_bytes(content)
-    image = read_image(tmp_path / "picture")
+def test_every_kind_of_image_becomes_rgb(tmp_path: Path, content: bytes, expected: np.ndarray | None) -> None:
+    (tmp_path / "image").write_bytes(content)
+    image = read_image(tmp_path / "image")
     assert image.dtype == np.uint8 and image.shape[2] == 3
     if expected is None:  # of a JPEG, nearly
         assert image.shape == SOLID.shape and np.abs(image.astype(int) - SOLID).max() <= 3
@@ -77,14 +77,14 @@ def test_masks_are_grayscale_or_palettes(tmp_path: Path, mode: str) -> None:
 
 
 FRAMES = [Image.fromarray(COLORS), Image.fromarray(255 - COLORS)]
-WHOLE = "cannot be read as a picture"
+WHOLE = "cannot be read as an image"
 
 
 @pytest.mark.parametrize(
     ("content", "named"),
     [
         pytest.param(b"", "is empty (0 bytes)", id="nothing"),
-        pytest.param(b"no picture", WHOLE, id="text"),
+        pytest.param(b"no image", WHOLE, id="text"),
         pytest.param(encode(COLORS)[:8] + bytes(500), WHOLE, id="broken"),
         *(
             pytest.param(encode(COLORS, kind)[: len(encode(COLORS, kind)) * 2 // 3], WHOLE, id=f"truncated {kind}")
@@ -117,7 +117,7 @@ WHOLE = "cannot be read as a picture"
 def test_what_cannot_be_read_is_named(
     tmp_path: Path, read: Callable[[Path], object], content: bytes, named: str
 ) -> None:
-    path = tmp_path / "some picture.png"
+    path = tmp_path / "some image.png"
     path.write_bytes(content)
     if read is read_mask:
         named = named.partition(":")[0]  # with the way out for masks
@@ -143,8 +143,8 @@ def test_read_leniently_other_colours_are_converted(tmp_path: Path, mode: str, k
     image = Image.new("RGB", (6, 5), (200, 90, 30))
     if mode == "LAB":
         image = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
-    (tmp_path / "picture").write_bytes(encode(image.convert(mode), kind))
-    read = read_image(tmp_path / "picture", lenient=True)
+    (tmp_path / "image").write_bytes(encode(image.convert(mode), kind))
+    read = read_image(tmp_path / "image", lenient=True)
     assert read.shape == (5, 6, 3) and np.abs(read.astype(int) - (200, 90, 30)).max() <= 6
 
 

@@ -1,4 +1,4 @@
-"""Published lists are understood as they are, and mean a picture of the manifest without a doubt, or are refused."""
+"""Published lists are understood as they are, and mean an image of the manifest without a doubt, or are refused."""
 
 import hashlib
 import re
@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from igl_dt.data import lists
-from igl_dt.data.lists import PUBLISHED, Partition, hash_ids, read_list, recognize
 from igl_dt.data.datasets import DataError
+from igl_dt.data.lists import PUBLISHED, Partition, hash_ids, read_list, recognize
 
 
 def make_manifest(*rows: tuple[str, str, str | None], split: str = "train") -> pd.DataFrame:
-    """Make a manifest of pictures (id, image, mask)."""
+    """Make a manifest of images (id, image, mask)."""
     return pd.DataFrame(rows, columns=["id", "image", "mask"]).assign(split=split)
 
 
@@ -34,7 +34,7 @@ PASCAL = pd.concat([voc("2007_000032", "2007_000039", "2011_003255"), voc("2007_
 JENA, ULM = "jena_000078_000019", "ulm_000001_000019"
 
 
-def read(folder: Path, content: str | bytes, manifest: pd.DataFrame) -> lists.PictureList:
+def read(folder: Path, content: str | bytes, manifest: pd.DataFrame) -> lists.IdList:
     path = folder / "list.txt"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return read_list(path, manifest)
@@ -116,15 +116,15 @@ class TestNames:
         assert read(tmp_path, name, PASCAL).ids == ["2007_000032"]
 
     NESTED = make_manifest(
-        ("a/001", "pictures/a/rgb/001.png", "truth/a/1.png"),
-        ("b/001", "pictures/b/rgb/001.png", "truth/b/1.png"),
-        ("b/002", "pictures/b/rgb/002.png", None),
-        ("an id", "pictures/an image 3.jpg", "truth/a mask 3.png"),
-        ("#4", "pictures/4.png", None),
-        ("shot.5", "pictures/shot.5.png", None),
-        ("6", "pictures/6.png", None),
-        ("c/6", "pictures/c/6.png", None),
-        ("7", "pictures/#7 high.png", None),
+        ("a/001", "images/a/rgb/001.png", "truth/a/1.png"),
+        ("b/001", "images/b/rgb/001.png", "truth/b/1.png"),
+        ("b/002", "images/b/rgb/002.png", None),
+        ("an id", "images/an image 3.jpg", "truth/a mask 3.png"),
+        ("#4", "images/4.png", None),
+        ("shot.5", "images/shot.5.png", None),
+        ("6", "images/6.png", None),
+        ("c/6", "images/c/6.png", None),
+        ("7", "images/#7 high.png", None),
     )
 
     @pytest.mark.parametrize(
@@ -133,21 +133,21 @@ class TestNames:
             ("a/001", "a/001"),
             ("b/001.png", "b/001"),
             ("b/rgb/001.png", "b/001"),
-            ("here/pictures/b/rgb/001.png", "b/001"),
+            ("here/images/b/rgb/001.png", "b/001"),
             ("b/1.png", "b/001"),
             ("002", "b/002"),
             ("an id", "an id"),
-            ("pictures/an image 3.jpg", "an id"),
-            ("pictures/an image 3.jpg truth/a mask 3.png", "an id"),
+            ("images/an image 3.jpg", "an id"),
+            ("images/an image 3.jpg truth/a mask 3.png", "an id"),
             ("an image 3.jpg", "an id"),
             ("#4", "#4"),
-            ("pictures/#7 high.png", "7"),
+            ("images/#7 high.png", "7"),
             ("shot.5", "shot.5"),
-            ("pictures/shot.5.png", "shot.5"),
+            ("images/shot.5.png", "shot.5"),
             ("6", "6"),
             ("c/6", "c/6"),
-            ("pictures/6.png", "6"),
-            ("pictures/c/6.png", "c/6"),
+            ("images/6.png", "6"),
+            ("images/c/6.png", "c/6"),
         ],
     )
     def test_folders_blanks_dots_and_signs(self, tmp_path: Path, line: str, id_: str) -> None:
@@ -159,7 +159,7 @@ class TestNames:
     def test_a_name_of_several_is_refused(self, tmp_path: Path, line: str, meant: str) -> None:
         with pytest.raises(DataError) as raised:
             read(tmp_path, line, self.NESTED)
-        assert f"names 1 pictures by a name of several: {line} ({meant})" in str(raised.value)
+        assert f"names 1 images by a name of several: {line} ({meant})" in str(raised.value)
 
     def test_in_one_folder_names_may_differ_in_the_ending_alone(self, tmp_path: Path) -> None:
         manifest = make_manifest(("png", "1.png", None), ("jpg", "1.jpg", None))
@@ -171,7 +171,7 @@ class TestNames:
         "line", ["000032", "x2007_000032", "2007_000032.txt", "Images/000032.jpg", "2007_000032 1"]
     )
     def test_a_part_of_a_name_is_no_name(self, tmp_path: Path, line: str) -> None:
-        with pytest.raises(DataError, match="names 1 ids that are no training pictures: " + re.escape(line)):
+        with pytest.raises(DataError, match="names 1 ids that are no training images: " + re.escape(line)):
             read(tmp_path, line, PASCAL)
 
 
@@ -193,18 +193,18 @@ class TestNames:
         (
             "2007_000032.jpg 2007_000039.png\n2007_000039.jpg nowhere.png",
             [
-                "names 2 pictures with a mask that is not theirs: 2007_000032.jpg with 2007_000039.png, "
+                "names 2 images with a mask that is not theirs: 2007_000032.jpg with 2007_000039.png, "
                 "2007_000039.jpg with nowhere.png"
             ],
         ),
         ("2007_000032\nJPEGImages/2007_000032.jpg", ["names 1 ids more than once: 2007_000032"]),
-        ("2007_000033", [r"names 1 ids of val or test pictures: 2007_000033 \(val\)"]),
+        ("2007_000033", [r"names 1 ids of val or test images: 2007_000033 \(val\)"]),
         (
             "\n".join(["2007_000033"] + 2 * ["2007_000032"] + [f"x{index}" for index in range(9)]),
             [
-                r"list.txt names 1 ids of val or test pictures: 2007_000033 \(val\)",
+                r"list.txt names 1 ids of val or test images: 2007_000033 \(val\)",
                 "list.txt names 1 ids more than once: 2007_000032",
-                "list.txt names 9 ids that are no training pictures: x0, x1, x2, x3, x4, … and 4 more",
+                "list.txt names 9 ids that are no training images: x0, x1, x2, x3, x4, … and 4 more",
             ],
         ),
     ],
@@ -243,7 +243,7 @@ class TestRecognition:
         assert recognize(ids) == (name, others)
 
 
-def test_the_published_lists_of_662_pictures_are_not_taken_for_one_another() -> None:
+def test_the_published_lists_of_662_images_are_not_taken_for_one_another() -> None:
     share = {partition.name for partition in PUBLISHED.values() if partition.share == "pascal labeled 1/16"}
     assert {name.split("(")[0] for name in share} == {
         "CPS and UniMatch pascal 1/16 ",

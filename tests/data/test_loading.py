@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from igl_dt.data.loading import Batch, PictureReader, TrainingBatches
-from igl_dt.data.manifest import read_manifest
 from igl_dt.data.datasets import DataError
+from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
+from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import split_labels
 from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters, StageParameters
 
 
-def make_reader(root: Path, image_size: tuple[int, int] | None = None, cache_mib: int = 1) -> PictureReader:
-    return PictureReader(DatasetParameters(source="camvid", root=str(root), image_size=image_size), cache_mib)
+def make_reader(root: Path, image_size: tuple[int, int] | None = None, cache_mib: int = 1) -> ImageReader:
+    return ImageReader(DatasetParameters(source="camvid", root=str(root), image_size=image_size), cache_mib)
 
 
 def make_parameters(steps: int = 4, batch_size: int = 3, **augmentation: object) -> StageParameters:
@@ -29,16 +29,14 @@ def make_parameters(steps: int = 4, batch_size: int = 3, **augmentation: object)
 @pytest.fixture(scope="module")
 def parts(unspoilt: Path):
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(unspoilt)))
-    return split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
+    return split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
 
 
 @pytest.fixture(scope="module")
 def make(unspoilt: Path, parts):
     """Make the training batches of the unspoilt folder."""
 
-    def make(
-        seed: int = 0, stage: str = "stage", alone: bool = False, reader: PictureReader | None = None, **parameters
-    ):
+    def make(seed: int = 0, stage: str = "stage", alone: bool = False, reader: ImageReader | None = None, **parameters):
         unlabeled = None if alone else parts.unlabeled
         reader = reader or make_reader(unspoilt)
         return TrainingBatches(reader, parts.labeled, unlabeled, make_parameters(**parameters), seed, stage)
@@ -54,8 +52,8 @@ def assert_same(one: Batch, other: Batch) -> None:
 
 def test_a_batch_has_the_promised_shapes_and_types(make) -> None:
     batch = make()[0]
-    for pictures in (batch.images, batch.weak, batch.strong):
-        assert pictures.shape == (3, 3, 16, 20) and pictures.dtype == torch.uint8 and pictures.is_contiguous()
+    for samples in (batch.images, batch.weak, batch.strong):
+        assert samples.shape == (3, 3, 16, 20) and samples.dtype == torch.uint8 and samples.is_contiguous()
     assert batch.masks.shape == (3, 16, 20) and batch.masks.dtype == torch.uint8
     assert set(batch.masks.unique().tolist()) <= {0, 1, 2, 255}
     assert batch.padding.shape == batch.cutmix.shape == (3, 16, 20)
@@ -79,7 +77,7 @@ def test_a_batch_does_not_depend_on_those_before(make) -> None:
 
 
 def test_seed_stage_and_step_decide(unspoilt: Path, parts) -> None:
-    """The crops as well as the order: there is only one picture to choose."""
+    """The crops as well as the order: there is only one image to choose."""
 
     def batch(seed: int = 0, stage: str = "stage", step: int = 0) -> Batch:
         one = parts.labeled.iloc[:1]
@@ -90,11 +88,11 @@ def test_seed_stage_and_step_decide(unspoilt: Path, parts) -> None:
             assert not torch.equal(getattr(batch(), name), getattr(other, name)), name
 
 
-def test_one_picture_in_two_slots_gives_two_crops(make, unspoilt: Path, parts) -> None:
+def test_one_sample_in_two_slots_gives_two_crops(make, unspoilt: Path, parts) -> None:
     one = parts.labeled.iloc[:1]
     batch = TrainingBatches(make_reader(unspoilt), one, one, make_parameters(), 0, "stage")[0]
-    for pictures in (batch.images, batch.weak):
-        assert len({picture.numpy().tobytes() for picture in pictures}) == 3
+    for samples in (batch.images, batch.weak):
+        assert len({sample.numpy().tobytes() for sample in samples}) == 3
     assert not torch.equal(batch.images, batch.weak)
 
 
@@ -140,13 +138,13 @@ def test_the_cache_keeps_what_has_room_and_no_more(tmp_path: Path) -> None:
 
 
 def test_labeled_crops_are_the_same_with_and_without_unlabeled(make) -> None:
-    """So the reference sees what the student sees, and only the teachers and the unlabelled pictures differ."""
+    """So the reference sees what the student sees, and only the teachers and the unlabelled images differ."""
     for step in range(4):
         both, alone = make()[step], make(alone=True)[step]
         assert torch.equal(both.images, alone.images) and torch.equal(both.masks, alone.masks)
 
 
-def test_a_strong_view_of_labeled_pictures_keeps_the_geometry(make) -> None:
+def test_a_strong_view_of_labeled_images_keeps_the_geometry(make) -> None:
     weak, strong = make()[0], make(strong_labeled=True)[0]
     assert torch.equal(weak.masks, strong.masks) and not torch.equal(weak.images, strong.images)
     assert torch.equal(weak.weak, strong.weak)
@@ -158,7 +156,7 @@ def test_options_of_the_strong_view_leave_the_weak_one_alone(make) -> None:
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (4, 4), (3, 5), (10, 1)])
-def test_each_picture_comes_once_per_epoch_in_a_new_order(tmp_path: Path, count: int, batch_size: int) -> None:
+def test_each_image_comes_once_per_epoch_in_a_new_order(tmp_path: Path, count: int, batch_size: int) -> None:
     for index in range(count):
         Image.fromarray(np.full((8, 8, 3), 10 + index, np.uint8)).save(tmp_path / f"{index}.png")
         Image.fromarray(np.full((8, 8), index, np.uint8)).save(tmp_path / f"{index}_mask.png")
@@ -178,9 +176,9 @@ def test_each_picture_comes_once_per_epoch_in_a_new_order(tmp_path: Path, count:
         assert len(set(orders)) >= 3
 
 
-def test_masks_of_unlabeled_pictures_are_never_read(folder: Path) -> None:
+def test_masks_of_unlabeled_images_are_never_read(folder: Path) -> None:
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(folder)))
-    parts = split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
+    parts = split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
     batches = TrainingBatches(make_reader(folder), parts.labeled, parts.unlabeled, make_parameters(), 0, "stage")
     expected = [batches[step] for step in range(4)]
     for id_ in parts.unlabeled["id"]:
@@ -190,7 +188,7 @@ def test_masks_of_unlabeled_pictures_are_never_read(folder: Path) -> None:
         assert_same(expected[step], again[step])
 
 
-def test_pictures_are_read_at_the_size_asked_for(unspoilt: Path, parts) -> None:
+def test_images_are_read_at_the_size_asked_for(unspoilt: Path, parts) -> None:
     row = parts.labeled.iloc[0]
     reader = make_reader(unspoilt, image_size=(10, 50))
     image, mask = reader.image(row["image"]), reader.mask(row["mask"])
@@ -244,28 +242,28 @@ def test_a_batch_moves_as_a_whole(make) -> None:
     assert all(tensor.device.type == "meta" for tensor in moved if tensor is not None)
 
 
-def test_too_large_a_crop_or_no_pictures_are_errors(unspoilt: Path, parts) -> None:
+def test_too_large_a_crop_or_no_images_are_errors(unspoilt: Path, parts) -> None:
     reader, none = make_reader(unspoilt), parts.labeled.iloc[:0]
-    too_large = make_parameters(crop_size=(49, 20))  # pictures are 24 high, scaled by at most 2
+    too_large = make_parameters(crop_size=(49, 20))  # images are 24 high, scaled by at most 2
     with pytest.raises(DataError, match=r"stage\.augmentation\.crop_size is 49×20 .* at most 48×64"):
         TrainingBatches(reader, parts.labeled, None, too_large, 0, "stage")
     with pytest.raises(DataError, match="at most 20×20"):
         TrainingBatches(
             make_reader(unspoilt, (10, 10)), parts.labeled, None, make_parameters(crop_size=(21, 9)), 0, "stage"
         )
-    with pytest.raises(DataError, match="stage: there are no labelled pictures"):
+    with pytest.raises(DataError, match="stage: there are no labelled images"):
         TrainingBatches(reader, none, parts.unlabeled, make_parameters(), 0, "stage")
-    with pytest.raises(DataError, match="stage: there are no unlabelled pictures"):
+    with pytest.raises(DataError, match="stage: there are no unlabelled images"):
         TrainingBatches(reader, parts.labeled, none, make_parameters(), 0, "stage")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_broke_since_it_was_checked_is_named(folder: Path, workers: int) -> None:
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(folder)))
-    train = manifest.pictures[manifest.pictures["split"] == "train"]
+    train = manifest.images[manifest.images["split"] == "train"]
     for path in (folder / "train/images").iterdir():
         path.write_bytes(path.read_bytes()[:100])
     batches = TrainingBatches(make_reader(folder), train, None, make_parameters(), 0, "stage")
-    with pytest.raises(DataError, match=r"train/images/train\d\.png cannot be read as a picture") as raised:
+    with pytest.raises(DataError, match=r"train/images/train\d\.png cannot be read as an image") as raised:
         next(iter(batches.loader(0, workers, pin_memory=False)))
     traceback.clear_frames(raised.tb)  # they hold the loader, whose end takes seconds when it is collected as garbage

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from igl_dt.data.manifest import COLUMNS, _check_ids, read_manifest
-from igl_dt.data.datasets import MASK_FORMATS, SOURCES, DataError, Listing, MaskFormat, Picture
+from igl_dt.data.datasets import MASK_FORMATS, SOURCES, DataError, Listing, MaskFormat, Sample
 from igl_dt.data.datasets.listing import SHOWN
+from igl_dt.data.manifest import COLUMNS, _check_ids, read_manifest
 from igl_dt.parameters import DatasetParameters
 
 
@@ -20,25 +20,25 @@ def read(folder: Path):
     return read_manifest(DatasetParameters(source="camvid", root=str(folder)))
 
 
-def test_one_row_per_picture_sorted_by_split_and_id(unspoilt: Path) -> None:
-    pictures = read(unspoilt).pictures
-    assert tuple(pictures.columns) == COLUMNS
-    assert pictures["split"].value_counts().to_dict() == {"train": 8, "val": 2, "test": 2}
-    assert pictures["id"].is_unique
-    pd.testing.assert_frame_equal(pictures, pictures.sort_values(["split", "id"]))
-    assert (pictures["width"] == 32).all() and (pictures["height"] == 24).all()
+def test_one_row_per_image_sorted_by_split_and_id(unspoilt: Path) -> None:
+    images = read(unspoilt).images
+    assert tuple(images.columns) == COLUMNS
+    assert images["split"].value_counts().to_dict() == {"train": 8, "val": 2, "test": 2}
+    assert images["id"].is_unique
+    pd.testing.assert_frame_equal(images, images.sort_values(["split", "id"]))
+    assert (images["width"] == 32).all() and (images["height"] == 24).all()
 
 
 def test_the_hash_is_that_of_both_files(unspoilt: Path) -> None:
-    for row in read(unspoilt).pictures.itertuples():
+    for row in read(unspoilt).images.itertuples():
         both = (unspoilt / row.image).read_bytes() + (unspoilt / row.mask).read_bytes()
         assert row.sha256 == hashlib.sha256(both).hexdigest()
 
 
-def test_a_picture_without_mask_has_no_pixels_and_the_hash_of_its_own_file(folder: Path) -> None:
+def test_an_image_without_mask_has_no_pixels_and_the_hash_of_its_own_file(folder: Path) -> None:
     (folder / "train/masks/train3.png").unlink()
     manifest = read(folder)
-    row = manifest.pictures.set_index("id").loc["train3"]
+    row = manifest.images.set_index("id").loc["train3"]
     assert row["mask"] is None or pd.isna(row["mask"])
     assert row["sha256"] == hashlib.sha256((folder / row["image"]).read_bytes()).hexdigest()
     assert "train3" not in manifest.class_pixels.index and len(manifest.class_pixels) == 11
@@ -64,25 +64,25 @@ def test_every_bad_file_is_named_in_one_error(folder: Path) -> None:
     Image.fromarray(np.full((24, 32), 3, np.uint8)).save(folder / "train/masks/train1.png")
     image = folder / "train/images/train2.png"
     image.write_bytes(image.read_bytes()[:-500])
-    (folder / "val/images/val0.png").write_text("no picture")
+    (folder / "val/images/val0.png").write_text("no image")
     Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(folder / "test/masks/test1.png")
     with pytest.raises(DataError) as raised:
         read(folder)
     first, *problems = str(raised.value).splitlines()
-    assert first == f"5 of 12 pictures in {folder} cannot be used; repair or remove them:"
+    assert first == f"5 of 12 images in {folder} cannot be used; repair or remove them:"
     assert len(problems) == 5
     test1, train0, train1, train2, val0 = problems  # in the manifest's order
     assert "test/masks/test1.png" in test1 and "mode RGB" in test1 and "mode L or P" in test1
     assert "train/masks/train0.png" in train0 and "7×5" in train0 and "32×24" in train0
     assert "train/masks/train1.png" in train1 and "[3]" in train1 and "0 to 2, or 255" in train1
-    assert "train/images/train2.png" in train2 and "cannot be read as a picture" in train2 and "truncated" in train2
-    assert "val/images/val0.png" in val0 and "cannot be read as a picture" in val0
+    assert "train/images/train2.png" in train2 and "cannot be read as an image" in train2 and "truncated" in train2
+    assert "val/images/val0.png" in val0 and "cannot be read as an image" in val0
 
 
 def test_only_the_first_of_many_bad_files_are_named(folder: Path) -> None:
     for index in range(8):
         (folder / f"train/images/train{index}.png").write_bytes(b"")
-    with pytest.raises(DataError, match="8 of 12 pictures") as raised:
+    with pytest.raises(DataError, match="8 of 12 images") as raised:
         read(folder)
     assert len(str(raised.value).splitlines()) == 1 + SHOWN + 1
     assert "… and 3 more" in str(raised.value)
@@ -104,7 +104,7 @@ def test_ids_must_be_unique_over_the_splits(folder: Path) -> None:
 
 
 def draw(folder: Path, id_: str, split: str = "train") -> None:
-    """Draw one picture more, with its mask."""
+    """Draw one image more, with its mask."""
     Image.new("RGB", (32, 24)).save(folder / split / "images" / f"{id_}.png")
     Image.new("L", (32, 24)).save(folder / split / "masks" / f"{id_}.png")
 
@@ -123,11 +123,11 @@ def test_ids_must_differ_by_more_than_case_or_coding(folder: Path, id_: str, ali
 )
 def test_odd_names_come_back_from_a_table(folder: Path, tmp_path: Path, id_: str) -> None:
     draw(folder, id_)
-    pictures = read(folder).pictures
-    pictures.to_csv(tmp_path / "manifest.csv", index=False, lineterminator="\n")
+    images = read(folder).images
+    images.to_csv(tmp_path / "manifest.csv", index=False, lineterminator="\n")
     again = pd.read_csv(tmp_path / "manifest.csv", dtype={"id": str}, keep_default_na=False)
     assert id_ in set(again["id"]) and f"train/images/{id_}.png" in set(again["image"])
-    assert list(again["id"]) == list(pictures["id"])
+    assert list(again["id"]) == list(images["id"])
 
 
 UNTOLD = "1 names have a character that no table or list can hold (rename the files): "
@@ -163,7 +163,7 @@ class TestLinks:
         image.rename(folder / "elsewhere.png")
         image.symlink_to(folder / "elsewhere.png")
         (folder.parent / "link").symlink_to(folder)
-        assert read(folder).pictures.equals(read(folder.parent / "link").pictures)
+        assert read(folder).images.equals(read(folder.parent / "link").images)
 
     @pytest.mark.parametrize("what", ["train/images/train6.png", "train/masks/train6.png", "val/masks"])
     def test_out_of_the_root_are_refused(self, folder: Path, what: str) -> None:
@@ -176,26 +176,26 @@ class TestLinks:
         assert f"{folder / what}" in str(raised.value)
 
 
-def test_a_picture_without_a_labelled_pixel_is_said_in_a_warning(folder: Path, caplog) -> None:
+def test_an_image_without_a_labelled_pixel_is_said_in_a_warning(folder: Path, caplog) -> None:
     for path in ("train/masks/train3.png", "val/masks/val0.png"):
         Image.new("L", (32, 24), 255).save(folder / path)
     pixels = read(folder).class_pixels
     assert pixels.loc["train3"].sum() == 0
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ["2 pictures have masks in which every pixel is ignored: train3, val0"]
+    assert warnings == ["2 images have masks in which every pixel is ignored: train3, val0"]
 
 
-def test_one_picture_is_no_data_set(folder: Path) -> None:
+def test_one_image_is_no_data_set(folder: Path) -> None:
     (folder / "train.txt").write_text("train3\n")
     (folder / "val.txt").write_text("val1\n")
-    assert len(read(folder).pictures) == 4
-    with pytest.raises(DataError, match="the data set has no val pictures"):
-        _check_ids([Picture("train3", "train", "train3.png", None)])
+    assert len(read(folder).images) == 4
+    with pytest.raises(DataError, match="the data set has no val images"):
+        _check_ids([Sample("train3", "train", "train3.png", None)])
 
 
-def test_a_file_is_one_picture(unspoilt: Path) -> None:
+def test_a_file_is_one_image(unspoilt: Path) -> None:
     with pytest.raises(DataError, match=r"1 files are listed twice .*: a\.png as 'a' and again as 'b'"):
-        _check_ids([Picture("a", "train", "a.png", None), Picture("b", "val", "a.png", None)])
+        _check_ids([Sample("a", "train", "a.png", None), Sample("b", "val", "a.png", None)])
 
 
 @pytest.mark.parametrize("source", SOURCES)

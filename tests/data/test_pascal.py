@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from igl_dt.data.datasets import DataError, Sample
+from igl_dt.data.datasets.pascal import CLASS_NAMES, list_samples
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.datasets import DataError, Picture
-from igl_dt.data.datasets.pascal import CLASS_NAMES, list_pictures
 from igl_dt.parameters import DatasetParameters
 
 OFFICIAL = {"train": ("2007_000032", "2007_000039"), "val": ("2007_000033",)}
 SBD = "2008_000002"
-"""A picture that has a mask by SBD alone."""
+"""An image that has a mask by SBD alone."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """VOC2012 with three official pictures, and one more of SBD, which also has masks of its own for the others."""
+    """VOC2012 with three official images, and one more of SBD, which also has masks of its own for the others."""
     folder = tmp_path / "VOCdevkit" / "VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"):
         (folder / name).mkdir(parents=True)
@@ -38,30 +38,30 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_lists_the_official_pictures_with_their_masks(folder: Path) -> None:
-    listing = list_pictures(folder, {})
+def test_lists_the_official_images_with_their_masks(folder: Path) -> None:
+    listing = list_samples(folder, {})
     assert len(listing.class_names) == 21
-    assert [(picture.split, picture.id) for picture in listing.pictures] == [
+    assert [(image.split, image.id) for image in listing.images] == [
         ("train", "2007_000032"),
         ("train", "2007_000039"),
         ("val", "2007_000033"),
     ]
-    assert listing.pictures[0] == Picture(
+    assert listing.images[0] == Sample(
         "2007_000032", "train", "JPEGImages/2007_000032.jpg", "SegmentationClass/2007_000032.png"
     )
 
 
 def test_the_root_may_be_the_folder_above(folder: Path) -> None:
-    above = list_pictures(folder.parent, {}).pictures
-    assert [picture.id for picture in above] == [picture.id for picture in list_pictures(folder, {}).pictures]
-    for picture in above:
-        assert picture.image.startswith("VOC2012/JPEGImages/")
-        assert (folder.parent / picture.image).is_file() and (folder.parent / str(picture.mask)).is_file()
+    above = list_samples(folder.parent, {}).samples
+    assert [sample.id for sample in above] == [sample.id for sample in list_samples(folder, {}).samples]
+    for sample in above:
+        assert sample.image.startswith("VOC2012/JPEGImages/")
+        assert (folder.parent / sample.image).is_file() and (folder.parent / str(sample.mask)).is_file()
 
 
-def test_sbd_adds_pictures_and_official_masks_stay(folder: Path) -> None:
-    pictures = list_pictures(folder, {"training_list": "trainaug"}).pictures
-    assert {picture.id: picture.mask for picture in pictures} == {
+def test_sbd_adds_images_and_official_masks_stay(folder: Path) -> None:
+    images = list_samples(folder, {"training_list": "trainaug"}).images
+    assert {image.id: image.mask for image in images} == {
         "2007_000032": "SegmentationClass/2007_000032.png",
         "2007_000039": "SegmentationClass/2007_000039.png",
         "2008_000002": "SegmentationClassAug/2008_000002.png",
@@ -73,14 +73,14 @@ def test_all_masks_may_lie_in_one_folder(folder: Path) -> None:
     """As those who publish lists hand them out."""
     shutil.copy(folder / f"SegmentationClassAug/{SBD}.png", folder / "SegmentationClass")
     shutil.rmtree(folder / "SegmentationClassAug")
-    assert len(list_pictures(folder, {"training_list": "trainaug"}).pictures) == 4
+    assert len(list_samples(folder, {"training_list": "trainaug"}).images) == 4
 
 
 def test_ids_are_the_palettes_indices(folder: Path) -> None:
     options = {"training_list": "trainaug"}
     manifest = read_manifest(DatasetParameters(source="pascal", root=str(folder), options=options))
     assert manifest.class_names == CLASS_NAMES
-    assert len(manifest.pictures) == 4
+    assert len(manifest.images) == 4
     for number, id_ in enumerate((*OFFICIAL["train"], *OFFICIAL["val"], SBD)):
         seen = manifest.class_pixels.loc[id_]
         assert seen[seen > 0].to_dict() == {"background": 48, CLASS_NAMES[15 + number]: 36}
@@ -99,9 +99,9 @@ def spoil(folder: Path, how: str) -> None:
             (lists / "trainaug.txt").write_text("\n")
         case "binary list":
             (lists / "val.txt").write_bytes(b"\xff\xfe\x00")
-        case "no pictures":
+        case "no images":
             shutil.rmtree(folder / "JPEGImages")
-        case "no picture":
+        case "no image":
             (folder / "JPEGImages/2007_000039.jpg").unlink()
         case "no val mask":  # one by SBD is no substitute
             (folder / "SegmentationClass/2007_000033.png").unlink()
@@ -117,16 +117,16 @@ def spoil(folder: Path, how: str) -> None:
         ("no list of SBD", ["{folder}/ImageSets/Segmentation/trainaug.txt is missing", "training_list=train"]),
         ("empty list", ["{folder}/ImageSets/Segmentation/trainaug.txt is empty", "one id per line"]),
         ("binary list", ["{folder}/ImageSets/Segmentation/val.txt", "UTF-8"]),
-        ("no pictures", ["trainaug.txt names 3 pictures", "{folder}/JPEGImages", ".jpg", "2008_000002"]),
-        ("no picture", ["trainaug.txt names 1 pictures", "{folder}/JPEGImages", "2007_000039"]),
-        ("no val mask", ["val.txt names 1 pictures without a mask", "{folder}/SegmentationClass:", "2007_000033"]),
+        ("no images", ["trainaug.txt names 3 images", "{folder}/JPEGImages", ".jpg", "2008_000002"]),
+        ("no image", ["trainaug.txt names 1 images", "{folder}/JPEGImages", "2007_000039"]),
+        ("no val mask", ["val.txt names 1 images without a mask", "{folder}/SegmentationClass:", "2007_000033"]),
         ("no masks of SBD", ["2008_000002", "{folder}/SegmentationClassAug", "dataset.options.training_list=train"]),
     ],
 )
 def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) -> None:
     spoil(folder, how)
     with pytest.raises(DataError) as raised:
-        list_pictures(folder, {"training_list": "trainaug"})
+        list_samples(folder, {"training_list": "trainaug"})
     for part in named:
         assert part.format(folder=folder) in str(raised.value)
 
@@ -140,4 +140,4 @@ def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) 
 )
 def test_says_which_options_there_are(folder: Path, options: dict[str, str], message: str) -> None:
     with pytest.raises(DataError, match=rf"dataset\.options of the source pascal: {message}"):
-        list_pictures(folder, options)
+        list_samples(folder, options)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from igl_dt.data.datasets import shapes
 from igl_dt.data.datasets.listing import DataError
-from igl_dt.data.datasets.shapes import CLASS_NAMES, ShapesOptions, draw_scene, list_pictures
+from igl_dt.data.datasets.shapes import CLASS_NAMES, ShapesOptions, draw_scene, list_samples
 
 OPTIONS = ShapesOptions()
 SMALL = {"train": 3, "val": 1, "test": 1, "min_side": 32, "max_side": 48}
@@ -68,49 +68,49 @@ def test_the_scene_decides_and_nothing_else(index):
 
 def test_a_listing_names_the_files_that_were_drawn(tmp_path: Path):
     root = tmp_path / "raw" / "shapes"
-    listing = list_pictures(root, SMALL)
+    listing = list_samples(root, SMALL)
     assert listing.class_names == CLASS_NAMES
     assert (root / "classes.txt").read_text().split() == list(CLASS_NAMES)
-    assert [picture.split for picture in listing.pictures] == ["train"] * 3 + ["val", "test"]
-    assert len({picture.id for picture in listing.pictures}) == 5
+    assert [sample.split for sample in listing.samples] == ["train"] * 3 + ["val", "test"]
+    assert len({sample.id for sample in listing.samples}) == 5
     image, mask = draw_scene(0, "train", 1, ShapesOptions(**SMALL))
-    picture = listing.pictures[1]
-    assert (np.array(Image.open(root / picture.image)) == image).all()
-    assert (np.array(Image.open(root / str(picture.mask))) == mask).all()
+    sample = listing.samples[1]
+    assert (np.array(Image.open(root / sample.image)) == image).all()
+    assert (np.array(Image.open(root / str(sample.mask))) == mask).all()
     assert [path.name for path in root.parent.iterdir()] == ["shapes"]
 
 
 def test_nothing_is_drawn_twice(tmp_path: Path):
     root = tmp_path / "shapes"
-    first = list_pictures(root, SMALL)
+    first = list_samples(root, SMALL)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    assert list_pictures(root, SMALL) == first
+    assert list_samples(root, SMALL) == first
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
 def test_other_options_draw_anew(tmp_path: Path):
     root = tmp_path / "shapes"
-    picture = list_pictures(root, SMALL).pictures[0]
-    before = (root / picture.image).read_bytes()
-    list_pictures(root, SMALL | {"seed": 1, "train": 2})
-    assert (root / picture.image).read_bytes() != before
+    sample = list_samples(root, SMALL).samples[0]
+    before = (root / sample.image).read_bytes()
+    list_samples(root, SMALL | {"seed": 1, "train": 2})
+    assert (root / sample.image).read_bytes() != before
     assert len(list((root / "train" / "images").iterdir())) == 2
     assert json.loads((root / "shapes.json").read_text())["options"]["seed"] == 1
 
 
 def test_a_missing_file_is_drawn_again(tmp_path: Path):
     root = tmp_path / "shapes"
-    picture = list_pictures(root, SMALL).pictures[0]
-    (root / picture.image).unlink()
-    list_pictures(root, SMALL)
-    assert (root / picture.image).is_file()
+    sample = list_samples(root, SMALL).samples[0]
+    (root / sample.image).unlink()
+    list_samples(root, SMALL)
+    assert (root / sample.image).is_file()
 
 
 @pytest.mark.parametrize("drawn_before", [False, True])
 def test_an_interruption_leaves_nothing_half_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn_before: bool):
     root = tmp_path / "shapes"
     if drawn_before:
-        list_pictures(root, SMALL)
+        list_samples(root, SMALL)
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     def interrupted(seed, split, index, options):
@@ -120,7 +120,7 @@ def test_an_interruption_leaves_nothing_half_drawn(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(shapes, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list_pictures(root, SMALL | {"seed": 1})
+        list_samples(root, SMALL | {"seed": 1})
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["shapes"] * drawn_before
 
@@ -128,7 +128,7 @@ def test_an_interruption_leaves_nothing_half_drawn(tmp_path: Path, monkeypatch: 
 def test_files_of_others_are_left_alone(tmp_path: Path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(DataError, match="did not draw"):
-        list_pictures(tmp_path, SMALL)
+        list_samples(tmp_path, SMALL)
     assert (tmp_path / "thesis.tex").exists()
 
 
@@ -144,5 +144,5 @@ def test_files_of_others_are_left_alone(tmp_path: Path):
 )
 def test_wrong_options_are_named(tmp_path: Path, options: dict[str, int], message: str):
     with pytest.raises(DataError, match=message):
-        list_pictures(tmp_path / "shapes", options)
+        list_samples(tmp_path / "shapes", options)
     assert not (tmp_path / "shapes").exists()

@@ -8,10 +8,10 @@ import pytest
 import yaml
 from kedro.io import DataCatalog
 
+from igl_dt.data.datasets import DataError
 from igl_dt.data.lists import Partition, hash_ids
 from igl_dt.data.manifest import read_manifest
-from igl_dt.data.datasets import DataError
-from igl_dt.data.splits import Splits, check_trainable, choose_monitored, split_labels
+from igl_dt.data.splits import Splits, check_trainable, choose_pseudo_label_probe, split_labels
 from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 
 CATALOG = Path(__file__).parents[2] / "conf/base/catalog_data_splitting.yml"
@@ -20,7 +20,7 @@ CATALOG = Path(__file__).parents[2] / "conf/base/catalog_data_splitting.yml"
 def make_tables(
     pixels: dict[str, list[int]] | int, without_mask: tuple[str, ...] = ()
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Make a manifest of training pictures with these pixels of each class, and two of val and test each."""
+    """Make a manifest of training images with these pixels of each class, and two of val and test each."""
     if isinstance(pixels, int):
         pixels = {f"{index:03d}": [1, 1] for index in range(pixels)}
     train = [(id_, "train", f"{id_}.png", None if id_ in without_mask else f"{id_}_mask.png") for id_ in pixels]
@@ -58,7 +58,7 @@ def test_the_parts_are_disjoint_complete_and_sorted(fraction: float, seed: int) 
     assert parts.labeled["mask"].notna().all() and parts.val["mask"].notna().all()
 
 
-def test_unlabeled_pictures_have_no_masks() -> None:
+def test_unlabeled_images_have_no_masks() -> None:
     tables = make_tables(16)
     assert split(tables, labeled_fraction=0.25).unlabeled["mask"].isna().all()
     assert tables[0]["mask"].notna().all()  # the manifest is left alone
@@ -75,7 +75,7 @@ def test_the_seed_alone_decides() -> None:
     assert len(taken) == 10
 
 
-def test_every_picture_is_drawn_about_as_often() -> None:
+def test_every_image_is_drawn_about_as_often() -> None:
     tables = make_tables(20)
     drawn = pd.concat([split(tables, seed, labeled_fraction=0.25).labeled["id"] for seed in range(100)])
     often = drawn.value_counts()
@@ -98,7 +98,7 @@ def test_a_class_that_does_not_fit_or_occur_is_reported(caplog: pytest.LogCaptur
     without = parts.summary["classes_without_labels"]
     assert len(parts.labeled) == 1 and len(without) == 2 and "class3" in without
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == [f"2 of 4 classes occur in no labelled picture, so they cannot be learned: {', '.join(without)}"]
+    assert warnings == [f"2 of 4 classes occur in no labelled image, so they cannot be learned: {', '.join(without)}"]
 
 
 def test_without_such_a_class_there_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -107,17 +107,17 @@ def test_without_such_a_class_there_is_no_warning(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("pictures", "fraction", "named"), [(7, 0.05, ["0.05", "7 training pictures", "0.14"]), (3, 0.1, ["at least 0.33"])]
+    ("images", "fraction", "named"), [(7, 0.05, ["0.05", "7 training images", "0.14"]), (3, 0.1, ["at least 0.33"])]
 )
-def test_a_fraction_that_gives_no_picture(pictures: int, fraction: float, named: list[str]) -> None:
+def test_a_fraction_that_gives_no_image(images: int, fraction: float, named: list[str]) -> None:
     with pytest.raises(DataError, match=r"splitting\.labeled_fraction") as raised:
-        split(make_tables(pictures), labeled_fraction=fraction)
+        split(make_tables(images), labeled_fraction=fraction)
     assert all(part in str(raised.value) for part in named)
-    assert len(split(make_tables(pictures), labeled_fraction=1 / pictures).labeled) == 1
+    assert len(split(make_tables(images), labeled_fraction=1 / images).labeled) == 1
 
 
 def test_no_masks_at_all() -> None:
-    with pytest.raises(DataError, match=r"of 0 training pictures .* it takes training pictures with masks"):
+    with pytest.raises(DataError, match=r"of 0 training images .* it takes training images with masks"):
         split(make_tables(2, without_mask=("000", "001")), labeled_fraction=0.5)
 
 
@@ -135,7 +135,7 @@ class TestLists:
         assert list(parts.unlabeled["id"]) == ["000", "001", "003", "006", "007"]
         assert parts.unlabeled["mask"].isna().all()
 
-    def test_two_lists_may_leave_pictures_out(self, tmp_path: Path) -> None:
+    def test_two_lists_may_leave_images_out(self, tmp_path: Path) -> None:
         parts = split(make_tables(8), **self.lists(tmp_path, labeled="005", unlabeled="007\n001"))
         assert list(parts.labeled["id"]) == ["005"] and list(parts.unlabeled["id"]) == ["001", "007"]
 
@@ -146,15 +146,15 @@ class TestLists:
     @pytest.mark.parametrize(
         ("texts", "named"),
         [
-            ({"labeled": "001\n09\n099"}, ["labeled.txt", "2 ids", "no training pictures", "09, 099"]),
+            ({"labeled": "001\n09\n099"}, ["labeled.txt", "2 ids", "no training images", "09, 099"]),
             ({"labeled": "001\n002\n001"}, ["labeled.txt", "1 ids more than once", "001"]),
             ({"labeled": " \n"}, ["labeled.txt", "empty"]),
-            ({"labeled": "006\n001"}, ["1 labelled pictures have no mask: 006"]),
+            ({"labeled": "006\n001"}, ["1 labelled images have no mask: 006"]),
             ({"labeled": "001\n002", "unlabeled": "002\n003"}, ["1 ids", "labeled.txt", "unlabeled.txt", "002"]),
             ({"labeled": "001", "unlabeled": "002\n02"}, ["unlabeled.txt", "1 ids", "02"]),
             ({"labeled": "001", "unlabeled": "002\n002"}, ["unlabeled.txt", "more than once", "002"]),
-            ({"labeled": "001\nvala"}, ["labeled.txt", "1 ids of val or test pictures: vala (val)"]),
-            ({"labeled": "001", "unlabeled": "testb"}, ["unlabeled.txt", "of val or test pictures: testb (test)"]),
+            ({"labeled": "001\nvala"}, ["labeled.txt", "1 ids of val or test images: vala (val)"]),
+            ({"labeled": "001", "unlabeled": "testb"}, ["unlabeled.txt", "of val or test images: testb (test)"]),
             ({"labeled": "001", "unlabeled": "../002"}, ["unlabeled.txt", "paths out of dataset.root", "../002"]),
             (
                 {
@@ -183,7 +183,7 @@ def test_the_summary_counts_and_identifies() -> None:
     pixels = {f"{index:03d}": [index, 0] for index in range(8)}
     parts = split(make_tables(pixels, without_mask=("005",)), labeled_fraction=0.5)
     summary = parts.summary
-    assert summary["pictures"] == {"labeled": 4, "unlabeled": 4, "val": 2, "test": 2}
+    assert summary["images"] == {"labeled": 4, "unlabeled": 4, "val": 2, "test": 2}
     assert summary["pixels_per_class"]["labeled"] == {"class0": sum(map(int, parts.labeled["id"])), "class1": 0}
     assert summary["pixels_per_class"]["val"] == {"class0": 2, "class1": 2}
     assert summary["classes_without_labels"] == ["class1"]
@@ -218,22 +218,22 @@ def test_a_published_partition_is_recognised_in_any_format(
         assert summary["lists"][name] == expected
 
 
-def test_monitored_pictures_are_unlabelled_ones_with_a_truth_where_there_is_any() -> None:
+def test_monitored_images_are_unlabelled_ones_with_a_truth_where_there_is_any() -> None:
     without = tuple(f"{index:03d}" for index in range(0, 40, 2))
     tables = make_tables(40, without_mask=without)
     parts = split(tables, labeled_fraction=0.2)
-    few, more = (choose_monitored(tables[0], parts.unlabeled, count) for count in (5, 9))
+    few, more = (choose_pseudo_label_probe(tables[0], parts.unlabeled, count) for count in (5, 9))
     assert len(few) == 5 and set(few["id"]) < set(more["id"]) <= set(parts.unlabeled["id"])
     assert few["mask"].notna().all() and few["id"].is_monotonic_increasing
-    assert len(choose_monitored(tables[0], parts.unlabeled, 99)) == 16
-    assert choose_monitored(tables[0], parts.unlabeled, 0).empty
+    assert len(choose_pseudo_label_probe(tables[0], parts.unlabeled, 99)) == 16
+    assert choose_pseudo_label_probe(tables[0], parts.unlabeled, 0).empty
     blind = parts.unlabeled[parts.unlabeled["id"].isin(without)]
-    assert choose_monitored(tables[0], blind, 3)["mask"].isna().all()
+    assert choose_pseudo_label_probe(tables[0], blind, 3)["mask"].isna().all()
 
 
 def test_splits_a_folder(unspoilt: Path) -> None:
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(unspoilt)))
-    parts = split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0)
+    parts = split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0)
     assert "train5" in list(parts.labeled["id"]) and len(parts.labeled) == 2 and len(parts.unlabeled) == 6
     assert parts.summary["classes_without_labels"] == []
 
@@ -277,7 +277,7 @@ class TestCheckTrainable:
         augmentation = AugmentationParameters(crop_size=crop, scale=(0.5, 2.0))
         check_trainable(TestCheckTrainable.labeled, None, image_size, augmentation, "student_learning")
 
-    def test_a_crop_may_be_as_large_as_the_largest_scaled_picture(self) -> None:
+    def test_a_crop_may_be_as_large_as_the_largest_scaled_image(self) -> None:
         self.check((48, 64))
         self.check((20, 30), image_size=(10, 15))
 
@@ -294,11 +294,11 @@ class TestCheckTrainable:
             self.check(crop, image_size)
         assert all(part in str(raised.value) for part in named)
 
-    def test_there_must_be_pictures(self) -> None:
+    def test_there_must_be_images(self) -> None:
         none = self.labeled.iloc[:0]
-        with pytest.raises(DataError, match="teacher_pretraining: there are no labelled pictures"):
+        with pytest.raises(DataError, match="teacher_pretraining: there are no labelled images"):
             check_trainable(none, self.labeled, None, self.augmentation, "teacher_pretraining")
-        with pytest.raises(DataError, match=r"no unlabelled pictures.*splitting\.labeled_fraction below 1"):
+        with pytest.raises(DataError, match=r"no unlabelled images.*splitting\.labeled_fraction below 1"):
             check_trainable(self.labeled, none, None, self.augmentation, "teacher_pretraining")
 
 

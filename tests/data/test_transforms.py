@@ -1,4 +1,4 @@
-"""Crops are where they should be, picture and mask alike, and what is drawn stays in its range."""
+"""Crops are where they should be, image and mask alike, and what is drawn stays in its range."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ def windows(
         yield draw_window(width, height, parameters, rng), rng
 
 
-def test_the_fused_crop_is_that_of_the_whole_scaled_picture() -> None:
+def test_the_fused_crop_is_that_of_the_whole_scaled_image() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (61, 83, 3), dtype=np.uint8)
     mask = rng.integers(0, 200, (61, 83), dtype=np.uint8)
@@ -48,7 +48,7 @@ def test_the_fused_crop_is_that_of_the_whole_scaled_picture() -> None:
         np.testing.assert_array_equal(whole_mask, crop_mask(mask, window, (24, 32)))
 
 
-def test_picture_and_mask_show_the_same_place() -> None:
+def test_image_and_mask_show_the_same_place() -> None:
     """Both hold their own column (or row): after any crop they still agree, without a shift to either side."""
     columns = np.tile(np.arange(100, dtype=np.uint8) * 2, (80, 1))
     rows = np.tile(np.arange(80, dtype=np.uint8)[:, None] * 2, (1, 100))
@@ -57,7 +57,7 @@ def test_picture_and_mask_show_the_same_place() -> None:
         view = np.asarray(crop_image(image, window, (48, 48)), float)
         inside = ~padding_mask(window, (48, 48))
         for channel, truth in ((0, columns), (1, rows)):
-            shift = (view[..., channel] - crop_mask(truth, window, (48, 48)))[inside] / 2  # in pixels of the picture
+            shift = (view[..., channel] - crop_mask(truth, window, (48, 48)))[inside] / 2  # in pixels of the image
             assert np.abs(shift).max() <= 1.3
             assert abs(shift.mean()) < 0.3
 
@@ -75,7 +75,7 @@ def test_a_flip_mirrors_everything() -> None:
     np.testing.assert_array_equal(padding_mask(straight, (40, 40))[:, ::-1], padding_mask(flipped, (40, 40)))
 
 
-def test_no_scale_and_a_crop_of_the_whole_give_the_picture_itself() -> None:
+def test_no_scale_and_a_crop_of_the_whole_give_the_image_itself() -> None:
     rng = np.random.default_rng(0)
     image, mask = rng.integers(0, 256, (24, 32, 3), np.uint8), rng.integers(0, 9, (24, 32), np.uint8)
     window = draw_window(32, 24, augmentation(scale=(1, 1), flip_probability=0), rng)
@@ -98,7 +98,7 @@ def test_padding_is_black_ignored_and_marked() -> None:
         np.testing.assert_array_equal(view[..., 1], np.where(padding, 0, 200))
         offsets.add(window.offset)
         padded += bool(padding.any())
-    assert padded > 30 and len(offsets) > 20  # the picture lies anywhere in the crop
+    assert padded > 30 and len(offsets) > 20  # the image lies anywhere in the crop
 
 
 def test_windows_are_spread_over_scales_and_places() -> None:
@@ -111,41 +111,41 @@ def test_windows_are_spread_over_scales_and_places() -> None:
     assert abs(np.mean([window.flip for window in drawn]) - 0.5) < 0.1
 
 
-def test_tiny_pictures_never_vanish() -> None:
+def test_tiny_images_never_vanish() -> None:
     window = draw_window(1, 3, augmentation((8, 8), scale=(0.1, 0.1)), np.random.default_rng(0))
     assert window.size == (1, 1)
     assert crop_mask(np.zeros((3, 1), np.uint8), window, (8, 8)).tolist().count([255] * 8) == 7
 
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
+IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 32, 3), np.uint8))
 NEVER = {"jitter_probability": 0, "grayscale_probability": 0, "blur_probability": 0}
 
 
 def strong(seed: int = 0, **changes: object) -> np.ndarray:
-    return np.asarray(strong_view(PICTURE, StrongAugmentation(**(NEVER | changes)), np.random.default_rng(seed)), int)
+    return np.asarray(strong_view(IMAGE, StrongAugmentation(**(NEVER | changes)), np.random.default_rng(seed)), int)
 
 
 def test_the_strong_view_is_a_function_of_its_generator_and_leaves_the_weak_one_alone() -> None:
-    before = np.array(PICTURE)
+    before = np.array(IMAGE)
     always = dict.fromkeys(NEVER, 1)
     assert (strong(1, **always) == strong(1, **always)).all()
     assert (strong(1, **always) != strong(2, **always)).any()
-    np.testing.assert_array_equal(PICTURE, before)
+    np.testing.assert_array_equal(IMAGE, before)
 
 
 def test_each_photometric_change_does_what_it_says() -> None:
-    np.testing.assert_array_equal(strong(), PICTURE)
+    np.testing.assert_array_equal(strong(), IMAGE)
     gray = strong(grayscale_probability=1)
     assert (gray[..., 0] == gray[..., 1]).all() and (gray[..., 0] == gray[..., 2]).all()
-    assert strong(blur_probability=1, blur_sigma=(1.0, 2.0)).std() < 0.6 * np.asarray(PICTURE).std()
+    assert strong(blur_probability=1, blur_sigma=(1.0, 2.0)).std() < 0.6 * np.asarray(IMAGE).std()
     still = {"jitter_probability": 1, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
-    assert np.abs(strong(**still) - np.asarray(PICTURE)).max() <= 6  # the way through HSV rounds
+    assert np.abs(strong(**still) - np.asarray(IMAGE)).max() <= 6  # the way through HSV rounds
     for name, value in (("brightness", 0.9), ("contrast", 0.9), ("saturation", 0.9), ("hue", 0.5)):
-        assert np.abs(strong(**(still | {name: value})) - np.asarray(PICTURE)).mean() > 4, name
+        assert np.abs(strong(**(still | {name: value})) - np.asarray(IMAGE)).mean() > 4, name
 
 
 def test_each_photometric_change_happens_as_often_as_asked() -> None:
-    changed = np.mean([(strong(seed, blur_probability=0.3) != np.asarray(PICTURE)).any() for seed in range(200)])
+    changed = np.mean([(strong(seed, blur_probability=0.3) != np.asarray(IMAGE)).any() for seed in range(200)])
     assert 0.2 < changed < 0.4
 
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from igl_dt.data import validation as checks
-from igl_dt.data.manifest import Manifest, read_manifest
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.listing import SHOWN
+from igl_dt.data.manifest import Manifest, read_manifest
 from igl_dt.parameters import DatasetParameters
 
 
@@ -42,7 +42,7 @@ def read(folder: Path, memory: Path | None = None) -> Manifest:
 def assert_same(one: Manifest, other: Manifest) -> None:
     """The tables are the same to the byte, as they are written."""
     assert one.class_names == other.class_names
-    for table, again in ((one.pictures, other.pictures), (one.class_pixels, other.class_pixels)):
+    for table, again in ((one.images, other.images), (one.class_pixels, other.class_pixels)):
         pd.testing.assert_frame_equal(table, again)
         assert table.to_csv() == again.to_csv()
 
@@ -87,13 +87,13 @@ def test_a_changed_file_is_read_again(folder: Path, memory: Path, read_files: li
             mask.write_bytes(bytes(content) + b"\0")
     assert (mask.stat().st_size == before.st_size) is (how != "size")
     manifest = read(folder, memory)
-    assert read_files == ["train3.png", "train3.png"]  # the picture and its mask
+    assert read_files == ["train3.png", "train3.png"]  # the image and its mask
     assert_same(manifest, read(folder))
     if how != "size":
         assert manifest.class_pixels.loc["train3"].tolist() == [0, 0, 32 * 24]
 
 
-def test_new_pictures_are_read_and_gone_ones_forgotten(folder: Path, memory: Path, read_files: list[str]) -> None:
+def test_new_images_are_read_and_gone_ones_forgotten(folder: Path, memory: Path, read_files: list[str]) -> None:
     read(folder, memory)
     read_files.clear()
     for kind in ("images", "masks"):
@@ -151,10 +151,10 @@ def test_what_other_checks_found_does_not_count(
 def test_bad_files_are_named_again_and_good_ones_not_read_again(
     folder: Path, memory: Path, read_files: list[str]
 ) -> None:
-    (folder / "val/images/val0.png").write_text("no picture")
+    (folder / "val/images/val0.png").write_text("no image")
     said = []
     for _ in range(2):
-        with pytest.raises(DataError, match="1 of 12 pictures") as raised:
+        with pytest.raises(DataError, match="1 of 12 images") as raised:
             read(folder, memory)
         said.append(str(raised.value))
     assert said[0] == said[1]
@@ -180,17 +180,17 @@ def test_a_memory_that_cannot_be_written_is_said(folder: Path, tmp_path: Path, c
 def test_progress_is_said(folder: Path, caplog) -> None:
     with caplog.at_level(logging.INFO, "igl_dt"):
         read(folder)
-    assert [line for line in caplog.messages if line.startswith("checking pictures  picture 12/12")]
+    assert [line for line in caplog.messages if line.startswith("checking images  image 12/12")]
 
 
 def test_each_kind_of_problem_is_shown(folder: Path) -> None:
-    """However many pictures have the first kind of problem, the others are seen too."""
+    """However many images have the first kind of problem, the others are seen too."""
     for index in range(SHOWN + 2):
         Image.fromarray(np.full((24, 32), 3 + index, np.uint8)).save(folder / f"train/masks/train{index}.png")
     (folder / "train/images/train0.png").write_bytes(b"")
-    (folder / "val/images/val0.png").write_text("no picture")
+    (folder / "val/images/val0.png").write_text("no image")
     (folder / "val/masks/val0.png").write_bytes(b"")
-    with pytest.raises(DataError, match="8 of 12 pictures") as raised:
+    with pytest.raises(DataError, match="8 of 12 images") as raised:
         read(folder)
     lines = str(raised.value).splitlines()[1:]
     assert [" has the ids " in line for line in lines].count(True) == SHOWN
@@ -199,13 +199,13 @@ def test_each_kind_of_problem_is_shown(folder: Path) -> None:
         "train0.png",
         "val0.png",
     ]
-    assert any("val/images/val0.png cannot be read as a picture" in line for line in lines)
+    assert any("val/images/val0.png cannot be read as an image" in line for line in lines)
 
 
 def test_many_links_out_of_the_root_are_one_kind_of_problem(folder: Path) -> None:
     (folder / "train/masks").rename(folder.parent / "outside")
     (folder / "train/masks").symlink_to(folder.parent / "outside")
-    with pytest.raises(DataError, match="8 of 12 pictures") as raised:
+    with pytest.raises(DataError, match="8 of 12 images") as raised:
         read(folder)
     assert str(raised.value).count("leads out of dataset.root") == SHOWN
     assert str(raised.value).endswith("… and 3 more")

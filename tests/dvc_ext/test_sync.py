@@ -87,7 +87,7 @@ def test_parameters_are_tracked_where_they_decide_something(content: dict) -> No
     assert keys["teacher_pretraining"] >= {"seed", "teacher_pretraining", "runtime.threads", "networks.swin_unet"}
     assert "student_learning" not in keys["teacher_pretraining"] and "networks.student" in keys["student_learning"]
     assert not {"runtime", "runtime.workers", "runtime.recovery_folder"} & keys["teacher_pretraining"]
-    assert keys["reporting"] == {"dataset"}  # where the pictures that it shows lie
+    assert keys["reporting"] == {"dataset"}  # where the images that it shows lie
 
 
 def test_neither_local_settings_nor_ad_hoc_parameters_can_leak_in(content: dict) -> None:

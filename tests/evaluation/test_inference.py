@@ -1,4 +1,4 @@
-"""Whole-picture and sliding-window inference with a network whose answer is known."""
+"""Whole-image and sliding-window inference with a network whose answer is known."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.evaluation.boundary import boundary_counts
-from igl_dt.evaluation.metrics import confusion_matrix, score_picture
 from igl_dt.evaluation.inference import evaluate, measure, predict_probabilities, window_starts
+from igl_dt.evaluation.metrics import confusion_matrix, score_image
 from igl_dt.parameters import EvaluationParameters
 
 
@@ -46,7 +46,7 @@ class MeanNetwork(PixelNetwork):
         return Output(torch.cat([mean + zeros, zeros], dim=1), zeros)
 
 
-def pictures(*sizes: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+def images_of(*sizes: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(1)
     return [
         (
@@ -75,12 +75,12 @@ def sliding(window: tuple[int, int], batch_size: int = 8, overlap: float = 1 / 3
         (4, 2, 0.99, [0, 1, 2]),
     ],
 )
-def test_windows_cover_the_picture_and_end_flush(length: int, window: int, overlap: float, starts: list[int]) -> None:
+def test_windows_cover_the_image_and_end_flush(length: int, window: int, overlap: float, starts: list[int]) -> None:
     assert window_starts(length, window, overlap) == starts
 
 
-def test_whole_picture_gives_softmax_of_the_logits() -> None:
-    network, images = PixelNetwork(), pictures((5, 7))[0][0][None]
+def test_whole_sample_gives_softmax_of_the_logits() -> None:
+    network, images = PixelNetwork(), images_of((5, 7))[0][0][None]
     probabilities = predict_probabilities(network, images, EvaluationParameters())
     assert probabilities.shape == (1, 3, 5, 7)
     assert probabilities.dtype == torch.float32
@@ -91,7 +91,7 @@ def test_whole_picture_gives_softmax_of_the_logits() -> None:
 @pytest.mark.parametrize("window", [(4, 4), (3, 20), (20, 3), (20, 20), (10, 13)])
 def test_windows_change_nothing_for_a_network_that_sees_one_pixel(window: tuple[int, int]) -> None:
     network = PixelNetwork()
-    images = torch.stack([image for image, _ in pictures((10, 13), (10, 13))])
+    images = torch.stack([image for image, _ in images_of((10, 13), (10, 13))])
     whole = predict_probabilities(network, images, EvaluationParameters())
     network.shapes.clear()
     torch.testing.assert_close(predict_probabilities(network, images, sliding(window, batch_size=3)), whole)
@@ -100,7 +100,7 @@ def test_windows_change_nothing_for_a_network_that_sees_one_pixel(window: tuple[
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 50])
 def test_windows_are_averaged_as_a_slow_loop_averages_them(batch_size: int) -> None:
-    network, image = MeanNetwork(), pictures((9, 7))[0][0]
+    network, image = MeanNetwork(), images_of((9, 7))[0][0]
     expected, count = torch.zeros(2, 9, 7), torch.zeros(9, 7)
     for top in (0, 2, 4, 5):  # window 4, stride ⌊2/3 · 4⌋ = 2
         for left in (0, 2, 3):
@@ -116,7 +116,7 @@ def test_windows_are_averaged_as_a_slow_loop_averages_them(batch_size: int) -> N
 @pytest.mark.parametrize("parameters", [EvaluationParameters(), sliding((4, 5))])
 def test_evaluate_is_independent_of_the_grouping(parameters: EvaluationParameters) -> None:
     network = PixelNetwork()
-    samples = pictures((6, 8), (6, 8), (6, 8), (8, 6), (6, 8), (5, 5), (5, 5))
+    samples = images_of((6, 8), (6, 8), (6, 8), (8, 6), (6, 8), (5, 5), (5, 5))
     expected = torch.zeros(3, 3, dtype=torch.int64)
     for image, mask in samples:
         prediction = network.classifier(image[None].float() / 255).argmax(dim=1)
@@ -131,18 +131,18 @@ def test_evaluate_is_independent_of_the_grouping(parameters: EvaluationParameter
 
 
 def test_evaluate_leaves_ignored_pixels_out() -> None:
-    image, mask = pictures((4, 4))[0]
+    image, mask = images_of((4, 4))[0]
     mask[:2] = 255
     assert evaluate(PixelNetwork(), [(image, mask)], EvaluationParameters(), 3).sum() == 8
 
 
-def test_evaluate_of_no_picture_is_zero() -> None:
+def test_evaluate_of_no_image_is_zero() -> None:
     assert evaluate(PixelNetwork(), [], EvaluationParameters(), 3).sum() == 0
 
 
 def test_modes_are_restored_part_by_part_even_after_an_error() -> None:
     network = PixelNetwork()
-    evaluate(network, pictures((4, 4)), EvaluationParameters(), 3)
+    evaluate(network, images_of((4, 4)), EvaluationParameters(), 3)
     assert (network.training, network.classifier.training, network.frozen.training) == (True, True, False)
     with pytest.raises(RuntimeError):
         predict_probabilities(network, torch.zeros(1, 1, 4, 4, dtype=torch.uint8), EvaluationParameters())
@@ -150,13 +150,13 @@ def test_modes_are_restored_part_by_part_even_after_an_error() -> None:
 
 
 def test_evaluate_names_a_mask_of_another_size() -> None:
-    (image, _), (_, mask) = pictures((4, 4), (4, 5))
-    with pytest.raises(ValueError, match=r"picture 1 .*\(4, 4\).*\(4, 5\)"):
-        evaluate(PixelNetwork(), [*pictures((4, 4)), (image, mask)], EvaluationParameters(), 3)
+    (image, _), (_, mask) = images_of((4, 4), (4, 5))
+    with pytest.raises(ValueError, match=r"image 1 .*\(4, 4\).*\(4, 5\)"):
+        evaluate(PixelNetwork(), [*images_of((4, 4)), (image, mask)], EvaluationParameters(), 3)
 
 
 class ColumnNetwork(PixelNetwork):
-    """Logits that depend on the place: mirrored pictures have another answer."""
+    """Logits that depend on the place: mirrored images have another answer."""
 
     def forward(self, images: Tensor) -> Output:
         logits = super().forward(images).logits
@@ -164,8 +164,8 @@ class ColumnNetwork(PixelNetwork):
 
 
 @pytest.mark.parametrize("base", [EvaluationParameters(), sliding((4, 5))])
-def test_mirrored_pictures_count_as_much(base: EvaluationParameters) -> None:
-    network, images = ColumnNetwork(), pictures((6, 9))[0][0][None]
+def test_mirrored_samples_count_as_much(base: EvaluationParameters) -> None:
+    network, images = ColumnNetwork(), images_of((6, 9))[0][0][None]
     plain = predict_probabilities(network, images, base)
     mirrored = predict_probabilities(network, images.flip(-1), base).flip(-1)
     assert not torch.allclose(plain, mirrored)
@@ -173,8 +173,8 @@ def test_mirrored_pictures_count_as_much(base: EvaluationParameters) -> None:
     torch.testing.assert_close(both, (plain + mirrored) / 2)
 
 
-def test_scales_are_averaged_at_the_picture_s_size() -> None:
-    network, images = ColumnNetwork(), pictures((6, 9))[0][0][None]
+def test_scales_are_averaged_at_the_sample_s_size() -> None:
+    network, images = ColumnNetwork(), images_of((6, 9))[0][0][None]
     network.shapes.clear()
     parameters = EvaluationParameters(scales=(0.5, 1, 1.75), flip=True)
     probabilities = predict_probabilities(network, images, parameters)
@@ -193,7 +193,7 @@ def test_scales_are_averaged_at_the_picture_s_size() -> None:
 
 
 def test_the_defaults_are_one_view_to_the_bit() -> None:
-    network, images = MeanNetwork(), pictures((9, 7))[0][0][None]
+    network, images = MeanNetwork(), images_of((9, 7))[0][0][None]
     with torch.inference_mode():
         expected = network.eval()(images).logits.softmax(dim=1)
     assert torch.equal(predict_probabilities(network, images, EvaluationParameters()), expected)
@@ -202,7 +202,7 @@ def test_the_defaults_are_one_view_to_the_bit() -> None:
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_measure_gives_all_counts_in_one_pass(batch_size: int) -> None:
     network = PixelNetwork()
-    samples = pictures((6, 8), (6, 8), (6, 8), (8, 6))
+    samples = images_of((6, 8), (6, 8), (6, 8), (8, 6))
     samples[1][1][:] = 255
     parameters = EvaluationParameters(batch_size=batch_size, boundary_width=0.1)
     measured = measure(network, samples, parameters, 3)
@@ -212,6 +212,6 @@ def test_measure_gives_all_counts_in_one_pass(batch_size: int) -> None:
     for image, mask in samples:
         prediction = predict_probabilities(network, image[None], parameters).argmax(dim=1)
         boundary += boundary_counts(prediction, mask[None], 3, 0.1)
-        scores.append(score_picture(confusion_matrix(prediction, mask[None], 3)))
+        scores.append(score_image(confusion_matrix(prediction, mask[None], 3)))
     assert torch.equal(measured.boundary, boundary)
-    assert measured.pictures == scores and scores[1] is None
+    assert measured.images == scores and scores[1] is None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from igl_dt.evaluation.metrics import confusion_matrix, score, score_picture
+from igl_dt.evaluation.metrics import confusion_matrix, score, score_image
 
 
 def slow_confusion(prediction: Tensor, target: Tensor, num_classes: int) -> list[list[int]]:
@@ -123,7 +123,7 @@ def test_names_a_matrix_of_the_wrong_size() -> None:
         score(torch.zeros(2, 2, dtype=torch.int64), ["a", "b", "c"])
 
 
-def test_a_picture_s_score_is_over_the_classes_in_its_truth_or_prediction() -> None:
+def test_an_image_s_score_is_over_the_classes_in_its_truth_or_prediction() -> None:
     confusion = torch.tensor([[3, 1, 0, 0], [0, 2, 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
-    assert score_picture(confusion) == pytest.approx((3 / 4 + 2 / 5 + 0) / 3)
-    assert score_picture(torch.zeros_like(confusion)) is None
+    assert score_image(confusion) == pytest.approx((3 / 4 + 2 / 5 + 0) / 3)
+    assert score_image(torch.zeros_like(confusion)) is None

@@ -1,4 +1,4 @@
-"""ONNX files compute what the networks do, for any number and size of pictures, and say how they are to be used."""
+"""ONNX files compute what the networks do, for any number and size of images, and say how they are to be used."""
 
 import json
 import sys
@@ -14,14 +14,14 @@ from pydantic import ValidationError
 
 from igl_dt.inference import export_onnx as export
 from igl_dt.inference.export_onnx import ExportError, export_network
-from igl_dt.reporting.figures import class_palette
 from igl_dt.networks import SegmentationNetwork, build_network, rebuild_network
 from igl_dt.networks.io import save_network
 from igl_dt.parameters import OPSETS, ExportParameters
+from igl_dt.reporting.figures import class_palette
 from tiny import CLASSES, NETWORKS, SWIN
 
 SHIFTED = SWIN | {"options": {"embed_dim": 24, "depths": [2, 2, 2], "num_heads": [2, 4, 8]}}
-"""Windows of 7 that are shifted by more than the maps of small pictures are wide."""
+"""Windows of 7 that are shifted by more than the maps of small images are wide."""
 
 
 def build(name: str, **changes: object) -> SegmentationNetwork:
@@ -57,7 +57,7 @@ def differences(file: Path, network: SegmentationNetwork, shapes: list[tuple[int
 
 
 @pytest.mark.parametrize(("name", "changes"), [*((name, {}) for name in NETWORKS), ("swin_unet", {"encoder": SHIFTED})])
-def test_onnxruntime_computes_the_same_for_any_number_and_size_of_pictures(
+def test_onnxruntime_computes_the_same_for_any_number_and_size_of_images(
     tmp_path: Path, name: str, changes: dict
 ) -> None:
     network = build(name, **changes)
@@ -120,7 +120,7 @@ def test_a_file_that_computes_something_else_is_not_written(weights: Path, monke
         return content
 
     monkeypatch.setattr(export, "_convert", spoilt)
-    with pytest.raises(ExportError, match=r"wrong on 1 pictures of .*, and was not written: .*export\.size"):
+    with pytest.raises(ExportError, match=r"wrong on 1 images of .*, and was not written: .*export\.size"):
         export_network(parameters(weights))
     assert not (weights.parent / "onnx").exists()
 

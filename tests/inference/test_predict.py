@@ -1,4 +1,4 @@
-"""Masks for new pictures: of any size and kind, from weights alone, and never over what is there."""
+"""Masks for new images: of any size and kind, from weights alone, and never over what is there."""
 
 import logging
 from pathlib import Path
@@ -10,10 +10,10 @@ from PIL import Image
 
 from igl_dt.data.datasets import DataError
 from igl_dt.evaluation.inference import predict_probabilities
+from igl_dt.inference.predict import predict_folder
 from igl_dt.networks import build_network
 from igl_dt.networks.io import save_network
 from igl_dt.parameters import EvaluationParameters, PredictionParameters, RuntimeParameters
-from igl_dt.inference.predict import predict_folder
 from tiny import CLASSES, NETWORKS
 
 RUNTIME = RuntimeParameters(device="cpu", threads=None)
@@ -32,7 +32,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """Pictures of several sizes, kinds and folders."""
+    """Images of several sizes, kinds and folders."""
     folder = tmp_path / "images"
     (folder / "more").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -52,13 +52,13 @@ def parameters(images: Path, weights: Path, **changes: object) -> PredictionPara
     return PredictionParameters(**(values | changes))
 
 
-def test_every_picture_gets_a_mask_of_its_size_and_an_overlay(images: Path, weights: Path) -> None:
+def test_every_image_gets_a_mask_of_its_size_and_an_overlay(images: Path, weights: Path) -> None:
     table = predict_folder(parameters(images, weights, probabilities=True), None, WHOLE, RUNTIME)
-    assert table["picture"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
+    assert table["image"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
     assert table["error"].tolist() == [""] * 5
     output = images.parent / "output"
     for _, row in table.iterrows():
-        target = Path(row.picture).with_suffix(".png")
+        target = Path(row.image).with_suffix(".png")
         with Image.open(output / "masks" / target) as mask:
             assert mask.mode == "P" and mask.size == (row.width, row.height)
             ids = np.asarray(mask)
@@ -90,15 +90,15 @@ def test_a_photograph_is_turned_upright_and_so_is_what_is_written(images: Path, 
     with Image.open(images / "a.png") as image:
         image.save(images / "lying.png", exif=exif)
         image.transpose(Image.Transpose.ROTATE_270).save(images / "upright.png")
-    table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME).set_index("picture")
+    table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME).set_index("image")
     assert table.loc["lying.png", ["width", "height"]].tolist() == [40, 56]
     output = images.parent / "output"
     for kind, suffix in (("masks", ".png"), ("overlays", ".jpg")):
         assert (output / kind / f"lying{suffix}").read_bytes() == (output / kind / f"upright{suffix}").read_bytes()
 
 
-def test_an_unreadable_picture_is_reported_and_passed_over(images: Path, weights: Path, caplog) -> None:
-    (images / "b.jpg").write_bytes(b"no picture")
+def test_an_unreadable_image_is_reported_and_passed_over(images: Path, weights: Path, caplog) -> None:
+    (images / "b.jpg").write_bytes(b"no image")
     with caplog.at_level(logging.INFO):
         table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
     assert "b.jpg" in table.loc[table["error"] != "", "error"].item()
@@ -112,9 +112,9 @@ def test_rows_are_in_order_though_reading_and_writing_go_on_beside(tmp_path: Pat
     for index in range(count):
         Image.new("RGB", (16 + index, 20)).save(tmp_path / f"images/{index}.png")
     if count > 3:
-        (tmp_path / "images/4.png").write_bytes(b"no picture")
+        (tmp_path / "images/4.png").write_bytes(b"no image")
     table = predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
-    assert table["picture"].tolist() == [f"{index}.png" for index in range(count)]
+    assert table["image"].tolist() == [f"{index}.png" for index in range(count)]
     assert [index for index, error in enumerate(table["error"]) if error] == ([4] if count > 3 else [])
     widths = table["width"].dropna().tolist()
     assert widths == [16 + index for index in range(count) if count <= 3 or index != 4]
@@ -152,17 +152,17 @@ def test_what_is_missing_is_named(images: Path, weights: Path, spoil: dict, said
         predict_folder(parameters(images, weights).model_copy(update=spoil), None, WHOLE, RUNTIME)
 
 
-def test_two_pictures_for_one_mask_are_refused(images: Path, weights: Path) -> None:
+def test_two_images_for_one_mask_are_refused(images: Path, weights: Path) -> None:
     (images / "b.png").write_bytes((images / "b.jpg").read_bytes())
     with pytest.raises(DataError, match=r"b\.jpg and b\.png .* rename one"):
         predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
     assert not (images.parent / "output").exists()
 
 
-def test_a_folder_without_a_readable_picture_is_an_error(tmp_path: Path, weights: Path) -> None:
+def test_a_folder_without_a_readable_image_is_an_error(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "images").mkdir()
-    with pytest.raises(DataError, match=r"no pictures in .*\.png"):
+    with pytest.raises(DataError, match=r"no images in .*\.png"):
         predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
     (tmp_path / "images/a.png").write_bytes(b"")
-    with pytest.raises(DataError, match="none of the 1 pictures"):
+    with pytest.raises(DataError, match="none of the 1 images"):
         predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)

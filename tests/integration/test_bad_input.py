@@ -24,16 +24,16 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The project's configuration in a folder of its own, with an environment ``tiny`` on pictures drawn here."""
+    """The project's configuration in a folder of its own, with an environment ``tiny`` on images drawn here."""
     root = tmp_path / "project"
     shutil.copytree(PROJECT / "conf", root / "conf")
     for name in ("pyproject.toml", ".telemetry"):
         shutil.copy(PROJECT / name, root)
     (root / "src").mkdir()
-    _draw_pictures(root / "pictures")
+    _draw_images(root / "images")
 
     parameters = yaml.safe_load((PROJECT / "conf/smoke/parameters.yml").read_text("utf-8"))
-    parameters["dataset"] = {"source": "camvid", "root": "pictures"}
+    parameters["dataset"] = {"source": "camvid", "root": "images"}
     parameters["runtime"] = {"threads": 1, "workers": 0}
     for stage in ("teacher_pretraining", "student_learning"):
         parameters[stage]["augmentation"] = {"crop_size": [24, 32]}
@@ -45,8 +45,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def _draw_pictures(root: Path) -> None:
-    """Draw a folder in the manner of CamVid: 32×24, three classes, 8 pictures to train on and 2 to measure with."""
+def _draw_images(root: Path) -> None:
+    """Draw a folder in the manner of CamVid: 32×24, three classes, 8 images to train on and 2 to measure with."""
     rng = np.random.default_rng(0)
     for split, count in {"train": 8, "val": 2}.items():
         for kind, shape, most in (("images", (24, 32, 3), 256), ("masks", (24, 32), 3)):

@@ -34,9 +34,9 @@ PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
 
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+IMAGE = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 MASK = RNG.integers(0, 3, (24, 32), dtype=np.uint8)
-FRAMES = [Image.fromarray(PICTURE), Image.fromarray(255 - PICTURE)]
+FRAMES = [Image.fromarray(IMAGE), Image.fromarray(255 - IMAGE)]
 
 Spoil = Callable[[dict[str, Any]], None]
 """Changes the project in the working directory, or its parameters."""
@@ -44,11 +44,11 @@ Spoil = Callable[[dict[str, Any]], None]
 
 @pytest.fixture(scope="module")
 def configuration() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Parameters and catalog of the recipe ``smoke``, on a folder of pictures that each case gets its own copy of."""
+    """Parameters and catalog of the recipe ``smoke``, on a folder of images that each case gets its own copy of."""
     arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": "smoke"}
     loader = OmegaConfigLoader(str(PROJECT / "conf"), env="smoke", **arguments)
     parameters = loader["parameters"]
-    parameters["dataset"] = {"source": "camvid", "root": "pictures"}
+    parameters["dataset"] = {"source": "camvid", "root": "images"}
     for stage in ("teacher_pretraining", "student_learning"):
         parameters[stage]["augmentation"] = {"crop_size": [24, 32]}
     yield parameters, loader["catalog"]
@@ -56,10 +56,10 @@ def configuration() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures to train on and two to measure with, 32×24, of three classes."""
+    """Eight images to train on and two to measure with, 32×24, of three classes."""
     root = tmp_path_factory.mktemp("drawn")
     for split, count in {"train": 8, "val": 2}.items():
-        for kind, array in (("images", PICTURE), ("masks", MASK)):
+        for kind, array in (("images", IMAGE), ("masks", MASK)):
             (root / split / kind).mkdir(parents=True)
             for index in range(count):
                 (root / split / kind / f"{split}{index}.png").write_bytes(encode(array))
@@ -70,7 +70,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def parameters(configuration, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A project of its own, in the working directory, and its parameters."""
-    shutil.copytree(drawn, tmp_path / "pictures")
+    shutil.copytree(drawn, tmp_path / "images")
     monkeypatch.chdir(tmp_path)
     return copy.deepcopy(configuration[0])
 
@@ -107,7 +107,7 @@ def file(path: str, content: bytes | str) -> Spoil:
     """Have a file hold something."""
 
     def spoil(_: dict[str, Any]) -> None:
-        target = Path("pictures") / path
+        target = Path("images") / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
 
@@ -115,8 +115,8 @@ def file(path: str, content: bytes | str) -> Spoil:
 
 
 def cut(path: str, kind: str) -> Spoil:
-    """Have a picture lack its last third."""
-    content = encode(PICTURE if "images" in path else MASK, kind)
+    """Have an image lack its last third."""
+    content = encode(IMAGE if "images" in path else MASK, kind)
     return file(path, content[: len(content) * 2 // 3])
 
 
@@ -124,22 +124,22 @@ def gone(path: str) -> Spoil:
     """Remove a file or folder."""
 
     def spoil(_: dict[str, Any]) -> None:
-        target = Path("pictures") / path
+        target = Path("images") / path
         shutil.rmtree(target) if target.is_dir() else target.unlink()
 
     return spoil
 
 
 def pair(name: str, split: str = "train") -> Spoil:
-    """Add a picture with its mask."""
-    return several(file(f"{split}/images/{name}.png", encode(PICTURE)), file(f"{split}/masks/{name}.png", encode(MASK)))
+    """Add an image with its mask."""
+    return several(file(f"{split}/images/{name}.png", encode(IMAGE)), file(f"{split}/masks/{name}.png", encode(MASK)))
 
 
 def moved_and_linked(path: str, to: str) -> Spoil:
     """Put a link in the place of a file or folder."""
 
     def spoil(_: dict[str, Any]) -> None:
-        source = Path("pictures") / path
+        source = Path("images") / path
         source.rename(to)
         source.symlink_to(Path(to).absolute())
 
@@ -150,7 +150,7 @@ def link(path: str, to: str) -> Spoil:
     """Put a link to something else in a file's place."""
 
     def spoil(_: dict[str, Any]) -> None:
-        source = Path("pictures") / path
+        source = Path("images") / path
         source.unlink()
         source.symlink_to(to)
 
@@ -161,8 +161,8 @@ def folder(path: str) -> Spoil:
     """Put a folder in a file's place."""
 
     def spoil(_: dict[str, Any]) -> None:
-        (Path("pictures") / path).unlink(missing_ok=True)
-        (Path("pictures") / path).mkdir(parents=True)
+        (Path("images") / path).unlink(missing_ok=True)
+        (Path("images") / path).mkdir(parents=True)
 
     return spoil
 
@@ -224,84 +224,84 @@ FOLDER = {
 
 
 def folder_source(**options: Any) -> Spoil:
-    """Take the training pictures by the source ``folder``."""
-    return value("dataset", {"source": "folder", "root": "pictures", "options": FOLDER | options})
+    """Take the training images by the source ``folder``."""
+    return value("dataset", {"source": "folder", "root": "images", "options": FOLDER | options})
 
 
-PICTURES: dict[str, tuple[Spoil, list[str]]] = {
-    "an empty picture": (file(IMAGE, b""), [f"pictures/{IMAGE} is empty (0 bytes): copy it again, or remove it"]),
-    "an empty mask": (file(BAD_MASK, b""), [f"pictures/{BAD_MASK} is empty (0 bytes)"]),
-    "text": (file(IMAGE, "no picture"), [f"pictures/{IMAGE} cannot be read as a picture: it is of no known format"]),
-    "broken": (file(IMAGE, encode(PICTURE)[:8] + bytes(500)), [f"pictures/{IMAGE} cannot be read as a picture"]),
+IMAGES: dict[str, tuple[Spoil, list[str]]] = {
+    "an empty image": (file(IMAGE, b""), [f"images/{IMAGE} is empty (0 bytes): copy it again, or remove it"]),
+    "an empty mask": (file(BAD_MASK, b""), [f"images/{BAD_MASK} is empty (0 bytes)"]),
+    "text": (file(IMAGE, "no image"), [f"images/{IMAGE} cannot be read as an image: it is of no known format"]),
+    "broken": (file(IMAGE, encode(IMAGE)[:8] + bytes(500)), [f"images/{IMAGE} cannot be read as an image"]),
     "bits that fell over": (
-        file(IMAGE, encode(PICTURE)[:200] + bytes(200) + encode(PICTURE)[400:]),
-        [f"pictures/{IMAGE} cannot be read as a picture"],
+        file(IMAGE, encode(IMAGE)[:200] + bytes(200) + encode(IMAGE)[400:]),
+        [f"images/{IMAGE} cannot be read as an image"],
     ),
-    "a truncated PNG": (cut(IMAGE, "PNG"), [f"pictures/{IMAGE} cannot be read as a picture", "truncated"]),
-    "a truncated JPEG": (cut(IMAGE, "JPEG"), [f"pictures/{IMAGE} cannot be read as a picture", "truncated"]),
-    "a truncated mask": (cut(BAD_MASK, "PNG"), [f"pictures/{BAD_MASK} cannot be read as a picture"]),
+    "a truncated PNG": (cut(IMAGE, "PNG"), [f"images/{IMAGE} cannot be read as an image", "truncated"]),
+    "a truncated JPEG": (cut(IMAGE, "JPEG"), [f"images/{IMAGE} cannot be read as an image", "truncated"]),
+    "a truncated mask": (cut(BAD_MASK, "PNG"), [f"images/{BAD_MASK} cannot be read as an image"]),
     "a decompression bomb": (
         file(IMAGE, png(20_000, 20_000, 8, 0, b"\0")),
-        [f"pictures/{IMAGE} is too large", "Cut it into tiles"],
+        [f"images/{IMAGE} is too large", "Cut it into tiles"],
     ),
     "CMYK": (
         file(IMAGE, encode(Image.new("CMYK", (32, 24)), "JPEG")),
-        [f"pictures/{IMAGE} has mode CMYK: save it as RGB or grayscale"],
+        [f"images/{IMAGE} has mode CMYK: save it as RGB or grayscale"],
     ),
     "Lab": (file(IMAGE, encode(Image.new("LAB", (32, 24)), "TIFF")), ["has mode LAB: save it as RGB"]),
     "32 bits": (file(IMAGE, encode(MASK.astype(np.int32), "TIFF")), ["has mode I: save it as RGB"]),
     "floats": (file(IMAGE, encode(MASK.astype(np.float32), "TIFF")), ["has mode F: save it as RGB"]),
     "a turned photograph": (
-        file(IMAGE, turned(PICTURE, 6, "JPEG")),
-        [f"pictures/{IMAGE} says in its EXIF data that it is to be turned", "turn its pixels", "its mask fits"],
+        file(IMAGE, turned(IMAGE, 6, "JPEG")),
+        [f"images/{IMAGE} says in its EXIF data that it is to be turned", "turn its pixels", "its mask fits"],
     ),
-    "a turned mask": (file(BAD_MASK, turned(MASK, 3, "PNG")), [f"pictures/{BAD_MASK} says in its EXIF data"]),
+    "a turned mask": (file(BAD_MASK, turned(MASK, 3, "PNG")), [f"images/{BAD_MASK} says in its EXIF data"]),
     **{
-        f"several pictures in one {kind}": (
+        f"several images in one {kind}": (
             file(IMAGE, encode(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:])),
-            [f"pictures/{IMAGE} is an animation or has pages, 2 in all: save the one that counts"],
+            [f"images/{IMAGE} is an animation or has pages, 2 in all: save the one that counts"],
         )
         for kind in ("GIF", "PNG", "WEBP", "TIFF")
     },
     "a mask of another size": (
         file(BAD_MASK, encode(MASK[:12, :16])),
-        [f"pictures/{BAD_MASK} is 16×12 and its picture 32×24 (width×height)"],
+        [f"images/{BAD_MASK} is 16×12 and its image 32×24 (width×height)"],
     ),
-    "a mask that lies across": (file(BAD_MASK, encode(MASK.T.copy())), ["is 24×32 and its picture 32×24"]),
+    "a mask that lies across": (file(BAD_MASK, encode(MASK.T.copy())), ["is 24×32 and its image 32×24"]),
     "an id out of range": (
         file(BAD_MASK, encode(MASK + 9)),
-        [f"pictures/{BAD_MASK} has the ids [9, 10, 11]: they must be 0 to 2, or 255 to be ignored"],
+        [f"images/{BAD_MASK} has the ids [9, 10, 11]: they must be 0 to 2, or 255 to be ignored"],
     ),
     "an id just below what is ignored": (file(BAD_MASK, encode(MASK | 254)), ["has the ids [254]"]),
     "a mask in colours": (
-        file(BAD_MASK, encode(PICTURE)),
-        [f"pictures/{BAD_MASK} has mode RGB: a mask must be a grayscale or palette picture of class ids", "colors"],
+        file(BAD_MASK, encode(IMAGE)),
+        [f"images/{BAD_MASK} has mode RGB: a mask must be a grayscale or palette image of class ids", "colors"],
     ),
     "a transparent mask": (file(BAD_MASK, encode(Image.new("RGBA", (32, 24)))), ["has mode RGBA: a mask must be"]),
     "a mask of 16 bits": (file(BAD_MASK, encode(MASK.astype(np.uint16))), ["has mode I;16: a mask must be"]),
     "a mask saved with losses": (
         several(gone(BAD_MASK), file("train/masks/train2.jpg", encode(MASK * 100, "JPEG"))),
-        ["pictures/train/masks/train2.jpg has the ids"],
+        ["images/train/masks/train2.jpg has the ids"],
     ),
-    "a val picture without mask": (
+    "a val image without mask": (
         gone("val/masks/val1.png"),
-        ["1 of 2 val pictures have no mask in pictures/val/masks, which is needed to measure with: val1"],
+        ["1 of 2 val images have no mask in images/val/masks, which is needed to measure with: val1"],
     ),
     "a link out of the root": (
         moved_and_linked(IMAGE, "outside.png"),
-        [f"pictures/{IMAGE} leads out of dataset.root, pictures (to ", "copy it into that folder"],
+        [f"images/{IMAGE} leads out of dataset.root, images (to ", "copy it into that folder"],
     ),
     "a mask linked out of the root": (
         moved_and_linked(BAD_MASK, "outside.png"),
-        [f"pictures/{BAD_MASK} leads out of dataset.root"],
+        [f"images/{BAD_MASK} leads out of dataset.root"],
     ),
     "a folder linked out of the root": (
         moved_and_linked("val/masks", "outside"),
-        ["2 of 10 pictures", "pictures/val/masks/val0.png leads out of dataset.root"],
+        ["2 of 10 images", "images/val/masks/val0.png leads out of dataset.root"],
     ),
-    "a link to nowhere": (link(IMAGE, "nowhere.png"), [f"pictures/{IMAGE} is missing"]),
-    "a link to itself": (link(IMAGE, "train4.png"), [f"pictures/{IMAGE} cannot be read: Too many levels"]),
-    "a folder called like a picture": (folder(IMAGE), [f"pictures/{IMAGE} is missing"]),
+    "a link to nowhere": (link(IMAGE, "nowhere.png"), [f"images/{IMAGE} is missing"]),
+    "a link to itself": (link(IMAGE, "train4.png"), [f"images/{IMAGE} cannot be read: Too many levels"]),
+    "a folder called like an image": (folder(IMAGE), [f"images/{IMAGE} is missing"]),
     "a name with a line break": (
         pair("two\nlines"),
         [r"names have a character that no table or list can hold (rename the files): 'two\nlines'"],
@@ -318,8 +318,8 @@ PICTURES: dict[str, tuple[Spoil, list[str]]] = {
         ["1 ids differ only by case, or in how accents are coded", "rename one"],
     ),
     "ids that differ by the file's ending": (
-        file("train/images/train4.jpg", encode(PICTURE, "JPEG")),
-        ["1 times two files for one id in pictures/train/images: train4.jpg and train4.png; remove one"],
+        file("train/images/train4.jpg", encode(IMAGE, "JPEG")),
+        ["1 times two files for one id in images/train/images: train4.jpg and train4.png; remove one"],
     ),
     "an id in two splits": (
         pair("train4", "val"),
@@ -329,47 +329,47 @@ PICTURES: dict[str, tuple[Spoil, list[str]]] = {
         value("dataset.root", "nowhere"),
         ["dataset.root 'nowhere' is not a folder: it must hold train/images"],
     ),
-    "a file for a folder": (value("dataset.root", "pictures/classes.txt"), ["classes.txt' is not a folder"]),
+    "a file for a folder": (value("dataset.root", "images/classes.txt"), ["classes.txt' is not a folder"]),
     "an empty folder": (
-        several(folder("empty"), value("dataset.root", "pictures/empty")),
-        ["no pictures in pictures/empty/train/images: expected files ending in .png"],
+        several(folder("empty"), value("dataset.root", "images/empty")),
+        ["no images in images/empty/train/images: expected files ending in .png"],
     ),
-    "no pictures to measure with": (gone("val"), ["no pictures in pictures/val/images"]),
-    "no classes": (gone("classes.txt"), ["pictures/classes.txt is missing: it must name the classes, one per line"]),
-    "an empty list of classes": (file("classes.txt", "\n"), ["pictures/classes.txt is empty"]),
-    "a class twice": (file("classes.txt", "road\ntree\nroad"), ["pictures/classes.txt names a class twice: road"]),
+    "no images to measure with": (gone("val"), ["no images in images/val/images"]),
+    "no classes": (gone("classes.txt"), ["images/classes.txt is missing: it must name the classes, one per line"]),
+    "an empty list of classes": (file("classes.txt", "\n"), ["images/classes.txt is empty"]),
+    "a class twice": (file("classes.txt", "road\ntree\nroad"), ["images/classes.txt names a class twice: road"]),
     "a class called id": (file("classes.txt", "road\nid\npole"), ["names a class 'id'", "choose another name"]),
     "classes in UTF-16": (file("classes.txt", "road\ntree".encode("utf-16")), ["is no text in UTF-8", "save it as"]),
-    "a listed picture that is not there": (
+    "a listed image that is not there": (
         file("train.txt", "train1\ntrain9"),
-        ["pictures/train.txt names 1 ids that are no pictures in pictures/train/images: train9"],
+        ["images/train.txt names 1 ids that are no images in images/train/images: train9"],
     ),
     "another's folder for the built-in scenes": (
-        value("dataset", {"source": "shapes", "root": "pictures"}),
+        value("dataset", {"source": "shapes", "root": "images"}),
         ["holds files that the source shapes did not draw"],
     ),
-    "a mask without a picture": (
+    "a mask without an image": (
         several(gone(IMAGE), folder_source()),
-        ["1 masks in pictures belong to no picture: train/masks/train4.png", "rename or remove"],
+        ["1 masks in images belong to no image: train/masks/train4.png", "rename or remove"],
     ),
     "colours without a name": (
         several(
-            file(BAD_MASK, encode(PICTURE)),
+            file(BAD_MASK, encode(IMAGE)),
             folder_source(colors={"road": [0, 0, 0], "tree": [1, 1, 1], "pole": [2, 2, 2]}),
         ),
-        [f"pictures/{BAD_MASK} has ", " colours that stand for no class", "dataset.options.rest"],
+        [f"images/{BAD_MASK} has ", " colours that stand for no class", "dataset.options.rest"],
     ),
     "a pattern that finds nothing": (
         folder_source(masks="train/masks/*_label.png"),
-        ["no pictures in pictures/train/masks for dataset.options.masks, 'train/masks/*_label.png'"],
+        ["no images in images/train/masks for dataset.options.masks, 'train/masks/*_label.png'"],
     ),
     "a link in a circle": (
         several(
             folder("train/images/more"),
-            lambda _: (Path("pictures/train/images/more") / "again").symlink_to(Path("pictures/train").absolute()),
+            lambda _: (Path("images/train/images/more") / "again").symlink_to(Path("images/train").absolute()),
             folder_source(images="train"),
         ),
-        ["pictures/train/images/more/again is a link to a folder that it lies in itself", "remove it"],
+        ["images/train/images/more/again is a link to a folder that it lies in itself", "remove it"],
     ),
 }
 
@@ -378,13 +378,13 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
         value("splitting", {"labeled_list": "no/list.txt"}),
         ["the list no/list.txt is missing"],
     ),
-    "a folder for a list": (value("splitting", {"labeled_list": "pictures"}), ["the list pictures is missing"]),
+    "a folder for a list": (value("splitting", {"labeled_list": "images"}), ["the list images is missing"]),
     "an empty list": (lists(labeled=""), ["the list labeled.txt is empty"]),
     "a list of comments": (lists(labeled=b"# train1\n\n#\n"), ["the list labeled.txt is empty"]),
     "a list in UTF-16": (lists(labeled="train1".encode("utf-16")), ["labeled.txt is no text in UTF-8", "save it"]),
     "an unknown id": (
         lists(labeled="train1 train01"),
-        ["labeled.txt names 1 ids that are no training pictures: train01"],
+        ["labeled.txt names 1 ids that are no training images: train01"],
     ),
     "many unknown ids": (
         lists(labeled=" ".join(f"x{i}" for i in range(30))),
@@ -395,66 +395,62 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
         lists(labeled="train1 train/images/train1.png"),
         ["labeled.txt names 1 ids more than once: train1"],
     ),
-    "a val picture to train on": (
+    "a val image to train on": (
         lists(labeled="train1 val0"),
-        ["labeled.txt names 1 ids of val or test pictures: val0 (val)"],
+        ["labeled.txt names 1 ids of val or test images: val0 (val)"],
     ),
-    "a picture in both lists": (
+    "an image in both lists": (
         lists(labeled="train1 train2", unlabeled="train3 train2"),
         ["1 ids are in both labeled.txt and unlabeled.txt: train2"],
     ),
     "an absolute path": (
-        lists(labeled="train1 /pictures/train/images/train2.png"),
-        ["labeled.txt names 1 paths out of dataset.root (absolute, or with '..'): /pictures/train/images/train2.png"],
+        lists(labeled="train1 /images/train/images/train2.png"),
+        ["labeled.txt names 1 paths out of dataset.root (absolute, or with '..'): /images/train/images/train2.png"],
     ),
     "a path that leads out": (
-        lists(labeled="../pictures/train/images/train2.png"),
-        ["labeled.txt names 1 paths out of dataset.root (absolute, or with '..'): ../pictures"],
+        lists(labeled="../images/train/images/train2.png"),
+        ["labeled.txt names 1 paths out of dataset.root (absolute, or with '..'): ../images"],
     ),
     "a Windows path": (lists(labeled=rb"C:\train\train2.png"), ["paths out of dataset.root", r"C:\train\train2.png"]),
     "another's mask": (
         lists(labeled=b"train/images/train1.png train/masks/train2.png"),
-        ["1 pictures with a mask that is not theirs: train/images/train1.png with train/masks/train2.png"],
+        ["1 images with a mask that is not theirs: train/images/train1.png with train/masks/train2.png"],
     ),
-    "a name of several pictures": (
+    "a name of several images": (
         several(
-            *(
-                file(f"{kind}/{where}/1.png", encode(a))
-                for kind, a in (("i", PICTURE), ("m", MASK))
-                for where in "abcd"
-            ),
+            *(file(f"{kind}/{where}/1.png", encode(a)) for kind, a in (("i", IMAGE), ("m", MASK)) for where in "abcd"),
             folder_source(images="i", masks="m"),
             lists(labeled="1"),
         ),
-        ["labeled.txt names 1 pictures by a name of several: 1 ("],
+        ["labeled.txt names 1 images by a name of several: 1 ("],
     ),
-    "a labelled picture without mask": (
+    "a labelled image without mask": (
         several(gone("train/masks/train6.png"), lists(labeled="train6 train7")),
-        ["1 labelled pictures have no mask: train6"],
+        ["1 labelled images have no mask: train6"],
     ),
     "everything at once": (
         lists(labeled="train1 train1 x val0 ../y"),
-        ["1 ids more than once: train1", "no training pictures: x", "val0 (val)", "paths out of dataset.root", "../y"],
+        ["1 ids more than once: train1", "no training images: x", "val0 (val)", "paths out of dataset.root", "../y"],
     ),
     "one image": (
         several(*(gone(f"train/{kind}/train{i}.png") for kind in ("images", "masks") for i in range(1, 8))),
-        ["splitting.labeled_fraction 0.25 of 1 training pictures with a mask gives no labelled picture"],
+        ["splitting.labeled_fraction 0.25 of 1 training images with a mask gives no labelled image"],
     ),
     "no masks at all": (
         several(*(gone(f"train/masks/train{i}.png") for i in range(8))),
-        ["of 0 training pictures with a mask gives no labelled picture: it takes training pictures with masks"],
+        ["of 0 training images with a mask gives no labelled image: it takes training images with masks"],
     ),
     "a fraction too small": (
         value("splitting.labeled_fraction", 0.01),
-        ["splitting.labeled_fraction 0.01 of 8 training pictures", "at least 0.12"],
+        ["splitting.labeled_fraction 0.01 of 8 training images", "at least 0.12"],
     ),
     "nothing left unlabelled": (
         value("splitting.labeled_fraction", 1.0),
-        ["there are no unlabelled pictures", "splitting.labeled_fraction below 1"],
+        ["there are no unlabelled images", "splitting.labeled_fraction below 1"],
     ),
     "a list of all": (
         lists(labeled=" ".join(f"train{i}" for i in range(8))),
-        ["there are no unlabelled pictures", "a shorter splitting.labeled_list"],
+        ["there are no unlabelled images", "a shorter splitting.labeled_list"],
     ),
     "a crop too large": (
         value(f"{STAGE}.augmentation.crop_size", [64, 49]),
@@ -532,12 +528,15 @@ PARAMETERS: dict[str, tuple[Spoil, list[str]]] = {
     "a scale of nothing": (value(f"{STAGE}.augmentation.scale", [0, 1]), ["scale.0: ", "greater than 0"]),
     "a probability above one": (value(f"{STAGE}.augmentation.flip_probability", 2), ["flip_probability: ", "not 2"]),
     "parts that do not divide": (
-        value(f"{STAGE}.accumulate", 3),
-        [f"{STAGE}: accumulate (3) must divide batch_size (2)"],
+        value(f"{STAGE}.gradient_accumulation_steps", 3),
+        [f"{STAGE}: gradient_accumulation_steps (3) must divide batch_size (2)"],
     ),
     "a batch of one": (
         value("student_learning.batch_size", 1),
-        ["student_learning: batch_size (1) over accumulate (1) must be at least 2", "or set reference to false"],
+        [
+            "student_learning: batch_size (1) over gradient_accumulation_steps (1) must be at least 2",
+            "or set reference to false",
+        ],
     ),
     "a window without size": (
         value("evaluation.mode", "sliding_window"),
@@ -580,16 +579,16 @@ OPTIONS: dict[str, tuple[Spoil, list[str]]] = {
     "a pattern out of the root": (folder_source(images="../x"), ["images must be a folder or pattern in dataset.root"]),
     "no split": (folder_source(fractions=None), ["give exactly one of folders, lists and fractions"]),
     "an unknown training list": (
-        value("dataset", {"source": "pascal", "root": "pictures", "options": {"training_list": "trainval"}}),
+        value("dataset", {"source": "pascal", "root": "images", "options": {"training_list": "trainval"}}),
         ["dataset.options of the source pascal: training_list: Input should be 'train' or 'trainaug', not 'trainval'"],
     ),
     "one data set for another": (
-        value("dataset", {"source": "cityscapes", "root": "pictures"}),
-        ["no pictures in pictures/leftImg8bit/train", "dataset.root is the folder that holds leftImg8bit and gtFine"],
+        value("dataset", {"source": "cityscapes", "root": "images"}),
+        ["no images in images/leftImg8bit/train", "dataset.root is the folder that holds leftImg8bit and gtFine"],
     ),
     "VOC without its lists": (
-        value("dataset", {"source": "pascal", "root": "pictures"}),
-        ["pictures/ImageSets/Segmentation/train.txt is missing"],
+        value("dataset", {"source": "pascal", "root": "images"}),
+        ["images/ImageSets/Segmentation/train.txt is missing"],
     ),
 }
 
@@ -611,8 +610,8 @@ def test_nothing_is_wrong_to_begin_with(parameters: dict[str, Any], prepare) -> 
         for title, kind, may_be_written, table in (
             ("parameters", click.ClickException, set(), PARAMETERS),
             ("options", DataError, set(), OPTIONS),
-            ("pictures", DataError, {CHECKED}, PICTURES),
-            ("lists", DataError, {CHECKED, *MANIFEST}, LISTS),  # the pictures are right, and stay so
+            ("images", DataError, {CHECKED}, IMAGES),
+            ("lists", DataError, {CHECKED, *MANIFEST}, LISTS),  # the images are right, and stay so
         )
         for name, case in table.items()
     ],
@@ -640,7 +639,7 @@ def test_a_file_that_may_not_be_read(parameters: dict[str, Any], prepare, monkey
         return plain(path)
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    with pytest.raises(DataError, match=r"pictures/train/images/train4\.png cannot be read: Permission denied"):
+    with pytest.raises(DataError, match=r"images/train/images/train4\.png cannot be read: Permission denied"):
         prepare(parameters)
     assert written() <= {CHECKED}
 
@@ -648,25 +647,25 @@ def test_a_file_that_may_not_be_read(parameters: dict[str, Any], prepare, monkey
 FINE: dict[str, tuple[Spoil, list[str]]] = {
     "a mask in which all is ignored": (
         file(BAD_MASK, encode(np.full_like(MASK, 255))),
-        ["1 pictures have masks in which every pixel is ignored: train2"],
+        ["1 images have masks in which every pixel is ignored: train2"],
     ),
-    "a class in no labelled picture": (
+    "a class in no labelled image": (
         file("classes.txt", "road\ntree\npole\nsign"),
-        ["1 of 4 classes occur in no labelled picture, so they cannot be learned: sign"],
+        ["1 of 4 classes occur in no labelled image, so they cannot be learned: sign"],
     ),
-    "fewer pictures than a batch": (value(f"{STAGE}.batch_size", 16), []),
+    "fewer images than a batch": (value(f"{STAGE}.batch_size", 16), []),
     "odd names": (several(*map(pair, ("two words", "it's", '"quoted", twice', "#7", "Größe 5 – 日本語", "NA"))), []),
-    "other pictures": (
+    "other images": (
         several(
             file("train/images/train1.png", encode(MASK)),
             file("train/images/train2.png", encode(MASK.astype(np.uint16) * 9999)),
             file("train/images/train3.png", encode(Image.new("RGBA", (32, 24), (1, 2, 3, 4)))),
-            file("train/images/train4.png", encode(Image.fromarray(PICTURE).quantize(8))),
+            file("train/images/train4.png", encode(Image.fromarray(IMAGE).quantize(8))),
         ),
         [],
     ),
     "links within the root": (
-        several(file("elsewhere/a.png", encode(PICTURE)), link(IMAGE, str(Path("..", "..", "elsewhere", "a.png")))),
+        several(file("elsewhere/a.png", encode(IMAGE)), link(IMAGE, str(Path("..", "..", "elsewhere", "a.png")))),
         [],
     ),
     "a list as some editors leave it": (

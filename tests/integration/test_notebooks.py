@@ -67,7 +67,7 @@ def test_results_are_shown_as_they_are(full: Path, execute, outputs) -> None:
         assert [f"{float(value):.2f}" for value in table[name][:3]] == shown, name
     summary = json.loads(before["data/05_model_input/smoke/split_summary.json"])
     printed = next(cell for cell in notebook.cells if "split_summary" in cell.source and cell.cell_type == "code")
-    assert str(summary["pictures"]) in printed.outputs[0].text
+    assert str(summary["images"]) in printed.outputs[0].text
 
 
 def test_a_method_of_ones_own_is_trained_and_compared(full: Path, execute, outputs) -> None:

@@ -1,4 +1,4 @@
-"""Every recipe for a data set runs from its pictures to its scores, on a few drawn ones in the real layout."""
+"""Every recipe for a data set runs from its images to its scores, on a few drawn ones in the real layout."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def save(path: Path, array: np.ndarray) -> None:
     Image.fromarray(array).save(path)
 
 
-def picture(height: int = 40, width: int = 56) -> np.ndarray:
+def image(height: int = 40, width: int = 56) -> np.ndarray:
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -53,7 +53,7 @@ def ids(classes: int, height: int = 40, width: int = 56) -> np.ndarray:
 
 
 def draw_pascal(root: Path) -> None:
-    """Pictures of several sizes, palettes, and SBD's masks for two of them."""
+    """Images of several sizes, palettes, and SBD's masks for two of them."""
     listed = {"train": [f"2007_{i:06d}" for i in range(4)], "val": ["2008_000001", "2008_000002"]}
     listed["trainaug"] = [*listed["train"], "2009_000001", "2009_000002"]
     voc = root / "VOC2012"
@@ -62,7 +62,7 @@ def draw_pascal(root: Path) -> None:
         (voc / f"ImageSets/Segmentation/{name}.txt").write_text("\n".join(members))
     for number, id_ in enumerate((*listed["trainaug"], *listed["val"])):
         size = (40, 56) if number % 2 else (48, 40)
-        save(voc / f"JPEGImages/{id_}.jpg", picture(*size))
+        save(voc / f"JPEGImages/{id_}.jpg", image(*size))
         folder = "SegmentationClassAug" if id_.startswith("2009") else "SegmentationClass"
         mask = Image.fromarray(ids(21, *size), mode="P")
         mask.putpalette([byte * 7 % 256 for byte in range(768)])
@@ -75,7 +75,7 @@ def draw_cityscapes(root: Path) -> None:
     for split, city, count in (("train", "aachen", 4), ("train", "ulm", 2), ("val", "lindau", 2)):
         for number in range(count):
             id_ = f"{city}_{number:06d}_000019"
-            save(root / f"leftImg8bit/{split}/{city}/{id_}_leftImg8bit.png", picture(40, 80))
+            save(root / f"leftImg8bit/{split}/{city}/{id_}_leftImg8bit.png", image(40, 80))
             mask = official[np.minimum(ids(21, 40, 80), 20)]
             save(root / f"gtFine/{split}/{city}/{id_}_gtFine_labelIds.png", mask)
 
@@ -83,14 +83,14 @@ def draw_cityscapes(root: Path) -> None:
 def draw_camvid(root: Path) -> None:
     for split, count in {"train": 6, "val": 2}.items():
         for number in range(count):
-            Image.fromarray(picture()).save(_made(root / f"{split}/images/{split}{number}.jpg"))
+            Image.fromarray(image()).save(_made(root / f"{split}/images/{split}{number}.jpg"))
             save(root / f"{split}/masks/{split}{number}.png", ids(11))
     (root / "classes.txt").write_text("".join(f"class{number}\n" for number in range(11)))
 
 
 def draw_folder(root: Path) -> None:
     for number in range(12):
-        Image.fromarray(picture()).save(_made(root / f"images/walk/{number}.jpg"))
+        Image.fromarray(image()).save(_made(root / f"images/walk/{number}.jpg"))
         if number % 4:
             save(root / f"masks/walk/{number}.png", ids(3))
     (root / "classes.txt").write_text("road\ntree\npole")
@@ -123,13 +123,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("folder", draw_folder, ("road", "tree", "pole"), 4),
     ],
 )
-def test_runs_from_pictures_to_scores(
+def test_runs_from_images_to_scores(
     project: Path, tmp_path: Path, recipe: str, draw: Callable[[Path], None], classes: tuple[str, ...], labeled: int
 ) -> None:
     """All is the recipe's own but networks, steps and sizes."""
-    draw(tmp_path / "pictures")
+    draw(tmp_path / "images")
     changes = SMALL | dict.fromkeys(("teacher_pretraining", "student_learning"), SMALL_STAGE)
-    changes["dataset"] = {"root": str(tmp_path / "pictures")} | ({"image_size": [40, 56]} if recipe == "folder" else {})
+    changes["dataset"] = {"root": str(tmp_path / "images")} | ({"image_size": [40, 56]} if recipe == "folder" else {})
     if recipe == "cityscapes":
         changes["evaluation"] = {"window_size": [32, 40]}
     bootstrap_project(project)

@@ -42,13 +42,13 @@ def test_the_promised_files_are_there(full: Path) -> None:
     assert {path.stem for path in weights.rglob("*.safetensors")} == NETWORKS
     assert {path.stem for path in weights.glob("*.safetensors")} >= {"swin_unet", "res_unet", "student"}
     reporting = full / "data/08_reporting/smoke"
-    assert (reporting / "picture_scores.csv").is_file()
+    assert (reporting / "image_scores.csv").is_file()
     figures = sorted(reporting.glob("*.png"))
     drawn = {"data", "losses", "miou", "pseudo_labels", "per_class_iou", "confusion", "examples"}
     assert {figure.stem for figure in figures} == drawn
     for figure in figures:
-        with Image.open(figure) as picture:
-            assert min(picture.size) > 100
+        with Image.open(figure) as image:
+            assert min(image.size) > 100
     assert not [path for path in (full / "data").glob("*/*") if path.name != "smoke"]
 
 
@@ -89,8 +89,8 @@ def test_metrics_have_an_entry_per_network(full: Path) -> None:
     assert len({scores["pixels"] for scores in metrics.values()}) == 1
 
 
-def test_each_measured_picture_has_a_score_per_network(full: Path) -> None:
-    scores = pd.read_csv(full / "data/08_reporting/smoke/picture_scores.csv")
+def test_each_measured_image_has_a_score_per_network(full: Path) -> None:
+    scores = pd.read_csv(full / "data/08_reporting/smoke/image_scores.csv")
     assert list(scores) == ["id", "student", "swin_unet", "res_unet", "supervised"]
     assert scores["id"].tolist() == pd.read_csv(full / "data/05_model_input/smoke/test.csv")["id"].tolist()
     assert scores.drop(columns="id").stack().between(0, 1).all()
@@ -153,5 +153,5 @@ def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, kedro_run
         path = f"data/06_models/smoke/{name}.safetensors"
         assert without[path] == once[path]
     assert without["data/08_reporting/smoke/history_student.csv"] == once["data/08_reporting/smoke/history_student.csv"]
-    for name in ("per_class_iou", "picture_scores"):
+    for name in ("per_class_iou", "image_scores"):
         assert "supervised" not in without[f"data/08_reporting/smoke/{name}.csv"].decode()

@@ -106,7 +106,7 @@ def click(page: Any, name: str) -> None:
 
 
 def image_width(page: Any, name: str) -> int:
-    """Click a box, and give the pixels across of the picture that its panel shows."""
+    """Click a box, and give the pixels across of the image that its panel shows."""
     click(page, name)
     image = page.locator("img.pipeline-metadata__plot-image")
     image.wait_for()

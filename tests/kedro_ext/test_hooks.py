@@ -14,10 +14,10 @@ from kedro.io import DatasetError
 from kedro.runner import AbstractRunner, ParallelRunner, SequentialRunner, ThreadRunner
 
 from igl_dt.data.datasets import DataError
-from igl_dt.utils.files import write_whole
 from igl_dt.kedro_ext.hooks import CheckParameters, RunInTurn, SayErrorsPlainly
 from igl_dt.parameters import AugmentationParameters, DatasetParameters
 from igl_dt.pipeline_registry import register_pipelines
+from igl_dt.utils.files import atomic_write
 
 CONF = Path(__file__).parents[2] / "conf"
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on names of datasets
@@ -85,9 +85,11 @@ class TestParametersAreChecked:
         assert complaints(parameters) == ["splitting.labeled_fraction: Input should be less than or equal to 1, not 2"]
 
     def test_a_contradiction_is_told_in_words_alone(self, parameters: dict) -> None:
-        parameters["student_learning"]["accumulate"] = 2
+        parameters["student_learning"]["gradient_accumulation_steps"] = 2
         (line,) = complaints(parameters)
-        assert line.startswith("student_learning: batch_size (2) over accumulate (2) must be at least 2")
+        assert line.startswith(
+            "student_learning: batch_size (2) over gradient_accumulation_steps (2) must be at least 2"
+        )
         assert line.endswith("or set reference to false")
 
 
@@ -110,16 +112,16 @@ class TestStagesAreCheckedBeforeTheFirst:
         with pytest.raises(DataError, match=rf"{stage}\.augmentation\.crop_size is 25×32"):
             hook.after_node_run(self.outputs())
 
-    def test_pictures_are_measured_as_they_are_read(self, parameters: dict) -> None:
+    def test_images_are_measured_as_they_are_read(self, parameters: dict) -> None:
         parameters["dataset"]["image_size"] = [128, 128]
         hook = check(parameters)
         hook.before_pipeline_run(register_pipelines()["full"])
         hook.after_node_run(self.outputs())
 
-    def test_unlabeled_pictures(self, parameters: dict) -> None:
+    def test_unlabeled_images(self, parameters: dict) -> None:
         hook = check(parameters)
         hook.before_pipeline_run(register_pipelines()["full"])
-        with pytest.raises(DataError, match="no unlabelled pictures"):
+        with pytest.raises(DataError, match="no unlabelled images"):
             hook.after_node_run(self.outputs(unlabeled=0))
 
     def test_the_device(self, parameters: dict, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +179,7 @@ class TestErrorsAreSaidPlainly:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         monkeypatch.setattr("os.fsync", full)
-        error = self.caught(lambda: write_whole(tmp_path / "a.csv", b"1"))
+        error = self.caught(lambda: atomic_write(tmp_path / "a.csv", b"1"))
         with pytest.raises(click.ClickException, match=r"it needs 0\.0 MiB.*a\.csv"):
             SayErrorsPlainly().on_pipeline_error(error)
 

@@ -8,7 +8,6 @@ import click
 import pytest
 from kedro.framework.cli.utils import _split_params
 
-from igl_dt.utils.files import digest
 from igl_dt.kedro_ext.provenance import (
     find_commit,
     hash_files,
@@ -17,6 +16,7 @@ from igl_dt.kedro_ext.provenance import (
     rebuild_command,
     reset_peak_memory,
 )
+from igl_dt.utils.files import digest
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ from igl_dt.kedro_ext.provenance import (
         (
             {
                 "env": "base",
-                "runtime_params": {"seed": 1, "dataset": {"root": "my pictures"}, "runtime": {"portable": True}},
+                "runtime_params": {"seed": 1, "dataset": {"root": "my images"}, "runtime": {"portable": True}},
             },
-            "kedro run --env=base '--params=seed=1,dataset.root=my pictures,runtime.portable=true'",
+            "kedro run --env=base '--params=seed=1,dataset.root=my images,runtime.portable=true'",
         ),
     ],
 )
@@ -52,7 +52,7 @@ def test_the_command_is_rebuilt(run: dict, command: str) -> None:
             0.1,
             "",
             "text",
-            "my pictures",
+            "my images",
             "1",
             "1e5",
             "null",

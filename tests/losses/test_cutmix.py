@@ -8,7 +8,7 @@ BOXES[0, 1:3, 2:7] = True
 BOXES[2, 4:, :2] = True
 
 TENSORS = {
-    "pictures": torch.randint(0, 256, (3, 3, 6, 8), dtype=torch.uint8),
+    "images": torch.randint(0, 256, (3, 3, 6, 8), dtype=torch.uint8),
     "logits": torch.randn(3, 5, 6, 8),
     "half logits": torch.randn(3, 5, 6, 8).bfloat16(),
     "labels": torch.randint(0, 5, (3, 6, 8)),

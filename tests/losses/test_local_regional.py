@@ -15,7 +15,7 @@ def random_features(*shape: int, seed: int = 0) -> Tensor:
 
 
 def slow_loss(student: Tensor, teacher: Tensor, size: tuple[int, int]) -> float:
-    """Pool, compare every pair of regions of each picture by their cosine, and average the squared differences."""
+    """Pool, compare every pair of regions of each image by their cosine, and average the squared differences."""
     student, teacher = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
     regions = [(row, column) for row in range(size[0]) for column in range(size[1])]
 

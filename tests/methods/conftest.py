@@ -39,12 +39,12 @@ def tiny_network() -> Callable[..., nn.Module]:
 
 @pytest.fixture
 def make_batch() -> Callable[..., Batch]:
-    """Make two labelled and two unlabelled pictures, some pixels of which do not count."""
+    """Make two labelled and two unlabelled images, some pixels of which do not count."""
 
     def make(cutmix: bool = True, strong: bool = True) -> Batch:
         draw = torch.Generator().manual_seed(7)
 
-        def pictures() -> Tensor:
+        def samples() -> Tensor:
             return torch.randint(0, 256, (2, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=draw)
 
         masks = torch.randint(0, CLASSES, (2, HEIGHT, WIDTH), dtype=torch.uint8, generator=draw)
@@ -53,7 +53,7 @@ def make_batch() -> Callable[..., Batch]:
         padding[0, :, -2:], padding[1, -1] = True, True
         boxes = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
         boxes[0, 2:6, 2:6], boxes[1, 0:4, 4:8] = True, True  # on even pixels: the same at stride 2
-        images, weak, loud = pictures(), pictures(), pictures()
+        images, weak, loud = samples(), samples(), samples()
         return Batch(images, masks, weak, loud if strong else None, padding, boxes if cutmix else None)
 
     return make

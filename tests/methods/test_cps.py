@@ -28,8 +28,8 @@ def expected(networks: dict[str, nn.Module], batch: Batch, weight: float, on_lab
     with torch.no_grad():
         known = {name: network(batch.images).logits for name, network in networks.items()}
         clean = {name: network(batch.weak).logits for name, network in networks.items()}
-        mixed_pictures = by_hand.mix(batch.weak, batch.cutmix)
-        guessed = {name: network(mixed_pictures).logits for name, network in networks.items()}
+        mixed_images = by_hand.mix(batch.weak, batch.cutmix)
+        guessed = {name: network(mixed_images).logits for name, network in networks.items()}
     padding = by_hand.mix(batch.padding, batch.cutmix)
     for name, other in OTHER.items():
         labels = by_hand.labels(by_hand.mix(clean[other], batch.cutmix), padding)

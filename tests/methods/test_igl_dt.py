@@ -26,7 +26,7 @@ WEIGHTS = {
 
 @pytest.fixture
 def networks(tiny_network) -> dict[str, nn.Module]:
-    """The student's features are half as high and wide as the pictures; one teacher's are larger, one's as large."""
+    """The student's features are half as high and wide as the images; one teacher's are larger, one's as large."""
     return {
         "student": tiny_network(1, channels=5, stride=2),
         "swin_unet": tiny_network(2, channels=4, stride=1),
@@ -83,7 +83,7 @@ def unlabeled_pseudo_label(seen: Seen, names: list[str], by_hand: Any, threshold
 
 
 def global_context(student_map: Tensor, teacher_map: Tensor) -> float:
-    """(1/N) Σ |GAP(student) − GAP(teacher)|, mean over the pictures."""
+    """(1/N) Σ |GAP(student) − GAP(teacher)|, mean over the images."""
     differences = [
         abs(student_map[b, n].mean().item() - teacher_map[b, n].mean().item())
         for b in range(len(student_map))

@@ -41,5 +41,5 @@ def network(request: pytest.FixtureRequest) -> SegmentationNetwork:
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    """Two pictures of 64×64."""
+    """Two images of 64×64."""
     return torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

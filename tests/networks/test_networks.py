@@ -47,7 +47,7 @@ def test_same_seed_same_bits(network: SegmentationNetwork, images: Tensor):
     assert torch.equal(*outputs)
 
 
-def test_evaluation_depends_on_the_picture_alone(network: SegmentationNetwork, images: Tensor):
+def test_evaluation_depends_on_the_image_alone(network: SegmentationNetwork, images: Tensor):
     network.eval()
     with torch.no_grad():
         together, again, alone = network(images), network(images), network(images[1:])
@@ -76,7 +76,7 @@ def test_padding_repeats_the_border_and_is_cut_off(network: SegmentationNetwork,
     torch.testing.assert_close(output.features, expected.features[..., :height, :width])
 
 
-def test_float_pictures_and_channels_last_change_nothing(network: SegmentationNetwork, images: Tensor):
+def test_float_images_and_channels_last_change_nothing(network: SegmentationNetwork, images: Tensor):
     with torch.no_grad():
         expected = network.eval()(images).logits
         from_float = network(images.float()).logits
@@ -123,7 +123,7 @@ def test_more_classes_change_only_the_classifier(network: SegmentationNetwork):
         (torch.zeros(1, 3, 8, 8, dtype=torch.int64), "uint8"),
     ],
 )
-def test_other_pictures_are_refused(network: SegmentationNetwork, images: Tensor, message: str):
+def test_other_images_are_refused(network: SegmentationNetwork, images: Tensor, message: str):
     with pytest.raises(ValueError, match=message):
         network(images)
 
@@ -180,10 +180,10 @@ def test_backbones_that_do_not_fit_are_refused(name, parameters, message: str):
         build_network(name, parameters, ("a", "b"))
 
 
-def test_student_refuses_to_train_on_one_picture(images: Tensor):
+def test_student_refuses_to_train_on_one_image(images: Tensor):
     parameters = DeepLabV3PlusParameters(encoder={"name": "resnet18", "options": {"channels": [8] * 4}}, channels=8)
     network = build_network("student", parameters, ("a", "b"))
-    with pytest.raises(ValueError, match="make batch_size / accumulate at least 2"):
+    with pytest.raises(ValueError, match="make batch_size / gradient_accumulation_steps at least 2"):
         network(images[:1])
     assert network.eval()(images[:1]).logits.shape == (1, 2, 64, 64)
 

@@ -9,24 +9,24 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from igl_dt.reporting import figures
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import split_labels
 from igl_dt.parameters import DatasetParameters, SplittingParameters
-from igl_dt.pipelines.evaluation.nodes import choose_measured, collect_scores
+from igl_dt.pipelines.evaluation.nodes import collect_scores, select_eval_split
 from igl_dt.pipelines.reporting.nodes import draw_curves, draw_data, draw_examples
+from igl_dt.reporting import figures
 from igl_dt.stages import Evaluation
 
 FINGERPRINTS = {"student": "0123abc"}
 
 
-def test_the_test_pictures_are_measured_where_there_are_any() -> None:
+def test_the_test_images_are_measured_where_there_are_any() -> None:
     val, test = pd.DataFrame({"id": ["a"]}), pd.DataFrame({"id": ["b"]})
-    assert choose_measured(val, test) is test
-    assert choose_measured(val, test.iloc[:0]) is val
+    assert select_eval_split(val, test) is test
+    assert select_eval_split(val, test.iloc[:0]) is val
 
 
-def test_scores_have_an_entry_per_network_and_those_of_pictures_one_per_last_weights() -> None:
+def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weights() -> None:
     def evaluation(hits: int) -> Evaluation:
         confusion = pd.DataFrame([[hits, 0], [1, 3]], index=["a", "b"], columns=["a", "b"])
         boundary = pd.DataFrame([[1, 2, 2], [0, 0, 0]], index=["a", "b"], columns=["both", "truth", "prediction"])
@@ -36,17 +36,17 @@ def test_scores_have_an_entry_per_network_and_those_of_pictures_one_per_last_wei
 
     networks = {"student": 1, "student_best": 2, "swin_unet": 3, "res_unet": 4}
     evaluations = {name: evaluation(hits) for name, hits in networks.items()}
-    metrics, pictures = collect_scores(**evaluations, references={})
+    metrics, images = collect_scores(**evaluations, references={})
     assert metrics.keys() == networks.keys()
-    assert list(pictures) == ["id", "student", "swin_unet", "res_unet"]
+    assert list(images) == ["id", "student", "swin_unet", "res_unet"]
     references = {"supervised": evaluation(9), "supervised_best": evaluation(8)}
-    metrics, pictures = collect_scores(**evaluations, references=references)
+    metrics, images = collect_scores(**evaluations, references=references)
     assert metrics.keys() == {*networks, *references}
     for name, hits in (networks | {"supervised": 9}).items():
         assert metrics[name]["per_class"] == {"a": pytest.approx(hits / (hits + 1)), "b": pytest.approx(3 / 4)}
         assert metrics[name]["boundary_per_class"] == {"a": pytest.approx(1 / 3), "b": None}
-    assert list(pictures) == ["id", "student", "swin_unet", "res_unet", "supervised"]
-    assert pictures.to_csv(index=False).splitlines()[1:] == ["x,0.1,0.3,0.4,0.9", "y,,,,"]
+    assert list(images) == ["id", "student", "swin_unet", "res_unet", "supervised"]
+    assert images.to_csv(index=False).splitlines()[1:] == ["x,0.1,0.3,0.4,0.9", "y,,,,"]
 
 
 def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

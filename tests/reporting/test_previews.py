@@ -14,25 +14,33 @@ from kedro.io import DataCatalog
 from PIL import Image
 
 from igl_dt.data.datasets import DataError
-from igl_dt.reporting.figures import class_palette
 from igl_dt.networks import build_network
 from igl_dt.networks.io import save_network
-from igl_dt.reporting.previews import COLUMNS, ROWS, WIDTH, example_folder, network_summary, picture_list, predicted_overlays
+from igl_dt.reporting.figures import class_palette
+from igl_dt.reporting.previews import (
+    COLUMNS,
+    ROWS,
+    WIDTH,
+    example_folder,
+    image_list,
+    network_summary,
+    predicted_overlays,
+)
 from tiny import CLASSES, NETWORKS
 
 SRC = Path(__file__).parents[2] / "src"
 SIZE = (40, 60)
-"""Height and width of the pictures."""
+"""Height and width of the images."""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Twenty pictures, all of one grey, all of class 2, and the record of the run that listed them."""
+    """Twenty images, all of one grey, all of class 2, and the record of the run that listed them."""
     for folder, value in (("images", 100), ("masks", 2)):
-        (tmp_path / "pictures" / folder).mkdir(parents=True)
+        (tmp_path / "images" / folder).mkdir(parents=True)
         for number in range(20):
-            Image.fromarray(np.full(SIZE, value, np.uint8)).save(tmp_path / f"pictures/{folder}/{number}.png")
-    record = {"data_splitting": {"parameters": {"dataset": {"source": "camvid", "root": "pictures"}}}}
+            Image.fromarray(np.full(SIZE, value, np.uint8)).save(tmp_path / f"images/{folder}/{number}.png")
+    record = {"data_splitting": {"parameters": {"dataset": {"source": "camvid", "root": "images"}}}}
     (tmp_path / "run_manifest.json").write_text(json.dumps(record))
     (tmp_path / "pyproject.toml").write_text('[tool.kedro]\npackage_name = "x"\n')
     return tmp_path
@@ -55,8 +63,8 @@ def decode(preview: str) -> np.ndarray:
         return np.array(image)
 
 
-def test_a_list_shows_pictures_beside_their_masks(project: Path) -> None:
-    sheet = decode(picture_list(rows(1), project / "run_manifest.json", project))
+def test_a_list_shows_images_beside_their_masks(project: Path) -> None:
+    sheet = decode(image_list(rows(1), project / "run_manifest.json", project))
     height = WIDTH * SIZE[0] // SIZE[1]
     assert sheet.shape[1] == 2 * WIDTH + sheet.shape[1] % WIDTH
     assert (sheet[: height - 1, :WIDTH] == 100).all()
@@ -67,17 +75,17 @@ def test_a_list_shows_pictures_beside_their_masks(project: Path) -> None:
 
 @pytest.mark.parametrize("masks", [True, False])
 def test_however_long_the_list_the_sheet_is_bounded(project: Path, masks: bool) -> None:
-    shown = picture_list(rows(20, masks), project / "run_manifest.json", project)
+    shown = image_list(rows(20, masks), project / "run_manifest.json", project)
     height, width = decode(shown).shape[:2]
     assert width <= COLUMNS * (WIDTH + 10) and height <= ROWS * (WIDTH + 30)
-    assert decode(picture_list(rows(0, masks), project / "run_manifest.json", project)).size
+    assert decode(image_list(rows(0, masks), project / "run_manifest.json", project)).size
 
 
-def test_predictions_show_overlays_of_the_pictures_that_were_read(tmp_path: Path) -> None:
+def test_predictions_show_overlays_of_the_images_that_were_read(tmp_path: Path) -> None:
     (tmp_path / "overlays/more").mkdir(parents=True)
     for name, value in (("a", 40), ("more/b", 200)):
         Image.fromarray(np.full((*SIZE, 3), value, np.uint8)).save(tmp_path / f"overlays/{name}.jpg")
-    pd.DataFrame({"picture": ["a.png", "broken.jpg", "more/b.png"], "error": ["", "is empty", ""]}).to_csv(
+    pd.DataFrame({"image": ["a.png", "broken.jpg", "more/b.png"], "error": ["", "is empty", ""]}).to_csv(
         tmp_path / "table.csv", index=False
     )
     entry = {"type": "igl_dt.kedro_ext.datasets.images.PredictionTableDataset", "filepath": str(tmp_path / "table.csv")}
@@ -89,12 +97,12 @@ def test_predictions_show_overlays_of_the_pictures_that_were_read(tmp_path: Path
         predicted_overlays(pd.read_csv(tmp_path / "table.csv"), tmp_path / "overlays")
 
 
-def test_the_catalog_finds_the_pictures_from_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_catalog_finds_the_images_from_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "lists").mkdir()
     rows(3).to_csv(project / "lists/labeled.csv", index=False)
     monkeypatch.chdir(project / "lists")
     entry = {
-        "type": "igl_dt.kedro_ext.datasets.images.PictureListDataset",
+        "type": "igl_dt.kedro_ext.datasets.images.ImageListDataset",
         "filepath": str(project / "lists/labeled.csv"),
         "load_args": {"dtype": {"id": str}},
     }
@@ -102,12 +110,12 @@ def test_the_catalog_finds_the_pictures_from_anywhere(project: Path, monkeypatch
     assert decode(catalog.get("labeled").preview("run_manifest.json")).size
 
 
-def test_without_a_record_of_the_pictures_it_says_what_to_do(project: Path) -> None:
+def test_without_a_record_of_the_images_it_says_what_to_do(project: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.json.*run the pipeline data_splitting"):
-        picture_list(rows(1), project / "nowhere.json", project)
+        image_list(rows(1), project / "nowhere.json", project)
 
 
-def test_examples_are_a_row_per_picture(tmp_path: Path) -> None:
+def test_examples_are_a_row_per_image(tmp_path: Path) -> None:
     for kind in ("image", "truth", "student"):
         (tmp_path / kind).mkdir()
         for number in (1, 2, 10):

@@ -1,4 +1,4 @@
-"""Pictures as files, also of kinds that nobody should have."""
+"""Images as files, also of kinds that nobody should have."""
 
 import io
 import struct
@@ -26,7 +26,7 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
 
 
 def turned(image: np.ndarray, orientation: int, kind: str) -> bytes:
-    """Write a picture that is to be turned by whoever shows it."""
+    """Write an image that is to be turned by whoever shows it."""
     exif = Image.Exif()
     exif[274] = orientation
     return encode(image, kind, exif=exif)

@@ -1,4 +1,4 @@
-"""Small networks and pictures to train on, and torch's global state put back after each test."""
+"""Small networks and images to train on, and torch's global state put back after each test."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igl_dt.data.loading import PictureReader, TrainingBatches
+from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import split_labels
 from igl_dt.networks import NetworkOutput, SegmentationNetwork, build_network
@@ -25,7 +25,7 @@ from tiny import CLASSES, NETWORKS
 
 
 class TinyNetwork(nn.Module):
-    """Two convolutions, no norm: what it says of a picture does not depend on the other pictures."""
+    """Two convolutions, no norm: what it says of an image does not depend on the other images."""
 
     def __init__(self, seed: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
@@ -58,9 +58,9 @@ def real_network() -> Callable[..., SegmentationNetwork]:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Eight pictures of 40×32 to train on, in the manner of CamVid; every pixel has one of three classes."""
-    root = tmp_path_factory.mktemp("engine") / "pictures"
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight images of 40×32 to train on, in the manner of CamVid; every pixel has one of three classes."""
+    root = tmp_path_factory.mktemp("engine") / "images"
     rng = np.random.default_rng(0)
     for split, count in {"train": 8, "val": 2}.items():
         for kind in ("images", "masks"):
@@ -75,11 +75,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make_batches(pictures: Path) -> Callable[..., TrainingBatches]:
-    """Make training batches with CutMix and strong views, or of labelled pictures alone."""
-    dataset = DatasetParameters(source="camvid", root=str(pictures))
+def make_batches(images: Path) -> Callable[..., TrainingBatches]:
+    """Make training batches with CutMix and strong views, or of labelled images alone."""
+    dataset = DatasetParameters(source="camvid", root=str(images))
     manifest = read_manifest(dataset)
-    parts = split_labels(manifest.pictures, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
+    parts = split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
 
     def make(
         steps: int = 4,
@@ -94,7 +94,7 @@ def make_batches(pictures: Path) -> Callable[..., TrainingBatches]:
             steps=steps, batch_size=batch_size, augmentation=AugmentationParameters(**changes), **stage
         )
         unlabeled = None if alone else parts.unlabeled
-        return TrainingBatches(PictureReader(dataset, 1), parts.labeled, unlabeled, parameters, seed, "some_stage")
+        return TrainingBatches(ImageReader(dataset, 1), parts.labeled, unlabeled, parameters, seed, "some_stage")
 
     return make
 

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from devices import DEVICES
+from igl_dt.methods import IglDt
+from igl_dt.parameters import IglDtParameters, OptimizerParameters, RuntimeParameters
 from igl_dt.training import checkpoint as recovery_module
 from igl_dt.training.checkpoint import Recovery, RecoveryError
 from igl_dt.training.trainer import InterruptedTrainingError, Trained, train
-from igl_dt.methods import IglDt
-from igl_dt.parameters import IglDtParameters, OptimizerParameters, RuntimeParameters
 
 STEPS = 6
 OPTIMIZERS = {

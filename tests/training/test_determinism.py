@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from igl_dt.training import portable
-from igl_dt.training.determinism import instruction_sets, seeded, set_up
 from igl_dt.parameters import RuntimeParameters
+from igl_dt.training import portable
+from igl_dt.training.determinism import configure_torch, instruction_sets, seeded
 
 
 def test_seeded_draws_by_seed_and_names_and_leaves_the_generator_as_it_was() -> None:
@@ -38,38 +38,38 @@ def test_seeded_puts_the_generator_back_after_an_error() -> None:
 @pytest.mark.parametrize(("has_cuda", "expected"), [(False, "cpu"), (True, "cuda")])
 def test_auto_takes_cuda_where_there_is_one(monkeypatch, has_cuda: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
-    assert set_up(RuntimeParameters(device="auto")).type == expected
-    assert set_up(RuntimeParameters(device="cpu")).type == "cpu"
+    assert configure_torch(RuntimeParameters(device="auto")).type == expected
+    assert configure_torch(RuntimeParameters(device="cpu")).type == "cpu"
 
 
 def test_absent_cuda_is_an_error_that_names_the_parameter(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match=r"runtime\.device is cuda.*runtime\.device=cpu"):
-        set_up(RuntimeParameters(device="cuda"))
+        configure_torch(RuntimeParameters(device="cuda"))
 
 
 def test_operations_without_a_deterministic_kernel_are_errors() -> None:
     torch.set_deterministic_debug_mode("default")
-    set_up(RuntimeParameters(device="cpu"))
+    configure_torch(RuntimeParameters(device="cpu"))
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     assert not torch.backends.cudnn.benchmark and not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_threads_are_set_where_a_number_is_given() -> None:
-    set_up(RuntimeParameters(device="cpu", threads=3))
+    configure_torch(RuntimeParameters(device="cpu", threads=3))
     assert torch.get_num_threads() == 3
-    set_up(RuntimeParameters(device="cpu", threads=None))
+    configure_torch(RuntimeParameters(device="cpu", threads=None))
     assert torch.get_num_threads() == 3
 
 
 PORTABLE = """
 import torch
-from igl_dt.training.determinism import set_up, surroundings
+from igl_dt.training.determinism import configure_torch, surroundings
 from igl_dt.parameters import RuntimeParameters
 
 runtime = RuntimeParameters(device="cpu", threads=1, portable=True)
-set_up(runtime)
+configure_torch(runtime)
 torch.manual_seed(0)
 layers = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.GELU(), torch.nn.Conv2d(16, 8, 3), torch.nn.Softmax(1))
 layers(torch.rand(2, 3, 24, 24)).square().sum().backward()
@@ -101,4 +101,4 @@ def test_portable_is_refused_where_it_comes_too_late(monkeypatch) -> None:
     for name in portable.PINNED:
         monkeypatch.setenv(name, "")
     with pytest.raises(ValueError, match=r"runtime\.portable asks for kernels of AVX2, but torch has chosen those of"):
-        set_up(RuntimeParameters(device="cpu", portable=True))
+        configure_torch(RuntimeParameters(device="cpu", portable=True))

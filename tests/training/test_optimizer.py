@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
 from igl_dt.methods import IglDt
 from igl_dt.parameters import IglDtParameters, OptimizerParameters
+from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
 
 NAMES = ("swin_unet", "res_unet", "student")
 
 
 def parameters(**changes: object) -> OptimizerParameters:
-    return OptimizerParameters(**{"learning_rate": 0.1, "backbone_factor": 0.25, "weight_decay": 0.01} | changes)
+    return OptimizerParameters(**{"learning_rate": 0.1, "backbone_lr_mult": 0.25, "weight_decay": 0.01} | changes)
 
 
 def group_of(optimizer: torch.optim.Optimizer) -> dict[int, dict]:

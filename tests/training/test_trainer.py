@@ -11,10 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from devices import DEVICES
-from igl_dt.utils import progress
 from igl_dt.data.loading import Batch
-from igl_dt.training.optimizer import rate_factor
-from igl_dt.training.trainer import Trained, TrainingError, train
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
 from igl_dt.parameters import (
     CrossPseudoSupervisionParameters,
@@ -23,6 +20,9 @@ from igl_dt.parameters import (
     RuntimeParameters,
     SupervisedLossParameters,
 )
+from igl_dt.training.optimizer import rate_factor
+from igl_dt.training.trainer import Trained, TrainingError, train
+from igl_dt.utils import progress
 
 SGD = OptimizerParameters(learning_rate=0.1, momentum=0.9)
 ADAMW = OptimizerParameters(name="adamw", learning_rate=0.001)
@@ -115,10 +115,15 @@ class TestSameBits:
 
 class TestSteps:
     def test_parts_add_up_to_the_whole_batch(self, make_batches, tiny_network, runtime) -> None:
-        def learn(accumulate: int) -> tuple[Weights, Trained]:
+        def learn(gradient_accumulation_steps: int) -> tuple[Weights, Trained]:
             network = tiny_network()
-            whole_pictures = {"crop_size": (32, 40), "scale": (1, 1)}  # so that each part has as many pixels
-            batches = make_batches(steps=3, batch_size=4, accumulate=accumulate, augmentation=whole_pictures)
+            whole_images = {"crop_size": (32, 40), "scale": (1, 1)}  # so that each part has as many pixels
+            batches = make_batches(
+                steps=3,
+                batch_size=4,
+                gradient_accumulation_steps=gradient_accumulation_steps,
+                augmentation=whole_images,
+            )
             method = Supervised("network", network, SupervisedLossParameters())
             trained = train(method, batches, {"network": SGD}, runtime, no_score)
             return weights(network), trained
@@ -140,7 +145,7 @@ class TestSteps:
 
         for _ in range(2):
             method = Drawing("network", tiny_network(), SupervisedLossParameters())
-            train(method, make_batches(steps=3, accumulate=2), {"network": SGD}, runtime, no_score)
+            train(method, make_batches(steps=3, gradient_accumulation_steps=2), {"network": SGD}, runtime, no_score)
         assert len(set(drawn[:6])) == 6
         assert drawn[:6] == drawn[6:]
 
@@ -150,9 +155,9 @@ class TestSteps:
         assert losses.tail(5).mean() < 0.5 * losses.head(5).mean()
 
     def test_gradients_are_clipped_to_the_norm(self, make_batches, tiny_network, runtime) -> None:
-        def moved(clip_norm: float | None) -> float:
+        def moved(max_grad_norm: float | None) -> float:
             network = tiny_network()
-            optimizer = OptimizerParameters(learning_rate=1, momentum=0, weight_decay=0, clip_norm=clip_norm)
+            optimizer = OptimizerParameters(learning_rate=1, momentum=0, weight_decay=0, max_grad_norm=max_grad_norm)
             initial = weights(network)
             method = Scripted(network, lambda step: {"loss": 100.0})
             train(method, make_batches(steps=1), {"network": optimizer}, runtime, no_score)

@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from igl_dt.utils.files import write_whole
+from igl_dt.utils.files import atomic_write
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "some/folder/file"
     for content in (b"first", b"second"):
-        write_whole(path, content)
+        atomic_write(path, content)
         assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_full_disk_keeps_what_was_there_and_names_path_and_space(small_disk: Path) -> None:
     path = small_disk / "file"
-    write_whole(path, b"before")
+    atomic_write(path, b"before")
     with pytest.raises(OSError, match=r"No space left on device: it needs 2\.0 MiB, and 1\.0 MiB are free: '.*/file'"):
-        write_whole(path, bytes(2**21))
+        atomic_write(path, bytes(2**21))
     assert path.read_bytes() == b"before"
     assert list(small_disk.iterdir()) == [path]

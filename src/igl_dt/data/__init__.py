@@ -1,1 +1,1 @@
-"""Pictures: where they come from, how they are checked, split, read and augmented."""
+"""Images: where they come from, how they are checked, split, read and augmented."""

@@ -1,4 +1,4 @@
-"""Archives of pictures: downloaded, checked and unpacked, and at every moment there whole or not at all."""
+"""Archives of images: downloaded, checked and unpacked, and at every moment there whole or not at all."""
 
 import errno
 import gzip

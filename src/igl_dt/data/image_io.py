@@ -1,4 +1,4 @@
-"""From a file to an array: pictures as RGB, masks as class ids.
+"""From a file to an array: images as RGB, masks as class ids.
 
 What cannot be read truly is refused with the file's name: a guess would go unseen for a whole training.
 """
@@ -15,28 +15,28 @@ from igl_dt.data.datasets.listing import DataError, MaskFormat
 CLASS_IDS = MaskFormat()
 """Masks whose values are the class ids."""
 
-PICTURE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
+IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 CONVERTIBLE_MODES = ("CMYK", "HSV", "LAB", "YCbCr")
 MASK_MODES = ("1", "L", "P")
 NO_CLASS = -1
 
 
 def read_image(path: Path, lenient: bool = False) -> np.ndarray:
-    """Read a picture as RGB.
+    """Read an image as RGB.
 
     Grayscale becomes three equal channels, and of 16 bits the upper 8 are kept: 0 to 65535 become 0 to 255.
     Transparency is dropped, and what colours lie beneath it are seen.
 
     Args:
         path: of the file.
-        lenient: take also what would be a guess in training. A picture that is to be turned by whoever shows it is
+        lenient: take also what would be a guess in training. An image that is to be turned by whoever shows it is
             turned, whether a mask would fit it or not; other colours than RGB are converted without a profile.
 
     Returns:
         H×W×3 uint8.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no picture, too large, several pictures, of 32 bits; or, where
+        DataError: the file is missing, empty, truncated, no image, too large, several images, of 32 bits; or, where
             it is not read leniently, in other colours than RGB or to be turned by whoever shows it.
     """
     return decode_image(read_bytes(path), path, lenient)
@@ -49,7 +49,7 @@ def read_mask(path: Path, mask_format: MaskFormat = CLASS_IDS) -> np.ndarray:
         H×W uint8.
 
     Raises:
-        DataError: as for pictures; or it is in colours instead of ids or the other way round, or has ids or colours
+        DataError: as for images; or it is in colours instead of ids or the other way round, or has ids or colours
             that the format does not know.
     """
     return decode_mask(read_bytes(path), path, mask_format)
@@ -78,7 +78,7 @@ def decode_image(content: bytes, path: Path, lenient: bool = False) -> np.ndarra
     if image.mode.startswith("I;16"):  # Pillow would clip it
         gray = (np.array(image) >> 8).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
-    if image.mode not in PICTURE_MODES + (CONVERTIBLE_MODES if lenient else ()):
+    if image.mode not in IMAGE_MODES + (CONVERTIBLE_MODES if lenient else ()):
         raise DataError(f"{path} has mode {image.mode}: save it as RGB or grayscale, with 8 or 16 bits")
     image = _rgb(image)  # lets go of what was decoded: its memory is used again
     return np.array(image)
@@ -88,13 +88,13 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
     """Do the same as ``read_mask`` for a file's bytes; its path is for messages."""
     mask = _decode(content, path)
     if mask_format.colors is not None:
-        if mask.mode not in PICTURE_MODES:
-            raise DataError(f"{path} has mode {mask.mode}: a mask in colours must be an RGB or palette picture")
+        if mask.mode not in IMAGE_MODES:
+            raise DataError(f"{path} has mode {mask.mode}: a mask in colours must be an RGB or palette image")
         red, green, blue = np.moveaxis(np.array(_rgb(mask), dtype=np.int32), 2, 0)
         return _look_up((red << 16) + (green << 8) + blue, mask_format, path)
     if mask.mode not in MASK_MODES and not (mask_format.ids is not None and mask.mode.startswith("I;16")):
         raise DataError(
-            f"{path} has mode {mask.mode}: a mask must be a grayscale or palette picture of class ids (mode L or P); "
+            f"{path} has mode {mask.mode}: a mask must be a grayscale or palette image of class ids (mode L or P); "
             "for masks in colours see the source folder, dataset.options.colors"
         )
     ids = np.array(mask).astype(np.uint16 if mask.mode.startswith("I;16") else np.uint8)
@@ -111,9 +111,9 @@ def _decode(content: bytes, path: Path, lenient: bool = False) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large: {error} Cut it into tiles") from error
     except UnidentifiedImageError as error:  # which names no file, but a place in memory
-        raise DataError(f"{path} cannot be read as a picture: it is of no known format, or damaged") from error
+        raise DataError(f"{path} cannot be read as an image: it is of no known format, or damaged") from error
     except Exception as error:  # Pillow's decoders raise what they like on broken files
-        raise DataError(f"{path} cannot be read as a picture: {error}") from error
+        raise DataError(f"{path} cannot be read as an image: {error}") from error
     if frames > 1:
         raise DataError(f"{path} is an animation or has pages, {frames} in all: save the one that counts on its own")
     if turned and lenient:
@@ -129,7 +129,7 @@ def _decode(content: bytes, path: Path, lenient: bool = False) -> Image.Image:
 def _is_turned(image: Image.Image) -> bool:
     try:
         return image.getexif().get(ExifTags.Base.Orientation) in range(2, 9)
-    except Exception:  # no program turns a picture by EXIF data that cannot be read
+    except Exception:  # no program turns an image by EXIF data that cannot be read
         return False
 
 

@@ -1,17 +1,17 @@
-"""Lists of pictures as they are published, and which picture of the manifest each line means.
+"""Lists of images as they are published, and which image of the manifest each line means.
 
 Four formats, told apart line by line:
 
 - ``ids``: one id per line (U2PL and CPS for Pascal VOC);
-- ``U2PL``: one path of a picture per line (U2PL for Cityscapes);
-- ``UniMatch``: the picture's path, a space, and the mask's path;
+- ``U2PL``: one path of an image per line (U2PL for Cityscapes);
+- ``UniMatch``: the image's path, a space, and the mask's path;
 - ``CPS``: the same with a tab (CPS for Cityscapes).
 
 Blank lines, byte order marks, either end of line and what follows a ``#`` play no part.
 
-A name means a picture where, without the files' endings, one of the two ends with the other, folder by folder: the
-name, and the picture's id, image or mask. So ``JPEGImages/2007_000032.jpg``, ``VOC2012/JPEGImages/2007_000032.jpg``,
-``2007_000032.jpg`` and ``2007_000032`` mean the same. Where a name is a picture's own to the letter, it means that one.
+A name means an image where, without the files' endings, one of the two ends with the other, folder by folder: the
+name, and the image's id, image or mask. So ``JPEGImages/2007_000032.jpg``, ``VOC2012/JPEGImages/2007_000032.jpg``,
+``2007_000032.jpg`` and ``2007_000032`` mean the same. Where a name is an image's own to the letter, it means that one.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.listing import IMAGE_SUFFIXES, iterate_lines, show
 
 ENDINGS = ("_leftImg8bit", "_gtFine", "_gtFine_labelIds", "_gtFine_labelTrainIds")
-"""What Cityscapes appends to a picture's name, according to what the file holds."""
+"""What Cityscapes appends to an image's name, according to what the file holds."""
 
 _PAIR = re.compile(rf"(\S.*?(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))\s+(\S.*)", re.IGNORECASE)
 _CPS = re.compile(r"/images/[^/.]+/([^/]+)\t/segmentation/[^/.]+/([^/]+)")
@@ -35,40 +35,40 @@ _COMMENT = re.compile(r"(?:^|\s+)#.*")
 _LEADS_OUT = re.compile(r"[/\\]|[a-zA-Z]:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)")
 
 
-class PictureList(NamedTuple):
+class IdList(NamedTuple):
     """A list as it was read."""
 
     ids: list[str]
-    """Of the pictures it means, in its order."""
+    """Of the images it means, in its order."""
     format: str
     """Of its lines; several are joined by ``+``."""
     file_sha256: str
     """Of the file, byte by byte."""
 
 
-def read_list(path: Path, manifest: pd.DataFrame) -> PictureList:
-    """Read a list of training pictures.
+def read_list(path: Path, manifest: pd.DataFrame) -> IdList:
+    """Read a list of training images.
 
     Raises:
         DataError: the file is missing, no text, or empty; or it names what leads out of the data set, what the
-            data set does not have, what more than one picture has, a picture with another's mask, a picture of val or
-            test, or a picture twice. All of this is in one error.
+            data set does not have, what more than one image has, an image with another's mask, an image of val or
+            test, or an image twice. All of this is in one error.
     """
     if not path.is_file():
         raise DataError(f"the list {path} is missing")
-    ids, formats = _find_pictures(path, manifest)
+    ids, formats = _find_ids(path, manifest)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return PictureList(ids, "+".join(sorted(formats)), digest)
+    return IdList(ids, "+".join(sorted(formats)), digest)
 
 
 def _read_names(path: Path, manifest: pd.DataFrame) -> Iterator[tuple[str, str | None, str]]:
-    """Give each line's name of a picture, that of its mask, and the line's format."""
+    """Give each line's name of an image, that of its mask, and the line's format."""
     known: frozenset[str] | None = None
     for line in iterate_lines(path):
         if "#" in line:
             known = frozenset((*manifest["id"], *manifest["image"])) if known is None else known
-            if line not in known:  # a picture may be called so
+            if line not in known:  # an image may be called so
                 line = _COMMENT.sub("", line)
         if line:
             yield _read_line(line)
@@ -85,7 +85,7 @@ def _read_line(line: str) -> tuple[str, str | None, str]:
     return line, None, "U2PL" if line.lower().endswith(IMAGE_SUFFIXES) else "ids"
 
 
-def _find_pictures(path: Path, manifest: pd.DataFrame) -> tuple[list[str], set[str]]:
+def _find_ids(path: Path, manifest: pd.DataFrame) -> tuple[list[str], set[str]]:
     """Give the ids of what a list names, and the formats of its lines; or say all that is wrong with it."""
     all_ids, splits = manifest["id"].tolist(), manifest["split"].tolist()
     columns = [all_ids, manifest["image"].tolist(), manifest["mask"].tolist()]
@@ -100,19 +100,17 @@ def _find_pictures(path: Path, manifest: pd.DataFrame) -> tuple[list[str], set[s
             continue
         rows = matches.rows(image)
         if not rows:
-            problems["ids that are no training pictures"].append(image)
+            problems["ids that are no training images"].append(image)
             continue
         if len(rows) > 1:
-            problems["pictures by a name of several"].append(
-                f"{image} ({show((all_ids[row] for row in rows), ' or ')})"
-            )
+            problems["images by a name of several"].append(f"{image} ({show((all_ids[row] for row in rows), ' or ')})")
             continue
         row = rows[0]
         id_ = all_ids[row]
         if mask is not None and not any(_means(mask, column[row]) for column in columns):
-            problems["pictures with a mask that is not theirs"].append(f"{image} with {mask}")
+            problems["images with a mask that is not theirs"].append(f"{image} with {mask}")
         elif splits[row] != "train":
-            problems["ids of val or test pictures"].append(f"{id_} ({splits[row]})")
+            problems["ids of val or test images"].append(f"{id_} ({splits[row]})")
         elif id_ in ids:
             problems["ids more than once"].append(id_)
         ids[id_] = None
@@ -126,11 +124,11 @@ def _find_pictures(path: Path, manifest: pd.DataFrame) -> tuple[list[str], set[s
 class _Matches:
     """The rows of the manifest that names in a list mean.
 
-    The list is indexed and the manifest walked over: a short list needs no index of a million pictures.
+    The list is indexed and the manifest walked over: a short list needs no index of a million images.
 
     Args:
         listed: the names.
-        columns: what pictures are called in the manifest.
+        columns: what images are called in the manifest.
     """
 
     def __init__(self, listed: Iterable[str], columns: Sequence[Sequence[Any]]) -> None:
@@ -154,7 +152,7 @@ class _Matches:
                 more[key].append(name)
         for column in columns if wanted else ():
             for row, own in enumerate(column):
-                if isinstance(own, str) and (key := form(own)) in wanted:  # a picture may have no mask
+                if isinstance(own, str) and (key := form(own)) in wanted:  # an image may have no mask
                     for name in (wanted[key], *more.get(key, ())):
                         if _means(name, own):
                             self._add(name, row)
@@ -270,11 +268,11 @@ PUBLISHED = {
 
 
 def recognize(ids: Iterable[str]) -> tuple[str | None, list[str]]:
-    """Name the published partition that consists of these pictures.
+    """Name the published partition that consists of these images.
 
     Returns:
         Its name, None where it is no known one; and those of the others that go by the same share but hold other
-        pictures: a result on the one must not be compared with a result on the other.
+        images: a result on the one must not be compared with a result on the other.
     """
     found = PUBLISHED.get(hash_ids(sorted(_last(id_) for id_ in ids)))
     if found is None:

@@ -1,4 +1,4 @@
-"""From a manifest to tensors: one picture at its reading size, and the batch of one training step."""
+"""From a manifest to tensors: one image at its reading size, and the batch of one training step."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from igl_dt.data.image_io import read_image, read_mask
 from igl_dt.data.datasets import mask_format
 from igl_dt.data.datasets.listing import locate
+from igl_dt.data.image_io import read_image, read_mask
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     crop_image,
@@ -30,12 +30,12 @@ from igl_dt.utils.seeding import generator
 
 
 def by_size(rows: pd.DataFrame) -> pd.DataFrame:
-    """Put those of one size one after the other: the order of ``PictureReader.pairs``."""
+    """Put those of one size one after the other: the order of ``ImageReader.pairs``."""
     return rows.sort_values(["height", "width", "id"])
 
 
-class PictureReader:
-    """Reads the pictures and masks of a manifest at their reading size, and keeps them while memory allows."""
+class ImageReader:
+    """Reads the images and masks of a manifest at their reading size, and keeps them while memory allows."""
 
     def __init__(self, dataset: DatasetParameters, cache_mib: int = 0) -> None:
         self.root = Path(dataset.root)
@@ -45,7 +45,7 @@ class PictureReader:
         self._room = cache_mib * 2**20
 
     def image(self, path: str) -> np.ndarray:
-        """Read a picture: H×W×3 uint8."""
+        """Read an image: H×W×3 uint8."""
         return self._read(path, is_mask=False)
 
     def mask(self, path: str) -> np.ndarray:
@@ -67,35 +67,35 @@ class PictureReader:
         return array
 
     def pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read whole pictures with masks, those of one size one after the other.
+        """Read whole images with masks, those of one size one after the other.
 
         Yields:
-            3×H×W uint8 picture and H×W uint8 mask.
+            3×H×W uint8 image and H×W uint8 mask.
         """
         for row in by_size(rows).itertuples():
             yield _to_tensor(self.image(str(row.image))), torch.from_numpy(self.mask(str(row.mask)))
 
     def known_pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Read whole pictures like ``pairs``; None in the mask's place where a row has none."""
+        """Read whole images like ``pairs``; None in the mask's place where a row has none."""
         for image, mask in zip(rows["image"], rows["mask"], strict=True):
             yield _to_tensor(self.image(image)), None if pd.isna(mask) else torch.from_numpy(self.mask(mask))
 
 
 class Batch(NamedTuple):
-    """What one training step sees; pictures are uint8, B×3×H×W."""
+    """What one training step sees; images are uint8, B×3×H×W."""
 
     images: Tensor
-    """Labelled pictures."""
+    """Labelled images."""
     masks: Tensor
     """Their masks: B×H×W uint8 class ids, 255 where there is nothing to learn."""
     weak: Tensor | None = None
-    """Unlabelled pictures in their weak view; None where a method is trained on labels alone."""
+    """Unlabelled images in their weak view; None where a method is trained on labels alone."""
     strong: Tensor | None = None
     """The same crops with photometric augmentation; None where the stage asks for none."""
     padding: Tensor | None = None
-    """B×H×W bool: pixels of the unlabelled crops that no picture covers."""
+    """B×H×W bool: pixels of the unlabelled crops that no image covers."""
     cutmix: Tensor | None = None
-    """B×H×W bool: the box that each unlabelled picture gets from its neighbour; None where CutMix is off."""
+    """B×H×W bool: the box that each unlabelled image gets from its neighbour; None where CutMix is off."""
 
     def to(self, device: torch.device) -> "Batch":
         """Move all tensors."""
@@ -116,7 +116,7 @@ class TrainingBatches(Dataset[Batch]):
     """The batch of each step, as a function of the seed, the stage and the step.
 
     Args:
-        reader: reads the pictures.
+        reader: reads the images.
         labeled: rows of the manifest.
         unlabeled: rows of the manifest; None for training on labels alone.
         parameters: batch size, augmentation and number of steps.
@@ -124,12 +124,12 @@ class TrainingBatches(Dataset[Batch]):
         stage: its name; stages of one name see the same crops in the same order.
 
     Raises:
-        DataError: there are no labelled or unlabelled pictures, or the crop is larger than any picture ever becomes.
+        DataError: there are no labelled or unlabelled images, or the crop is larger than any image ever becomes.
     """
 
     def __init__(
         self,
-        reader: PictureReader,
+        reader: ImageReader,
         labeled: pd.DataFrame,
         unlabeled: pd.DataFrame | None,
         parameters: StageParameters,
@@ -182,7 +182,7 @@ class TrainingBatches(Dataset[Batch]):
         )
 
     def _draw(self, step: int, name: str, count: int) -> Iterator[tuple[int, int]]:
-        """Give the step's slots and the pictures in them: each picture once per epoch, in an order new each epoch."""
+        """Give the step's slots and the images in them: each image once per epoch, in an order new each epoch."""
         for slot in range(self.parameters.batch_size):
             epoch, position = divmod(step * self.parameters.batch_size + slot, count)
             yield slot, int(_permutation(self.seed, self.stage, name, epoch, count)[position])

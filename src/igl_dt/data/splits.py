@@ -1,4 +1,4 @@
-"""Labelled and unlabelled pictures: by a fraction, or by lists; the same on every machine for the same seed."""
+"""Labelled and unlabelled images: by a fraction, or by lists; the same on every machine for the same seed."""
 
 import hashlib
 import logging
@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from igl_dt.data.lists import PictureList, hash_ids, read_list, recognize
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.listing import show
+from igl_dt.data.lists import IdList, hash_ids, read_list, recognize
 from igl_dt.parameters import AugmentationParameters, Size, SplittingParameters
 
 logger = logging.getLogger(__name__)
@@ -32,21 +32,21 @@ class Splits(NamedTuple):
 def split_labels(
     manifest: pd.DataFrame, class_pixels: pd.DataFrame, parameters: SplittingParameters, seed: int
 ) -> Splits:
-    """Say which training pictures keep their masks.
+    """Say which training images keep their masks.
 
     Args:
         manifest: the table of ``igl_dt.data.manifest``.
-        class_pixels: pixels of each class in each picture with a mask.
+        class_pixels: pixels of each class in each image with a mask.
         parameters: a fraction, or lists.
-        seed: decides which pictures a fraction takes.
+        seed: decides which images a fraction takes.
 
-    A class that no labelled picture shows is a warning in the log.
+    A class that no labelled image shows is a warning in the log.
 
     Raises:
-        DataError: the fraction gives no picture; a list cannot be read or matched (see ``igl_dt.data.lists``), or names
-            a picture to be labelled that has no mask; the lists overlap.
+        DataError: the fraction gives no image; a list cannot be read or matched (see ``igl_dt.data.lists``), or names
+            an image to be labelled that has no mask; the lists overlap.
     """
-    lists: dict[str, PictureList] = {}
+    lists: dict[str, IdList] = {}
     if parameters.labeled_list is not None:
         lists["labeled"] = read_list(Path(parameters.labeled_list), manifest)
     if parameters.unlabeled_list is not None:
@@ -59,7 +59,7 @@ def split_labels(
         drawn = _draw(train.loc[train["mask"].notna(), "id"], class_pixels, parameters.labeled_fraction, seed)
         is_labeled = train["id"].isin(drawn)
     if without := train.loc[is_labeled & train["mask"].isna(), "id"].tolist():
-        raise DataError(f"{len(without)} labelled pictures have no mask: {show(without)}")
+        raise DataError(f"{len(without)} labelled images have no mask: {show(without)}")
     is_unlabeled = train["id"].isin(lists["unlabeled"].ids) if "unlabeled" in lists else ~is_labeled
     if both := train.loc[is_labeled & is_unlabeled, "id"].tolist():
         raise DataError(
@@ -76,7 +76,7 @@ def split_labels(
     summary = _summarize(parts, class_pixels, lists)
     if unseen := summary["classes_without_labels"]:
         logger.warning(
-            "%d of %d classes occur in no labelled picture, so they cannot be learned: %s",
+            "%d of %d classes occur in no labelled image, so they cannot be learned: %s",
             len(unseen),
             len(class_pixels.columns),
             ", ".join(unseen),
@@ -84,8 +84,8 @@ def split_labels(
     return Splits(**parts, summary=summary)
 
 
-def choose_monitored(manifest: pd.DataFrame, unlabeled: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Choose unlabelled pictures on which pseudo-labels are measured, the same for all seeds.
+def choose_pseudo_label_probe(manifest: pd.DataFrame, unlabeled: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Choose unlabelled images on which pseudo-labels are measured, the same for all seeds.
 
     Args:
         manifest: the table of ``igl_dt.data.manifest``.
@@ -94,7 +94,7 @@ def choose_monitored(manifest: pd.DataFrame, unlabeled: pd.DataFrame, count: int
 
     Returns:
         Rows of the manifest, sorted by id, with their masks: the hidden truth, of which nothing that trains may know.
-        Where some unlabelled pictures have a mask on disk and others have none, all are of the former.
+        Where some unlabelled images have a mask on disk and others have none, all are of the former.
     """
     rows = manifest[manifest["id"].isin(unlabeled["id"])]
     known = rows[rows["mask"].notna()]
@@ -110,23 +110,23 @@ def check_trainable(
     augmentation: AugmentationParameters,
     stage: str,
 ) -> None:
-    """Check that a stage can be trained on these pictures.
+    """Check that a stage can be trained on these images.
 
     Args:
         labeled: rows of the manifest.
         unlabeled: rows of the manifest; None where the stage needs none.
-        image_size: (height, width) at which pictures are read; None: as they are on disk.
+        image_size: (height, width) at which images are read; None: as they are on disk.
         augmentation: of the stage.
         stage: its name, for messages.
 
     Raises:
-        DataError: there are no labelled or unlabelled pictures, or the crop is larger than any picture ever becomes.
+        DataError: there are no labelled or unlabelled images, or the crop is larger than any image ever becomes.
     """
     if labeled.empty:
-        raise DataError(f"{stage}: there are no labelled pictures")
+        raise DataError(f"{stage}: there are no labelled images")
     if unlabeled is not None and unlabeled.empty:
         raise DataError(
-            f"{stage}: there are no unlabelled pictures; label fewer: splitting.labeled_fraction below 1, or a shorter "
+            f"{stage}: there are no unlabelled images; label fewer: splitting.labeled_fraction below 1, or a shorter "
             "splitting.labeled_list"
         )
     height, width = image_size or (int(labeled["height"].max()), int(labeled["width"].max()))
@@ -134,7 +134,7 @@ def check_trainable(
     crop_height, crop_width = augmentation.crop_size
     if crop_height > height * largest or crop_width > width * largest:
         raise DataError(
-            f"{stage}.augmentation.crop_size is {crop_height}×{crop_width} (height×width), but the labelled pictures "
+            f"{stage}.augmentation.crop_size is {crop_height}×{crop_width} (height×width), but the labelled images "
             f"are at most {height}×{width}, scaled by at most {largest}: "
             f"give at most {int(height * largest)}×{int(width * largest)}"
         )
@@ -144,10 +144,10 @@ def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int
     """Draw ids in the order of their hash; first those that bring the most classes not yet seen (greedy cover)."""
     count = round(fraction * len(ids))
     if count == 0:
-        needed = f"at least {1 / len(ids):.2g}" if len(ids) else "training pictures with masks"
+        needed = f"at least {1 / len(ids):.2g}" if len(ids) else "training images with masks"
         raise DataError(
-            f"splitting.labeled_fraction {fraction} of {len(ids)} training pictures with a mask gives no labelled "
-            f"picture: it takes {needed}"
+            f"splitting.labeled_fraction {fraction} of {len(ids)} training images with a mask gives no labelled "
+            f"image: it takes {needed}"
         )
     order = sorted(ids, key=lambda id_: hashlib.sha256(f"{seed}/{id_}".encode()).digest())
     occurs = (class_pixels > 0).loc[order].to_numpy()
@@ -164,11 +164,11 @@ def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int
 
 
 def _summarize(
-    parts: Mapping[str, pd.DataFrame], class_pixels: pd.DataFrame, lists: Mapping[str, PictureList]
+    parts: Mapping[str, pd.DataFrame], class_pixels: pd.DataFrame, lists: Mapping[str, IdList]
 ) -> dict[str, Any]:
     pixels = {name: _count_pixels(parts[name]["id"], class_pixels) for name in ("labeled", "val", "test")}
     return {
-        "pictures": {name: len(part) for name, part in parts.items()},
+        "images": {name: len(part) for name, part in parts.items()},
         "pixels_per_class": pixels,
         "classes_without_labels": [name for name, count in pixels["labeled"].items() if count == 0],
         "sha256": {name: hash_ids(part["id"]) for name, part in parts.items()},
@@ -177,11 +177,11 @@ def _summarize(
 
 
 def _count_pixels(ids: pd.Series, class_pixels: pd.DataFrame) -> dict[str, int]:
-    counted = class_pixels.index.isin(ids)  # column by column: of many pictures there is no room for a second table
+    counted = class_pixels.index.isin(ids)  # column by column: of many images there is no room for a second table
     return {str(name): int(column.to_numpy()[counted].sum()) for name, column in class_pixels.items()}
 
 
-def _identify(ids: pd.Series, given: PictureList | None) -> dict[str, Any]:
+def _identify(ids: pd.Series, given: IdList | None) -> dict[str, Any]:
     published, others = recognize(ids)
     return {
         "format": given.format if given else None,

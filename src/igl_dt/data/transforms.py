@@ -1,8 +1,8 @@
-"""From a picture to the view that a network is trained on: weak is geometry, strong adds photometry.
+"""From an image to the view that a network is trained on: weak is geometry, strong adds photometry.
 
 The distributions are the field's (UniMatch, CVPR 2023) [family], but that CutMix boxes that stick out are cut off
-[ours]. Cropping out of the scaled picture is one fused operation: only the pixels of the crop are computed, and come
-out as if the whole picture had been scaled.
+[ours]. Cropping out of the scaled image is one fused operation: only the pixels of the crop are computed, and come
+out as if the whole image had been scaled.
 """
 
 from typing import NamedTuple
@@ -16,19 +16,19 @@ from igl_dt.parameters import IGNORE_INDEX, AugmentationParameters, Size, Strong
 
 
 class CropWindow(NamedTuple):
-    """Where a crop lies: ``box`` of the picture is scaled to ``size``, put at ``offset`` in the crop, maybe flipped."""
+    """Where a crop lies: ``box`` of the image is scaled to ``size``, put at ``offset`` in the crop, maybe flipped."""
 
     box: tuple[float, float, float, float]
-    """Left, top, right, bottom in pixels of the picture."""
+    """Left, top, right, bottom in pixels of the image."""
     size: tuple[int, int]
     """Width and height in pixels of the crop."""
     offset: tuple[int, int]
-    """Left and top in pixels of the crop; not 0 where the scaled picture is smaller than the crop."""
+    """Left and top in pixels of the crop; not 0 where the scaled image is smaller than the crop."""
     flip: bool
 
 
 def draw_window(width: int, height: int, parameters: AugmentationParameters, rng: np.random.Generator) -> CropWindow:
-    """Draw a random scale, a random crop of the scaled picture, and a random flip."""
+    """Draw a random scale, a random crop of the scaled image, and a random flip."""
     scale = rng.uniform(*parameters.scale)
     flip = bool(rng.random() < parameters.flip_probability)
     box, size, offset = [], [], []
@@ -44,7 +44,7 @@ def draw_window(width: int, height: int, parameters: AugmentationParameters, rng
 
 
 def crop_image(image: np.ndarray, window: CropWindow, crop_size: Size) -> Image.Image:
-    """Cut the window out of an H×W×3 uint8 picture, bilinear with antialiasing; padding is black."""
+    """Cut the window out of an H×W×3 uint8 image, bilinear with antialiasing; padding is black."""
     part = Image.fromarray(image).resize(window.size, Image.Resampling.BILINEAR, box=window.box)
     return _place(part, window, crop_size, fill=(0, 0, 0))
 
@@ -56,7 +56,7 @@ def crop_mask(mask: np.ndarray, window: CropWindow, crop_size: Size) -> np.ndarr
 
 
 def padding_mask(window: CropWindow, crop_size: Size) -> np.ndarray:
-    """Mark the pixels of the crop that no picture covers: H×W bool."""
+    """Mark the pixels of the crop that no image covers: H×W bool."""
     left, top = window.offset
     width, height = window.size
     if window.flip:
@@ -107,7 +107,7 @@ def _jitter(image: Image.Image, parameters: StrongAugmentation, rng: np.random.G
 
 
 def draw_cutmix_box(parameters: AugmentationParameters, rng: np.random.Generator) -> np.ndarray:
-    """Draw the box that CutMix takes from another picture: H×W bool, all False where there is none this time."""
+    """Draw the box that CutMix takes from another image: H×W bool, all False where there is none this time."""
     height, width = parameters.crop_size
     box = np.zeros((height, width), dtype=bool)
     if rng.random() < parameters.cutmix_probability:

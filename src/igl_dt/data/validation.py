@@ -1,4 +1,4 @@
-"""The check of each picture's files, and what it found, kept so that the next run need not read them all again."""
+"""The check of each image's files, and what it found, kept so that the next run need not read them all again."""
 
 import hashlib
 import json
@@ -18,21 +18,21 @@ import numpy as np
 import PIL
 
 from igl_dt.data import image_io as reading
-from igl_dt.data.image_io import decode_image, decode_mask, read_bytes
 from igl_dt.data.datasets import listing
-from igl_dt.data.datasets.listing import DataError, MaskFormat, Picture, locate, show
-from igl_dt.utils.files import digest, write_whole
+from igl_dt.data.datasets.listing import DataError, MaskFormat, Sample, locate, show
+from igl_dt.data.image_io import decode_image, decode_mask, read_bytes
 from igl_dt.parameters import IGNORE_INDEX
+from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.progress import Progress
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 1024
-"""Pictures handed to the threads at once: a million would take a gigabyte."""
+"""Images handed to the threads at once: a million would take a gigabyte."""
 
 
 class Checked(NamedTuple):
-    """What a picture's files are, where nothing is wrong with them."""
+    """What an image's files are, where nothing is wrong with them."""
 
     width: int
     height: int
@@ -55,36 +55,36 @@ class Problem(NamedTuple):
 
 
 def check_files(
-    root: Path, masks: MaskFormat, num_classes: int, pictures: Sequence[Picture], memory: Path | None = None
+    root: Path, masks: MaskFormat, num_classes: int, samples: Sequence[Sample], memory: Path | None = None
 ) -> list[Checked]:
-    """Open all files of some pictures, and check that pictures and masks belong together.
+    """Open all files of some images, and check that images and masks belong together.
 
     Args:
         root: the data set's folder.
         masks: how masks are read.
         num_classes: class ids are below.
-        pictures: which.
+        samples: which.
         memory: file with what earlier checks found, for files whose path, size and times are as they were then; the
             others are read, and the file is written anew. It stands for nothing where it was written by other code, for
             other masks, or is damaged. None: all files are read.
 
     Returns:
-        What each picture is, in their order.
+        What each image is, in their order.
 
     Raises:
-        DataError: a file does not open, or lies outside the root; a mask is of another size than its picture, or has an
+        DataError: a file does not open, or lies outside the root; a mask is of another size than its image, or has an
             id that is neither a class nor 255. All problems are in one error, sorted by kind.
     """
     identity = _identify(root, masks, num_classes)
     known = {} if memory is None else _recall(memory, identity)
-    stamps = [None if memory is None else _stamp(root, picture) for picture in pictures]
+    stamps = [None if memory is None else _stamp(root, sample) for sample in samples]
     results = [None if stamp is None else known.get(stamp) for stamp in stamps]
     unread = [index for index, result in enumerate(results) if result is None]
     problems: list[Problem] = []
     bad = 0
     try:
         check = partial(_check, root, masks, num_classes)
-        for index, result in zip(unread, _in_parallel(check, [pictures[index] for index in unread]), strict=True):
+        for index, result in zip(unread, _in_parallel(check, [samples[index] for index in unread]), strict=True):
             if isinstance(result, Checked):
                 results[index] = result
             else:
@@ -94,30 +94,30 @@ def check_files(
         keep = {stamp: result for stamp, result in zip(stamps, results, strict=True) if stamp and result}
         if memory is not None and keep != known:
             _remember(memory, identity, keep)
-    if unread and len(unread) < len(pictures):
-        logger.info("%d of %d pictures were checked in an earlier run", len(pictures) - len(unread), len(pictures))
+    if unread and len(unread) < len(samples):
+        logger.info("%d of %d images were checked in an earlier run", len(samples) - len(unread), len(samples))
     if problems:
         raise DataError(
-            f"{bad} of {len(pictures)} pictures in {root} cannot be used; repair or remove them:\n" + _tell(problems)
+            f"{bad} of {len(samples)} images in {root} cannot be used; repair or remove them:\n" + _tell(problems)
         )
     return [result for result in results if result is not None]
 
 
 def _in_parallel(
-    check: Callable[[Picture], "Checked | list[Problem]"], pictures: Sequence[Picture]
+    check: Callable[[Sample], "Checked | list[Problem]"], samples: Sequence[Sample]
 ) -> Iterator["Checked | list[Problem]"]:
-    if not pictures:
+    if not samples:
         return
     # Threads: what takes long (disk, decoders, hashes) does not hold Python's lock.
-    with ThreadPoolExecutor() as pool, closing(Progress("checking pictures", 0, len(pictures), 1, "picture")) as shown:
-        for start in range(0, len(pictures), AT_ONCE):
-            for number, result in enumerate(pool.map(check, pictures[start : start + AT_ONCE]), start=start + 1):
+    with ThreadPoolExecutor() as pool, closing(Progress("checking images", 0, len(samples), 1, "image")) as shown:
+        for start in range(0, len(samples), AT_ONCE):
+            for number, result in enumerate(pool.map(check, samples[start : start + AT_ONCE]), start=start + 1):
                 shown.update(number, {})
                 yield result
 
 
-def _check(root: Path, masks: MaskFormat, num_classes: int, picture: Picture) -> "Checked | list[Problem]":
-    """Give what the picture's files are, or what is wrong with them."""
+def _check(root: Path, masks: MaskFormat, num_classes: int, sample: Sample) -> "Checked | list[Problem]":
+    """Give what the image's files are, or what is wrong with them."""
     problems = []
     sha256 = hashlib.sha256()
 
@@ -132,16 +132,16 @@ def _check(root: Path, masks: MaskFormat, num_classes: int, picture: Picture) ->
             return None
 
     class_pixels = None
-    image = read(picture.image, decode_image)
-    mask = None if picture.mask is None else read(picture.mask, partial(decode_mask, mask_format=masks))
+    image = read(sample.image, decode_image)
+    mask = None if sample.mask is None else read(sample.mask, partial(decode_mask, mask_format=masks))
     if image is not None and mask is not None and mask.shape != image.shape[:2]:
-        sizes = f"is {mask.shape[1]}×{mask.shape[0]} and its picture {image.shape[1]}×{image.shape[0]} (width×height)"
-        problems.append(Problem(f"{root / str(picture.mask)}", sizes))
+        sizes = f"is {mask.shape[1]}×{mask.shape[0]} and its image {image.shape[1]}×{image.shape[0]} (width×height)"
+        problems.append(Problem(f"{root / str(sample.mask)}", sizes))
     if mask is not None:
         pixels = np.bincount(mask.ravel(), minlength=256).tolist()
         if wrong := [id_ for id_ in range(num_classes, 256) if pixels[id_] and id_ != IGNORE_INDEX]:
             known = f"0 to {num_classes - 1}, or {IGNORE_INDEX} to be ignored"
-            problems.append(Problem(f"{root / str(picture.mask)}", f"has the ids {wrong}: they must be {known}"))
+            problems.append(Problem(f"{root / str(sample.mask)}", f"has the ids {wrong}: they must be {known}"))
         class_pixels = tuple(pixels[:num_classes])
     if problems or image is None:
         return problems
@@ -156,11 +156,11 @@ def _tell(problems: Sequence[Problem]) -> str:
     return "\n".join(show(lines, "\n") for lines in kinds.values())
 
 
-def _stamp(root: Path, picture: Picture) -> str | None:
+def _stamp(root: Path, sample: Sample) -> str | None:
     """Say which files these are: paths, sizes and times; None where they cannot be looked at."""
     stamp: list[str | int | None] = []
     try:
-        for path in (picture.image, picture.mask):
+        for path in (sample.image, sample.mask):
             stamp.append(path)
             if path is not None:
                 status = locate(root, path).stat()
@@ -200,6 +200,6 @@ def _recall(memory: Path, identity: str) -> dict[str, Checked]:
 def _remember(memory: Path, identity: str, checks: Mapping[str, Checked]) -> None:
     body = json.dumps(checks).encode()
     try:
-        write_whole(memory, f"{identity} {digest(body)}\n".encode() + body)
+        atomic_write(memory, f"{identity} {digest(body)}\n".encode() + body)
     except OSError as error:
         logger.warning("%s cannot be written, so the next run reads all files again: %s", memory, error.strerror)

@@ -15,7 +15,7 @@ import yaml
 
 from igl_dt.data.datasets import SELF_MADE
 from igl_dt.dvc_ext.sync import Recipe
-from igl_dt.utils.files import write_whole
+from igl_dt.utils.files import atomic_write
 
 MISSING = "missing"
 
@@ -64,7 +64,7 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
     """Run a recipe as committed, in a clone of its own with an empty cache, and compare its outputs with ``dvc.lock``.
 
     Args:
-        recipe: which one. Pictures that no stage makes are those of the project.
+        recipe: which one. Images that no stage makes are those of the project.
         record: whether to put the new ``dvc.lock``, and the surroundings beside it, into the project.
 
     Raises:
@@ -77,7 +77,7 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
         if not record and not (clone / lock).is_file():
             raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
         committed = _digests(clone / lock)
-        _lend_pictures(recipe, clone)
+        _lend_images(recipe, clone)
         _run([sys.executable, "-m", "dvc", "repro", "--force", str(recipe.path)], clone)
         new = _digests(clone / lock)
         surroundings = _surroundings(clone, recipe)
@@ -86,7 +86,7 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
         if record:
             shutil.copyfile(clone / lock, recipe.project / lock)
             content = json.dumps(surroundings, indent=2) + "\n"
-            write_whole(recipe.project / lock.with_name("dvc.surroundings.json"), content.encode())
+            atomic_write(recipe.project / lock.with_name("dvc.surroundings.json"), content.encode())
     paths = sorted(committed.keys() | new.keys())
     names = dict.fromkeys([*before, *surroundings])
     return Report(
@@ -99,14 +99,14 @@ def reproduce(recipe: Recipe, record: bool) -> Report:
     )
 
 
-def _lend_pictures(recipe: Recipe, clone: Path) -> None:
-    """Let the clone see pictures that no stage makes, where they lie in the project."""
+def _lend_images(recipe: Recipe, clone: Path) -> None:
+    """Let the clone see images that no stage makes, where they lie in the project."""
     dataset = recipe.load("parameters")["dataset"]
-    pictures = recipe.project / dataset["root"]
-    if dataset["source"] in SELF_MADE or Path(dataset["root"]).is_absolute() or not pictures.is_dir():
+    images = recipe.project / dataset["root"]
+    if dataset["source"] in SELF_MADE or Path(dataset["root"]).is_absolute() or not images.is_dir():
         return
     (clone / dataset["root"]).parent.mkdir(parents=True, exist_ok=True)
-    (clone / dataset["root"]).symlink_to(pictures.resolve())
+    (clone / dataset["root"]).symlink_to(images.resolve())
 
 
 def _digests(lock: Path) -> dict[str, str]:

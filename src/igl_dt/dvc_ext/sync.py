@@ -127,7 +127,7 @@ def _stage(
         makes_it = name == "data_splitting"
         (results.append if makes_it else files.add)(dataset["root"])
     elif name == "data_splitting":
-        stage["always_changed"] = True  # others' pictures: the manifest says whether they are the same
+        stage["always_changed"] = True  # others' images: the manifest says whether they are the same
     stage["deps"] = sorted({LOCK, *files, *configuration, *_code(modules, imports)})
     if params := list(_params(keys, recipe)):
         stage["params"] = params

@@ -1,1 +1,1 @@
-"""How good a prediction is: confusion matrix and scores, and inference on whole pictures."""
+"""How good a prediction is: confusion matrix and scores, and inference on whole images."""

@@ -21,7 +21,7 @@ class BoundaryScores(TypedDict):
 def boundary_counts(prediction: Tensor, target: Tensor, num_classes: int, width: float) -> Tensor:
     """Count the pixels near the contours of each class, in the truth, in the prediction, and in both.
 
-    A class's boundary are its pixels within a distance d of a pixel of another class or of the picture's border, where
+    A class's boundary are its pixels within a distance d of a pixel of another class or of the image's border, where
     d = ``width`` · diagonal, rounded, at least 1; distances are the larger of rows and columns, as in the authors' code
     (3×3 erosion, d times). Ignored pixels count nowhere, and end a region in truth and prediction alike [ours].
 
@@ -29,7 +29,7 @@ def boundary_counts(prediction: Tensor, target: Tensor, num_classes: int, width:
         prediction: Predicted class ids below 255, B×H×W, any integer type.
         target: True class ids, B×H×W, any integer type; 255 = ignore.
         num_classes: N.
-        width: d over the picture's diagonal.
+        width: d over the image's diagonal.
 
     Returns:
         N×3 int64 on the target's device, to be summed over a set: pixels in both boundaries, the truth's, the

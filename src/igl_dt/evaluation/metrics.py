@@ -1,6 +1,6 @@
 """Confusion matrix and the scores made from it.
 
-Scores come from one matrix summed over the whole set, not from averages over pictures: the field's convention.
+Scores come from one matrix summed over the whole set, not from averages over images: the field's convention.
 """
 
 from collections.abc import Sequence
@@ -101,8 +101,8 @@ def score(confusion: Tensor, class_names: Sequence[str]) -> Scores:
     }
 
 
-def score_picture(confusion: Tensor) -> float | None:
-    """Mean IoU of one picture's N×N counts over the classes that occur in its truth or its prediction.
+def score_image(confusion: Tensor) -> float | None:
+    """Mean IoU of one image's N×N counts over the classes that occur in its truth or its prediction.
 
     None where every pixel is ignored.
     """

@@ -1,4 +1,4 @@
-"""How good the labels are that networks give to unlabelled pictures: a measurement, from which nothing learns."""
+"""How good the labels are that networks give to unlabelled images: a measurement, from which nothing learns."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,28 +11,28 @@ from igl_dt.parameters import CONFIDENT, IGNORE_INDEX, EvaluationParameters
 
 def measure_pseudo_labels(
     networks: Mapping[str, nn.Module],
-    pictures: Iterable[tuple[Tensor, Tensor | None]],
+    images: Iterable[tuple[Tensor, Tensor | None]],
     parameters: EvaluationParameters,
 ) -> dict[str, float]:
-    """Compare what networks say of whole pictures with the hidden truth and with each other [ours].
+    """Compare what networks say of whole images with the hidden truth and with each other [ours].
 
     The networks are in evaluation mode meanwhile, as teachers of a student are, and each part has its own mode again
     afterwards. Nothing is drawn at random. Autocast is the caller's business.
 
     Args:
         networks: by name, all on one device; see :func:`igl_dt.evaluation.inference.predict_probabilities`.
-        pictures: Pairs of a picture (3×H×W uint8) and its hidden truth (H×W, integer class ids, pixels of 255 are not
+        images: Pairs of an image (3×H×W uint8) and its hidden truth (H×W, integer class ids, pixels of 255 are not
             counted), or None where there is none: then all its pixels are counted, but for no accuracy.
-        parameters: How a picture is predicted.
+        parameters: How an image is predicted.
 
     Returns:
         Shares of the counted pixels, between 0 and 1: ``pseudo_label_accuracy.<network>`` that the network labels
-        rightly (absent where no picture has a truth), ``pseudo_label_confident.<network>`` to which it gives a
+        rightly (absent where no image has a truth), ``pseudo_label_confident.<network>`` to which it gives a
         probability of at least 0.9, ``pseudo_label_agreement`` that all networks label alike. Empty without pixels.
     """
     right, confident = dict.fromkeys(networks, 0), dict.fromkeys(networks, 0)
     agreeing = counted = known = 0
-    for image, truth in pictures:
+    for image, truth in images:
         predicted = {
             name: predict_probabilities(network, image.unsqueeze(0), parameters)[0].max(dim=0)
             for name, network in networks.items()

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from igl_dt.reporting.figures import class_palette
-from igl_dt.utils.files import write_whole
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.networks.base import IMAGENET_MEAN, IMAGENET_STD
 from igl_dt.networks.io import load_network, weight_file
 from igl_dt.parameters import ExportParameters, Size
+from igl_dt.reporting.figures import class_palette
+from igl_dt.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
 
     Args:
         parameters: which weights, where to, which opset, and whether for one size.
-        image_size: (height, width) to which pictures are to be scaled for the network, as in its training; null: none.
+        image_size: (height, width) to which images are to be scaled for the network, as in its training; null: none.
             It becomes metadata only.
 
     Returns:
@@ -65,10 +65,10 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
     network = load_network(weights)
     content = _convert(network, parameters.opset, parameters.size, _metadata(network, image_size))
     difference = _check(content, network, parameters.size)
-    write_whole(target, content)
+    atomic_write(target, content)
     size = "any size" if parameters.size is None else f"{parameters.size[0]}×{parameters.size[1]} (height×width)"
     logger.info(
-        "%s: %s for pictures of %s, opset %d, %.1f MB; logits differ from PyTorch's by at most %.1e",
+        "%s: %s for images of %s, opset %d, %.1f MB; logits differ from PyTorch's by at most %.1e",
         target, network.name, size, parameters.opset, len(content) / 1e6, difference,
     )  # fmt: skip
     return target
@@ -117,7 +117,7 @@ def _convert(network: SegmentationNetwork, opset: int, size: Size | None, metada
     """Give the file's content.
 
     By torch's exporter that traces: its successor, which reasons about sizes as symbols, does not come to an end on
-    shifted windows whose padding depends on the picture. A trace follows the sizes through all arithmetic, but takes
+    shifted windows whose padding depends on the image. A trace follows the sizes through all arithmetic, but takes
     one branch of each condition: the example therefore has a size that has to be padded, and ``_check`` tries others.
     """
     import onnx
@@ -153,7 +153,7 @@ def _convert(network: SegmentationNetwork, opset: int, size: Size | None, metada
 
 @contextmanager
 def _exact_roll(opset: int) -> Iterator[None]:
-    """Let the exporter roll by more than a map's length too, as shifted windows do on small pictures."""
+    """Let the exporter roll by more than a map's length too, as shifted windows do on small images."""
     from torch.onnx import symbolic_helper
 
     @symbolic_helper.parse_args("v", "is", "is")
@@ -208,9 +208,9 @@ def _check(content: bytes, network: SegmentationNetwork, size: Size | None) -> f
                 if not difference <= TOLERANCE:
                     problem = f"its logits differ from PyTorch's by {difference:.1e}, {TOLERANCE} is allowed"
             if problem is not None:
-                fix = "; give export.size=[HEIGHT,WIDTH] for a file that takes pictures of one size" if not size else ""
+                fix = "; give export.size=[HEIGHT,WIDTH] for a file that takes images of one size" if not size else ""
                 raise ExportError(
-                    f"the exported {network.name} is wrong on {batch} pictures of {height}×{width} (height×width), and "
+                    f"the exported {network.name} is wrong on {batch} images of {height}×{width} (height×width), and "
                     f"was not written: {problem}{fix}"
                 )
     return largest

@@ -18,9 +18,6 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
-from igl_dt.training.portable import pin
-from igl_dt.utils.files import write_whole
-from igl_dt.parameters import ProjectParameters, RuntimeParameters, explain
 from igl_dt.kedro_ext.provenance import (
     find_commit,
     hash_files,
@@ -29,6 +26,9 @@ from igl_dt.kedro_ext.provenance import (
     rebuild_command,
     reset_peak_memory,
 )
+from igl_dt.parameters import ProjectParameters, RuntimeParameters, explain
+from igl_dt.training.portable import pin
+from igl_dt.utils.files import atomic_write
 
 logger = logging.getLogger(__name__)
 
@@ -59,16 +59,16 @@ class CheckParameters:
         """Stop where the device is absent that the pipeline is to run on."""
         self._inputs = {name for node in pipeline.nodes for name in node.inputs}
         if self._parameters.runtime.device == "cuda" and "params:runtime" in self._inputs:
-            from igl_dt.training.determinism import set_up
+            from igl_dt.training.determinism import configure_torch
 
             try:
-                set_up(self._parameters.runtime)
+                configure_torch(self._parameters.runtime)
             except ValueError as error:
                 raise click.ClickException(str(error)) from error
 
     @hook_impl
     def after_node_run(self, outputs: dict[str, Any]) -> None:
-        """As soon as the pictures are known, stop where a stage of the pipeline cannot be trained on them."""
+        """As soon as the images are known, stop where a stage of the pipeline cannot be trained on them."""
         if "labeled" in outputs:
             for stage in STAGES:
                 if f"params:{stage}" in self._inputs:
@@ -226,7 +226,7 @@ class WriteRunManifest:
         if path is not None:
             known = self._catalog.load("run_manifest") if path.exists() else {}
             content = json.dumps(known | self._stages, indent=2, ensure_ascii=False)
-            write_whole(path, content.encode())
+            atomic_write(path, content.encode())
 
     def _surroundings(self) -> dict[str, str]:
         from igl_dt.training.determinism import surroundings

@@ -1,4 +1,4 @@
-"""CutMix: boxes of one picture pasted into another."""
+"""CutMix: boxes of one image pasted into another."""
 
 import torch
 from torch import Tensor
@@ -8,11 +8,11 @@ from torch.nn import functional as F
 def cutmix(x: Tensor, boxes: Tensor) -> Tensor:
     """Replace what lies inside its box in each sample by the same part of the batch's sample before it.
 
-    The first sample takes from the last, and a batch of one stays as it is. Pictures, labels and logits that are
+    The first sample takes from the last, and a batch of one stays as it is. Images, labels and logits that are
     mixed with the same boxes fit each other (Yun et al., ICCV 2019; in the form that CPS and UniMatch use) [family].
 
     Args:
-        x: B×…×h×w of any type: pictures, logits, labels, masks. Where h×w is not H×W, the boxes are resized.
+        x: B×…×h×w of any type: images, logits, labels, masks. Where h×w is not H×W, the boxes are resized.
         boxes: B×H×W bool, true inside the boxes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""L_Glo: what the whole picture contains."""
+"""L_Glo: what the whole image contains."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""L_Loc: how the regions of a picture resemble each other."""
+"""L_Loc: how the regions of an image resemble each other."""
 
 import torch
 from torch import Tensor

@@ -2,8 +2,8 @@
 
     L_teacher = L_sup(T_su) + L_sup(T_ru) + λ_cps · [CE(Z_su, argmax Z_ru) + CE(Z_ru, argmax Z_su)]
 
-after Cross Pseudo Supervision (CVPR 2021), with its CutMix variant: each teacher predicts the two clean pictures, their
-logits are mixed with the box, and the argmax of the mix labels the mixed picture for the other teacher [family].
+after Cross Pseudo Supervision (CVPR 2021), with its CutMix variant: each teacher predicts the two clean images, their
+logits are mixed with the box, and the argmax of the mix labels the mixed image for the other teacher [family].
 """
 
 import torch

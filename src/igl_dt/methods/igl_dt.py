@@ -139,7 +139,7 @@ class IglDt(Method):
 
 
 class _Mixed:
-    """What a teacher says of the unlabelled pictures, mixed as they are, once it is asked for.
+    """What a teacher says of the unlabelled images, mixed as they are, once it is asked for.
 
     Features are large and few losses need them: mixing all of them took a twentieth of a step.
     """

@@ -1,4 +1,4 @@
-"""Training on the labelled pictures alone: the reference that every semi-supervised method must beat."""
+"""Training on the labelled images alone: the reference that every semi-supervised method must beat."""
 
 from torch import Tensor
 

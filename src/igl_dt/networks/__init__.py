@@ -2,8 +2,8 @@
 
 from typing import Any, Literal
 
-from igl_dt.networks.deeplab_v3_plus import DeepLabV3Plus
 from igl_dt.networks.base import NetworkOutput, NetworkParameters, SegmentationNetwork
+from igl_dt.networks.deeplab_v3_plus import DeepLabV3Plus
 from igl_dt.networks.res_unet import ResUnet
 from igl_dt.networks.swin_unet import SwinUnet
 

@@ -16,7 +16,7 @@ NetworkParameters = SwinUnetParameters | ResUnetParameters | DeepLabV3PlusParame
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says about B pictures of H×W pixels."""
+    """What a network says about B images of H×W pixels."""
 
     logits: Tensor
     """B×N×H×W float: class logits at the size of the input (Z)."""
@@ -28,7 +28,7 @@ class SegmentationNetwork(nn.Module, ABC):
     """Base of the networks: a timm backbone as ``encoder``, a decoder, and a 1×1 convolution as ``classifier``.
 
     A subclass builds its modules in ``__init__``, where it also sets ``feature_channels`` and ``size_multiple``, and
-    says in ``segment`` what it does with normalised pictures. Pictures of any size are taken. All is computed in
+    says in ``segment`` what it does with normalised images. Images of any size are taken. All is computed in
     channels-last layout, which is faster on the CPU; the output has that layout too.
     """
 
@@ -43,7 +43,7 @@ class SegmentationNetwork(nn.Module, ABC):
     size_multiple: int
     """Height and width that ``segment`` gets are multiples of this."""
     fingerprint: str | None = None
-    """Digest of the parameters, pictures and initial weights that it was trained with; None where it was not."""
+    """Digest of the parameters, images and initial weights that it was trained with; None where it was not."""
     configuration: dict[str, Any]
     """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, whose place trained weights take."""
     mean: Tensor
@@ -72,7 +72,7 @@ class SegmentationNetwork(nn.Module, ABC):
 
     @abstractmethod
     def segment(self, images: Tensor) -> NetworkOutput:
-        """Segment pictures that are normalised and whose size is a multiple of ``size_multiple``.
+        """Segment images that are normalised and whose size is a multiple of ``size_multiple``.
 
         Args:
             images: B×3×H×W float, channels-last.
@@ -82,7 +82,7 @@ class SegmentationNetwork(nn.Module, ABC):
         """
 
     def forward(self, images: Tensor) -> NetworkOutput:
-        """Segment pictures of any size.
+        """Segment images of any size.
 
         They are normalised with ImageNet's mean and standard deviation, and where needed padded on the right and at the
         bottom by repeating their border; what the padding adds is cut off again from logits and features.
@@ -94,12 +94,12 @@ class SegmentationNetwork(nn.Module, ABC):
             Logits B×N×H×W and features B×C×⌈H / stride⌉×⌈W / stride⌉.
 
         Raises:
-            ValueError: The pictures have another shape or dtype.
+            ValueError: The images have another shape or dtype.
         """
         if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape:
-            raise ValueError(f"networks take pictures of shape B×3×H×W, at least 1×3×1×1; got {tuple(images.shape)}")
+            raise ValueError(f"networks take images of shape B×3×H×W, at least 1×3×1×1; got {tuple(images.shape)}")
         if images.dtype != torch.uint8 and not images.is_floating_point():
-            raise ValueError(f"networks take pictures as uint8, or as float with values 0 to 255; got {images.dtype}")
+            raise ValueError(f"networks take images as uint8, or as float with values 0 to 255; got {images.dtype}")
         height, width = images.shape[2:]
         bottom, right = -height % self.size_multiple, -width % self.size_multiple
         images = (images.to(self.mean.dtype, memory_format=torch.channels_last) - self.mean) / self.std

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
 
-from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
+from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.parameters import DeepLabV3PlusParameters
 
 LOW_LEVEL_CHANNELS = 48
@@ -59,13 +59,13 @@ class DeepLabV3Plus(SegmentationNetwork):
         """See the base class.
 
         Raises:
-            ValueError: In training, the batch holds one picture: the pyramid's pooled branch normalises one value per
-                channel and picture over the batch.
+            ValueError: In training, the batch holds one image: the pyramid's pooled branch normalises one value per
+                channel and image over the batch.
         """
         if self.training and len(images) == 1:
             raise ValueError(
-                "networks.student cannot be trained on one picture at a time: its pyramid's pooled branch normalises "
-                "one value per picture over the batch; make batch_size / accumulate at least 2"
+                "networks.student cannot be trained on one image at a time: its pyramid's pooled branch normalises "
+                "one value per image over the batch; make batch_size / gradient_accumulation_steps at least 2"
             )
         stages = self.encoder(images)
         low_level, deep = stages[self.low_level], stages[-1]

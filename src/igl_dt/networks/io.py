@@ -7,8 +7,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from igl_dt.utils.files import write_whole
 from igl_dt.networks import SegmentationNetwork, rebuild_network
+from igl_dt.utils.files import atomic_write
 
 FORMAT_VERSION = 1
 METADATA_KEY = "igl_dt"
@@ -29,7 +29,7 @@ def save_network(network: SegmentationNetwork, path: str | Path) -> None:
         {"version": FORMAT_VERSION, "fingerprint": network.fingerprint, **network.configuration}, sort_keys=True
     )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    write_whole(path, save(tensors, metadata={METADATA_KEY: header}))
+    atomic_write(path, save(tensors, metadata={METADATA_KEY: header}))
 
 
 def weight_file(value: str | None, key: str) -> Path:

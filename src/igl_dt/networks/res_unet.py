@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
+from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.parameters import ResUnetParameters
 
 

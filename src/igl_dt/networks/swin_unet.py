@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
+from igl_dt.networks.encoder import build_encoder, channels_and_strides
 from igl_dt.parameters import SwinUnetParameters
 
 
@@ -118,7 +118,7 @@ class DecoderStage(nn.Module):
 
 
 class ConvolutionalStem(nn.Module):
-    """Pictures to tokens by 3×3 convolutions, in place of timm's patch embedding."""
+    """Images to tokens by 3×3 convolutions, in place of timm's patch embedding."""
 
     def __init__(self, patch_size: int, channels: int) -> None:
         """Build log2(patch_size) pairs of convolutions, the first of a pair with stride 2, each pair twice as wide."""

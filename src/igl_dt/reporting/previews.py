@@ -1,4 +1,4 @@
-"""What kedro-viz shows of a dataset beside its path: small pictures and summaries, quickly made and without torch.
+"""What kedro-viz shows of a dataset beside its path: small images and summaries, quickly made and without torch.
 
 No result depends on them: ``igl_dt.dvc_ext.sync`` leaves this module out.
 """
@@ -15,15 +15,15 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from safetensors import safe_open
 
-from igl_dt.data.image_io import read_image, read_mask
 from igl_dt.data.datasets import DataError, mask_format
-from igl_dt.reporting.figures import lay_over, spread
+from igl_dt.data.image_io import read_image, read_mask
 from igl_dt.parameters import IGNORE_INDEX, DatasetParameters
+from igl_dt.reporting.figures import overlay_mask, spread
 
 COLUMNS = 6
-"""Panels in a row: a picture with a mask takes two, one without takes one."""
+"""Panels in a row: an image with a mask takes two, one without takes one."""
 ROWS = 4
-"""At most; pictures are taken evenly from the whole list."""
+"""At most; images are taken evenly from the whole list."""
 WIDTH = 160
 """Pixels of a panel, which is at most as high; with the limits above this bounds the size of any preview."""
 
@@ -31,23 +31,23 @@ _GAP, _CAPTION = 6, 16
 _STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
 
 
-def picture_list(rows: pd.DataFrame, run_manifest: Path, project: Path) -> str:
-    """Draw some pictures of a list, and beside each its mask laid over it, where it has one.
+def image_list(rows: pd.DataFrame, run_manifest: Path, project: Path) -> str:
+    """Draw some images of a list, and beside each its mask laid over it, where it has one.
 
     Args:
         rows: of the manifest: ``id``, ``image`` and ``mask``.
-        run_manifest: of the run that made the list: it says where its pictures are, and how masks are read.
+        run_manifest: of the run that made the list: it says where its images are, and how masks are read.
         project: folder that relative paths start from.
 
     Returns:
         A PNG in base64.
 
     Raises:
-        DataError: the run manifest has no record of ``data_splitting``, or a picture cannot be read.
+        DataError: the run manifest has no record of ``data_splitting``, or an image cannot be read.
     """
     record = json.loads(run_manifest.read_text("utf-8")) if run_manifest.is_file() else {}
     if "data_splitting" not in record:
-        raise DataError(f"{run_manifest} does not say where the pictures are: run the pipeline data_splitting here")
+        raise DataError(f"{run_manifest} does not say where the images are: run the pipeline data_splitting here")
     dataset = DatasetParameters.model_validate(record["data_splitting"]["parameters"]["dataset"])
     root, masks = project / dataset.root, mask_format(dataset)
     panels = []
@@ -57,14 +57,14 @@ def picture_list(rows: pd.DataFrame, run_manifest: Path, project: Path) -> str:
         image = _shrink(read_image(root / image_path))
         panels.append((id_, image))
         if not pd.isna(mask_path):
-            panels.append(("", lay_over(image, read_mask(root / mask_path, masks), IGNORE_INDEX)))
+            panels.append(("", overlay_mask(image, read_mask(root / mask_path, masks), IGNORE_INDEX)))
         elif masked:
             panels.append(("", np.full_like(image, 255)))
     return _grid(panels, COLUMNS)
 
 
 def example_folder(folder: Path) -> str:
-    """Draw what ``predict_examples`` wrote: a row per picture, with its truth and every network's prediction.
+    """Draw what ``predict_examples`` wrote: a row per image, with its truth and every network's prediction.
 
     Args:
         folder: with ``image/<number>.png``, ``truth/<number>.png`` and ``<network>/<number>.png``.
@@ -73,18 +73,18 @@ def example_folder(folder: Path) -> str:
         A PNG in base64.
 
     Raises:
-        DataError: there are no pictures.
+        DataError: there are no images.
     """
     numbers = sorted(int(path.stem) for path in folder.glob("image/*.png"))[:ROWS]
     if not numbers:
-        raise DataError(f"{folder} has no pictures: run the pipeline evaluation")
+        raise DataError(f"{folder} has no images: run the pipeline evaluation")
     networks = sorted({path.parent.name for path in folder.glob("*/*.png")} - {"image", "truth"})
     panels = []
     for number in numbers:
         image = _shrink(read_image(folder / f"image/{number}.png"))
         panels.append((f"image {number}", image))
         for kind in ("truth", *networks):
-            panels.append((kind, lay_over(image, read_mask(folder / kind / f"{number}.png"), IGNORE_INDEX)))
+            panels.append((kind, overlay_mask(image, read_mask(folder / kind / f"{number}.png"), IGNORE_INDEX)))
     return _grid(panels, 2 + len(networks))
 
 
@@ -92,7 +92,7 @@ def predicted_overlays(table: pd.DataFrame, folder: Path) -> str:
     """Draw some of the overlays that ``predict_folder`` wrote.
 
     Args:
-        table: what it gave: ``picture``, and ``error`` where there was one.
+        table: what it gave: ``image``, and ``error`` where there was one.
         folder: of the overlays.
 
     Returns:
@@ -101,7 +101,7 @@ def predicted_overlays(table: pd.DataFrame, folder: Path) -> str:
     Raises:
         DataError: an overlay is not there: it was written elsewhere, or removed.
     """
-    chosen = spread(table[table["error"].fillna("") == ""], COLUMNS * ROWS)["picture"]
+    chosen = spread(table[table["error"].fillna("") == ""], COLUMNS * ROWS)["image"]
     return _grid([(name, _shrink(read_image(folder / Path(name).with_suffix(".jpg")))) for name in chosen], COLUMNS)
 
 
@@ -132,10 +132,10 @@ def network_summary(path: Path) -> dict[str, Any]:
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
-    picture = Image.fromarray(image)
-    scale = WIDTH / max(picture.size)
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return np.asarray(picture.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST))
+    sample = Image.fromarray(image)
+    scale = WIDTH / max(sample.size)
+    size = max(1, round(sample.width * scale)), max(1, round(sample.height * scale))
+    return np.asarray(sample.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST))
 
 
 def _grid(panels: Sequence[tuple[str, np.ndarray]], columns: int) -> str:

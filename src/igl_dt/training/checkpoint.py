@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from igl_dt.utils.files import digest, write_whole
+from igl_dt.utils.files import atomic_write, digest
 
 logger = logging.getLogger(__name__)
 
@@ -94,8 +94,8 @@ class Recovery:
         content = buffer.getbuffer()
         path = self._folder / f"{state['step']:09d}-{digest(content)[:DIGITS]}.pt"
         try:
-            write_whole(self._folder / IDENTITY, json.dumps(self._identity, indent=2, sort_keys=True).encode())
-            write_whole(path, content)
+            atomic_write(self._folder / IDENTITY, json.dumps(self._identity, indent=2, sort_keys=True).encode())
+            atomic_write(path, content)
         except OSError as error:
             raise RecoveryError(
                 f"{path} could not be written: {error.strerror or error}. Earlier states are as they were: make room "

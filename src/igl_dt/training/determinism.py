@@ -10,12 +10,12 @@ import numpy as np
 import PIL
 import torch
 
-from igl_dt.training.portable import pin
 from igl_dt.parameters import RuntimeParameters
+from igl_dt.training.portable import pin
 from igl_dt.utils.seeding import derive_seed
 
 
-def set_up(runtime: RuntimeParameters) -> torch.device:
+def configure_torch(runtime: RuntimeParameters) -> torch.device:
     """Make torch deterministic, set its threads, and choose the device.
 
     Raises:
@@ -26,7 +26,7 @@ def set_up(runtime: RuntimeParameters) -> torch.device:
         if (kernels := torch.backends.cpu.get_cpu_capability()) != "AVX2":
             raise ValueError(
                 f"runtime.portable asks for kernels of AVX2, but torch has chosen those of {kernels}: either this "
-                "processor has no AVX2, or torch has computed before set_up was called"
+                "processor has no AVX2, or torch has computed before configure_torch was called"
             )
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
@@ -44,7 +44,7 @@ def set_up(runtime: RuntimeParameters) -> torch.device:
 
 def surroundings(runtime: RuntimeParameters) -> dict[str, str]:
     """Say what decides a result's bits beside code, data and parameters."""
-    device = set_up(runtime)
+    device = configure_torch(runtime)
     return {
         "torch": torch.__version__,
         "torchvision": version("torchvision"),

@@ -18,7 +18,7 @@ def build_optimizer(network: nn.Module, parameters: OptimizerParameters) -> opti
             groups.setdefault(("encoder" in name.split("."), decayed), []).append(parameter)
     options = []
     for (backbone, decayed), members in sorted(groups.items()):
-        rate = parameters.learning_rate * (parameters.backbone_factor if backbone else 1.0)
+        rate = parameters.learning_rate * (parameters.backbone_lr_mult if backbone else 1.0)
         decay = parameters.weight_decay if decayed else 0.0
         options.append({"params": members, "lr": rate, "peak_lr": rate, "weight_decay": decay})
     if parameters.name == "adamw":

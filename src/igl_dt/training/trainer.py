@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.data.loading import TrainingBatches
-from igl_dt.training.determinism import autocast, set_up
-from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
-from igl_dt.training.checkpoint import Recovery, State
 from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork
 from igl_dt.parameters import OptimizerParameters, RuntimeParameters
+from igl_dt.training.checkpoint import Recovery, State
+from igl_dt.training.determinism import autocast, configure_torch
+from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
 from igl_dt.utils.progress import Progress
 from igl_dt.utils.seeding import derive_seed
 
@@ -29,9 +29,7 @@ ROWS_PER_HISTORY = 100
 """About so many rows does a history have, each the mean over the steps since the one before."""
 
 
-REMEDIES = (
-    "Lower the learning rate or the weight of a loss, add warmup_steps or clip_norm, or take runtime.precision=float32"
-)
+REMEDIES = "Lower the learning rate or the weight of a loss, add warmup_steps or max_grad_norm, or take runtime.precision=float32"
 
 
 class TrainingError(RuntimeError):
@@ -74,7 +72,7 @@ def train(
         batches: what each step sees; they carry the stage's parameters, its name and the seed.
         optimizers: parameters by the names of ``method.trained()``.
         runtime: device, precision, threads, workers.
-        validate: gives a network's mIoU (a fraction) on the validation pictures.
+        validate: gives a network's mIoU (a fraction) on the validation images.
         recovery: where states are saved, and what is there to go on from; the last state stays there. None: nowhere.
         monitor: gives further values, by column, for the row of a validation; they decide nothing.
 
@@ -84,7 +82,7 @@ def train(
         TrainingError: a loss is NaN or infinite, or a weight when the networks are validated.
         ValueError: CUDA is asked for and absent.
     """
-    device = set_up(runtime)
+    device = configure_torch(runtime)
     stage, parameters = batches.stage, batches.parameters
     method.to(device)
     modules = method.trained()
@@ -98,17 +96,17 @@ def train(
     title = f"{stage} ({', '.join(method.networks)})"
     method.train()
     with (
-        closing(Progress(title, first, parameters.steps, _pictures_per_step(batches))) as progress,
+        closing(Progress(title, first, parameters.steps, _images_per_step(batches))) as progress,
         _signals() as asked_to_stop,
     ):
         loader = batches.loader(first, runtime.workers, pin_memory=device.type == "cuda")
         for step, batch in enumerate(loader, start=first):
             rates = {name: rate_factor(step, parameters.steps, optimizers[name]) for name in modules}
-            for part, pictures in enumerate(batch.parts(parameters.accumulate)):
+            for part, images in enumerate(batch.parts(parameters.gradient_accumulation_steps)):
                 torch.manual_seed(derive_seed(batches.seed, stage, "step", step, part))
                 with autocast(device, runtime):
-                    losses = method(pictures.to(device), step)
-                (torch.stack(list(losses.values())).sum() / parameters.accumulate).backward()
+                    losses = method(images.to(device), step)
+                (torch.stack(list(losses.values())).sum() / parameters.gradient_accumulation_steps).backward()
                 recorder.add(step, losses)
             for name, module in modules.items():
                 _step(running[name], rates[name], module, optimizers[name])
@@ -164,8 +162,8 @@ def _signals() -> Iterator[Callable[[], bool]]:
 
 def _step(optimizer: torch.optim.Optimizer, factor: float, module: nn.Module, parameters: OptimizerParameters) -> None:
     set_rates(optimizer, factor)
-    if parameters.clip_norm is not None:
-        nn.utils.clip_grad_norm_(module.parameters(), parameters.clip_norm)
+    if parameters.max_grad_norm is not None:
+        nn.utils.clip_grad_norm_(module.parameters(), parameters.max_grad_norm)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
 
@@ -191,7 +189,7 @@ def _validate(
     return scores
 
 
-def _pictures_per_step(batches: TrainingBatches) -> int:
+def _images_per_step(batches: TrainingBatches) -> int:
     return batches.parameters.batch_size * (1 if batches.unlabeled is None else 2)
 
 

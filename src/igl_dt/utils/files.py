@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def atomic_write(path: Path, content: bytes | memoryview) -> None:
     """Write a file so that it is there whole or not at all, also after a power failure; its folder is made if needed.
 
     Raises:

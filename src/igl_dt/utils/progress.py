@@ -23,16 +23,16 @@ class Progress:
         stage: its name.
         first: the step it starts from; above 0 where it goes on after an interruption.
         total: steps of the stage.
-        pictures_per_step: for the speed in pictures per second.
+        images_per_step: for the speed in images per second.
         step: what a step is called.
-        picture: what the speed is given in, where that is not pictures.
+        image: what the speed is given in, where that is not images.
     """
 
     def __init__(
-        self, stage: str, first: int, total: int, pictures_per_step: int, step: str = "step", picture: str = "images"
+        self, stage: str, first: int, total: int, images_per_step: int, step: str = "step", image: str = "images"
     ) -> None:
-        self._stage, self._first, self._total, self._pictures = stage, first, total, pictures_per_step
-        self._step, self._picture = step, picture
+        self._stage, self._first, self._total, self._images = stage, first, total, images_per_step
+        self._step, self._image = step, image
         self._values: dict[str, float] = {}
         self._redirected, self._bar = ExitStack(), None
         if sys.stderr.isatty():
@@ -48,16 +48,16 @@ class Progress:
     def update(self, done: int, values: Mapping[str, float]) -> None:
         """Say that so many steps are done, and what the latest losses and scores are; none: those from before."""
         self._values.update(values)
-        speed = (done - self._first) * self._pictures / max(self.seconds, 1e-9)
+        speed = (done - self._first) * self._images / max(self.seconds, 1e-9)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in self._values.items())
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{speed:.0f} {self._picture}/s  {shown}", refresh=False)
+            self._bar.set_postfix_str(f"{speed:.0f} {self._image}/s  {shown}", refresh=False)
             self._bar.update(done - self._bar.n)
         elif done == self._total or time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             left = self.seconds / max(done - self._first, 1) * (self._total - done)
             line = "%s  %s %d/%d  %.0f %s/s  %.0f s left  %s"
-            logger.info(line, self._stage, self._step, done, self._total, speed, self._picture, left, shown)
+            logger.info(line, self._stage, self._step, done, self._total, speed, self._image, left, shown)
 
     def close(self) -> None:
         """Leave the bar as it is, and let what is logged take its own way again."""

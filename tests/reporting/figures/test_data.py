@@ -20,7 +20,7 @@ GRAY = 100
 
 
 def tables(counts: dict[str, int], names: list[str] = NAMES) -> tuple[pd.DataFrame, pd.DataFrame, dict]:
-    """So many pictures of each use; ``spare``: training pictures in no list. Those labelled lack the third class."""
+    """So many images of each use; ``spare``: training images in no list. Those labelled lack the third class."""
     splits = {"labeled": "train", "unlabeled": "train", "spare": "train"}
     rows = [
         {"id": f"{use}_{index}", "split": splits.get(use, use), "width": 40 + 20 * (index % 3), "height": 30}
@@ -45,7 +45,7 @@ def sample(id_: str, size: tuple[int, int] = (30, 40), masked: bool = True) -> S
 
 SAMPLES = {
     "labeled": [sample("a"), sample("b", (40, 12)), sample("c", (9, 40))],
-    "unlabeled": [sample(f"picture{index}", masked=False) for index in range(6)],
+    "unlabeled": [sample(f"image{index}", masked=False) for index in range(6)],
     "val": [sample("a_rather_long_name_of_a_town_000000_000019_leftImg8bit.png"), sample("$1$ of it_")],
     "test": [],
 }
@@ -63,13 +63,13 @@ def words(axes: Axes) -> list[str]:
     return [text.get_text() for text in axes.texts]
 
 
-def test_pictures_are_counted_by_use(check_figure: CheckFigure) -> None:
+def test_images_are_counted_by_use(check_figure: CheckFigure) -> None:
     counts = check_figure(draw).axes[0]
     assert [label.get_text() for label in counts.get_yticklabels()] == ["Labelled", "Unlabelled", "Validation", "Test"]
     assert words(counts) == ["4", "12", "3", "0"]
 
 
-def test_training_pictures_in_no_list_are_counted_too(check_figure: CheckFigure) -> None:
+def test_training_images_in_no_list_are_counted_too(check_figure: CheckFigure) -> None:
     counts = check_figure(lambda: draw({"labeled": 4, "unlabeled": 1200, "val": 3, "spare": 7})).axes[0]
     assert words(counts) == ["4", "1\N{NARROW NO-BREAK SPACE}200", "3", "0", "7"]
 
@@ -85,7 +85,7 @@ def test_shares_are_of_the_labelled_and_of_all_training_masks(check_figure: Chec
     classes = check_figure(draw).axes[2]
     assert words(classes) == [
         *("labelled", "60.0 %", "20.0 %", "never", "20.0 %"),
-        # 4 pictures of 1000 pixels, 12 of 1200
+        # 4 images of 1000 pixels, 12 of 1200
         *("all of train", "52.2 %", "17.4 %", "13.0 %", "17.4 %"),
     ]
     bars = [bar.get_width() for container in classes.containers for bar in container]
@@ -101,8 +101,8 @@ def test_overlays_are_tinted_by_class_and_keep_light_and_dark(check_figure: Chec
     figure = check_figure(draw)
     shown = [np.asarray(axes.images[0].get_array()) for axes in panels(figure)]
     assert len(shown) == 2 * 3 + 6 + 2 * 2
-    picture, overlay = shown[:2]
-    assert (picture == GRAY).all()
+    image, overlay = shown[:2]
+    assert (image == GRAY).all()
     height, width = overlay.shape[:2]
     sky, sign_symbol = (np.rint(0.65 * color + 0.35 * GRAY) for color in class_palette(2).astype(float))
     np.testing.assert_array_equal(overlay[height // 4, width // 2], sky)
@@ -110,7 +110,7 @@ def test_overlays_are_tinted_by_class_and_keep_light_and_dark(check_figure: Chec
     np.testing.assert_array_equal(overlay[height // 2, -2], np.full(3, round(0.65 * 225 + 0.35 * GRAY)))
 
 
-def test_pictures_keep_their_shape() -> None:
+def test_images_keep_their_shape() -> None:
     for axes, (_, image, _) in zip(panels(draw())[:6:2], SAMPLES["labeled"], strict=True):
         box = axes.get_window_extent()
         assert box.height / box.width == pytest.approx(image.shape[0] / image.shape[1], rel=0.02)
@@ -143,7 +143,7 @@ def test_names_what_does_not_fit() -> None:
     data = tables({"labeled": 1})
     with pytest.raises(ValueError, match="labeled: a row has room for 6 panels, not for 8"):
         plot_data(*data, {"labeled": [sample("a")] * 4})
-    with pytest.raises(ValueError, match=r"val, a: the mask is \(9, 9\) .* picture \(30, 40\)"):
+    with pytest.raises(ValueError, match=r"val, a: the mask is \(9, 9\) .* image \(30, 40\)"):
         plot_data(*data, {"val": [sample("a")._replace(mask=np.zeros((9, 9), np.uint8))]})
     with pytest.raises(ValueError, match="val, a: class id 4, but 4 class names"):
         plot_data(*data, {"val": [sample("a")._replace(mask=np.full((30, 40), 4, np.uint8))]})

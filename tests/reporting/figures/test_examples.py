@@ -1,4 +1,4 @@
-"""Pictures beside ground truth and predictions."""
+"""Images beside ground truth and predictions."""
 
 from collections.abc import Callable
 
@@ -15,10 +15,10 @@ CheckFigure = Callable[..., Figure]
 CheckBytes = Callable[[Callable[[], Figure]], None]
 NAMES = ["sky", "sign_symbol", "bicyclist", "building"]
 NETWORKS = ["supervised", "student", "res_unet", "swin_unet"]
-Pictures = tuple[list[np.ndarray], list[np.ndarray], dict[str, list[np.ndarray]]]
+Images = tuple[list[np.ndarray], list[np.ndarray], dict[str, list[np.ndarray]]]
 
 
-def pictures(*sizes: tuple[int, int], networks: list[str] = NETWORKS) -> Pictures:
+def images_of(*sizes: tuple[int, int], networks: list[str] = NETWORKS) -> Images:
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for size in sizes]
     truths = []
@@ -36,8 +36,8 @@ def words(figure: Figure) -> list[str]:
 
 
 @pytest.mark.parametrize("networks", [NETWORKS, ["student"], []])
-def test_sizes_and_shapes_of_pictures_may_differ(networks: list[str], check_figure: CheckFigure) -> None:
-    images, truths, predictions = pictures((60, 80), (80, 20), (40, 160), (9, 9), networks=networks)
+def test_sizes_and_shapes_of_samples_may_differ(networks: list[str], check_figure: CheckFigure) -> None:
+    images, truths, predictions = images_of((60, 80), (80, 20), (40, 160), (9, 9), networks=networks)
     figure = check_figure(lambda: plot_examples(images, truths, predictions, NAMES))
     columns = 2 + len(networks) + ("student" in networks)
     assert len(figure.axes) == 4 * columns
@@ -47,7 +47,7 @@ def test_sizes_and_shapes_of_pictures_may_differ(networks: list[str], check_figu
 
 
 def test_columns_are_in_the_fixed_order() -> None:
-    figure = plot_examples(*pictures((8, 8)), NAMES)
+    figure = plot_examples(*images_of((8, 8)), NAMES)
     assert words(figure) == [
         *("Image", "Ground truth", "SwinUnet\n(teacher)", "ResUnet\n(teacher)", "Student\n(IGL-DT)"),
         *("Supervised\nonly", "Student's\nerrors"),
@@ -55,15 +55,15 @@ def test_columns_are_in_the_fixed_order() -> None:
 
 
 def test_scores_stand_below_the_predictions() -> None:
-    images, truths, predictions = pictures((10, 10), networks=["student"])
+    images, truths, predictions = images_of((10, 10), networks=["student"])
     predictions["student"][0][0, 3:] = 2  # 7 of 91 counted pixels; sky has 41, sign_symbol 50
     figure = plot_examples(images, truths, predictions, NAMES)
     (caption,) = figure.axes[2].texts
     assert caption.get_text() == f"mIoU {100 * (34 / 41 + 1 + 0) / 3:.0f} · pixels {100 * 84 / 91:.0f} %"
 
 
-def test_labels_stand_below_the_pictures_and_errors_in_the_last_column() -> None:
-    images, truths, predictions = pictures((10, 12), (10, 12))
+def test_labels_stand_below_the_samples_and_errors_in_the_last_column() -> None:
+    images, truths, predictions = images_of((10, 12), (10, 12))
     predictions["student"][1][0, 4:6] = 2
     figure = plot_examples(images, truths, predictions, NAMES, ["best", "worst"])
     assert [figure.axes[position].texts[0].get_text() for position in (0, 7)] == ["best", "worst"]
@@ -73,7 +73,7 @@ def test_labels_stand_below_the_pictures_and_errors_in_the_last_column() -> None
 
 
 def test_right_pixels_have_their_colour_wrong_ones_stripes_and_ignored_ones_neither() -> None:
-    images, truths, predictions = pictures((10, 10), networks=["student"])
+    images, truths, predictions = images_of((10, 10), networks=["student"])
     predictions["student"][0][5:, 5:] = 2
     figure = plot_examples(images, truths, predictions, NAMES)
     truth, student = (np.asarray(figure.axes[column].images[0].get_array()) for column in (1, 2))
@@ -93,7 +93,7 @@ def test_right_pixels_have_their_colour_wrong_ones_stripes_and_ignored_ones_neit
 
 
 def test_legend_names_the_classes_that_are_seen(check_figure: CheckFigure) -> None:
-    images, truths, predictions = pictures((8, 8))
+    images, truths, predictions = images_of((8, 8))
     predictions["student"][0][7, 7] = 3
     figure = check_figure(lambda: plot_examples(images, truths, predictions, NAMES))
     (legend,) = figure.legends
@@ -108,34 +108,34 @@ def test_legend_names_the_classes_that_are_seen(check_figure: CheckFigure) -> No
 
 
 def test_legend_of_many_long_names_fits(check_figure: CheckFigure) -> None:
-    images, truths, predictions = pictures((12, 12))
+    images, truths, predictions = images_of((12, 12))
     truths[0][3:5] = np.arange(24).reshape(2, 12)
     names = [f"a rather long name {index}" for index in range(24)]
     check_figure(lambda: plot_examples(images, truths, predictions, names))
 
 
-def test_a_picture_may_be_ignored_altogether(check_figure: CheckFigure) -> None:
-    images, truths, predictions = pictures((8, 8), networks=["student"])
+def test_a_sample_may_be_ignored_altogether(check_figure: CheckFigure) -> None:
+    images, truths, predictions = images_of((8, 8), networks=["student"])
     truths[0][:] = 255
     figure = check_figure(lambda: plot_examples(images, truths, predictions, NAMES))
     assert figure.axes[2].texts[0].get_text() == "all ignored"
 
 
 def test_names_what_does_not_fit() -> None:
-    images, truths, predictions = pictures((8, 8), (6, 6))
-    with pytest.raises(ValueError, match="no pictures"):
+    images, truths, predictions = images_of((8, 8), (6, 6))
+    with pytest.raises(ValueError, match="no images"):
         plot_examples([], [], {}, NAMES)
-    with pytest.raises(ValueError, match="ground truth: 1 masks for 2 pictures"):
+    with pytest.raises(ValueError, match="ground truth: 1 masks for 2 images"):
         plot_examples(images, truths[:1], predictions, NAMES)
-    with pytest.raises(ValueError, match="student: 1 masks for 2 pictures"):
+    with pytest.raises(ValueError, match="student: 1 masks for 2 images"):
         plot_examples(images, truths, predictions | {"student": truths[:1]}, NAMES)
-    with pytest.raises(ValueError, match=r"student, picture 0 .* \(6, 6\) .* picture \(8, 8\)"):
+    with pytest.raises(ValueError, match=r"student, image 0 .* \(6, 6\) .* image \(8, 8\)"):
         plot_examples(images, truths, predictions | {"student": truths[::-1]}, NAMES)
-    with pytest.raises(ValueError, match=r"ground truth, picture 0 .* class id 1, but 1 class names"):
+    with pytest.raises(ValueError, match=r"ground truth, image 0 .* class id 1, but 1 class names"):
         plot_examples(images, truths, predictions, NAMES[:1])
     with pytest.raises(ValueError, match="'unet'"):
         plot_examples(images, truths, {"unet": truths}, NAMES)
 
 
-def test_the_same_pictures_give_the_same_bytes(check_bytes: CheckBytes) -> None:
-    check_bytes(lambda: plot_examples(*pictures((12, 16), (16, 12)), NAMES))
+def test_the_same_images_give_the_same_bytes(check_bytes: CheckBytes) -> None:
+    check_bytes(lambda: plot_examples(*images_of((12, 16), (16, 12)), NAMES))

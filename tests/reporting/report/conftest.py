@@ -80,7 +80,7 @@ def make_run() -> Callable[..., Run]:
     run = Run(
         metrics={name: scores(0.6 if "student" in name else 0.5 + index / 100) for index, name in enumerate(NETWORKS)},
         split_summary={
-            "pictures": {"labeled": 5, "unlabeled": 35, "val": 6, "test": 7},
+            "images": {"labeled": 5, "unlabeled": 35, "val": 6, "test": 7},
             "pixels_per_class": {use: dict.fromkeys(CLASSES, 250) for use in ("labeled", "val", "test")},
             "classes_without_labels": [],
             "sha256": {name: name[0] * 64 for name in lists},

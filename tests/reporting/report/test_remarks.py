@@ -30,24 +30,24 @@ def test_a_student_behind_others(make_run: MakeRun) -> None:
     metrics["supervised"]["miou"], metrics["res_unet"]["miou"] = 0.7, 0.625
     found = {remark.title: remark.text for remark in find_remarks(make_run(metrics=metrics))}
     assert found.keys() == {
-        "The student is worse than without unlabelled pictures",
+        "The student is worse than without unlabelled images",
         "The student is worse than ResUnet",
     }
-    assert "10.0 points" in found["The student is worse than without unlabelled pictures"]
+    assert "10.0 points" in found["The student is worse than without unlabelled images"]
     assert "2.5 points" in found["The student is worse than ResUnet"]
     metrics["student"]["per_class"] |= {"road": 0.0, "<b>": 0}
     (remark,) = (remark for remark in find_remarks(make_run(metrics=metrics)) if "does not find" in remark.title)
     assert "<b> and road" in remark.text
 
 
-def test_classes_without_labels_lists_that_differ_and_no_test_pictures(make_run: MakeRun) -> None:
+def test_classes_without_labels_lists_that_differ_and_no_test_images(make_run: MakeRun) -> None:
     summary = copy.deepcopy(make_run().split_summary)
     summary["classes_without_labels"] = [f"class {index}" for index in range(20)]
     summary["lists"]["labeled"]["not_comparable_with"] = ["theirs"]
-    summary["pictures"]["test"] = 0
+    summary["images"]["test"] = 0
     found = find_remarks(make_run(split_summary=summary))
     assert [remark.title for remark in found] == [
-        "Scores are not of test pictures",
+        "Scores are not of test images",
         "Classes without a label",
         "The labeled list is not the only one of its size",
     ]

@@ -85,7 +85,7 @@ def test_further_scores_have_a_column_each(make_run: MakeRun) -> None:
 
 def test_the_result_in_one_sentence(make_run: MakeRun, page: Page) -> None:
     said = (
-        "Learning from 5 labelled and 35 unlabelled pictures, the student reaches 60.0 % mIoU on 7 test pictures: "
+        "Learning from 5 labelled and 35 unlabelled images, the student reaches 60.0 % mIoU on 7 test images: "
         "6.0 points more than the same network trained on the labels alone, and 7.0 points more than the better of its "
         "teachers (ResUnet)."
     )
@@ -135,7 +135,7 @@ def test_says_where_it_comes_from(page: Page) -> None:
     for said in ("python 3.11.7", "2" * 64, "l" * 64, "kedro run --env=smoke"):
         assert said in page.text
     described = " ".join(page.text.split())
-    assert "Device cpu" in described and "Threads 3" in described and "12.5 % of the training pictures" in described
+    assert "Device cpu" in described and "Threads 3" in described and "12.5 % of the training images" in described
     assert "IGL-DT on smoke" in described and '"swap_every": 8' in described
 
 
@@ -164,7 +164,7 @@ def test_what_is_not_known_is_said(make_run: MakeRun) -> None:
     assert Page(render_report(only)).row("data_splitting") == ["not recorded"]
 
 
-def test_headings_tables_and_pictures_can_be_heard(page: Page) -> None:
+def test_headings_tables_and_images_can_be_heard(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))

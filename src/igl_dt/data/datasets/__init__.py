@@ -1,4 +1,4 @@
-"""Where pictures come from: one file per layout, each with one function ``list_pictures(root, options)``.
+"""Where images come from: one file per layout, each with one function ``list_samples(root, options)``.
 
 A layout whose masks hold something else than class ids has a function ``mask_format(options)`` beside it.
 """
@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import Any
 
 from igl_dt.data.datasets import camvid, cityscapes, folder, pascal, shapes
-from igl_dt.data.datasets.listing import DataError, Listing, MaskFormat, Picture
+from igl_dt.data.datasets.listing import DataError, Listing, MaskFormat, Sample
 from igl_dt.parameters import DatasetParameters
 
 SOURCES: dict[str, Callable[[Path, Mapping[str, Any]], Listing]] = {
-    "camvid": camvid.list_pictures,
-    "cityscapes": cityscapes.list_pictures,
-    "folder": folder.list_pictures,
-    "pascal": pascal.list_pictures,
-    "shapes": shapes.list_pictures,
+    "camvid": camvid.list_samples,
+    "cityscapes": cityscapes.list_samples,
+    "folder": folder.list_samples,
+    "pascal": pascal.list_samples,
+    "shapes": shapes.list_samples,
 }
 MASK_FORMATS: dict[str, Callable[[Mapping[str, Any]], MaskFormat]] = {
     "cityscapes": cityscapes.mask_format,
     "folder": folder.mask_format,
 }
 SELF_MADE = frozenset({"shapes"})
-"""Sources that draw their pictures themselves, into ``dataset.root``."""
+"""Sources that draw their images themselves, into ``dataset.root``."""
 
 
 def mask_format(dataset: DatasetParameters) -> MaskFormat:
@@ -32,4 +32,4 @@ def mask_format(dataset: DatasetParameters) -> MaskFormat:
     return MaskFormat() if of_source is None else of_source(dataset.options)
 
 
-__all__ = ["MASK_FORMATS", "SELF_MADE", "SOURCES", "DataError", "Listing", "MaskFormat", "Picture", "mask_format"]
+__all__ = ["MASK_FORMATS", "SELF_MADE", "SOURCES", "DataError", "Listing", "MaskFormat", "Sample", "mask_format"]

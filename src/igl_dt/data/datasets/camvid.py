@@ -1,7 +1,7 @@
 """Folders in the manner of CamVid: ``{train,val,test}/{images,masks}``, and ``classes.txt``.
 
 A file ``train.txt`` (``val.txt``, ``test.txt``) at the root names the ids of that split, one per line; without it every
-picture of the folder counts. ``val`` is needed, ``test`` is not. A training picture without a mask is unlabelled.
+image of the folder counts. ``val`` is needed, ``test`` is not. A training image without a mask is unlabelled.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from igl_dt.data.datasets.listing import (
     IMAGE_SUFFIXES,
     DataError,
     Listing,
-    Picture,
+    Sample,
     Split,
     parse_options,
     read_class_names,
@@ -26,11 +26,11 @@ class CamVidOptions(Parameters):
     """This source has no options."""
 
 
-def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
+def list_samples(root: Path, options: Mapping[str, Any]) -> Listing:
     """List a folder in the manner of CamVid.
 
     Raises:
-        DataError: the root, a split's folder, a listed picture or ``classes.txt`` is missing or empty; or an option.
+        DataError: the root, a split's folder, a listed image or ``classes.txt`` is missing or empty; or an option.
     """
     parse_options("camvid", CamVidOptions, options)
     if not root.is_dir():
@@ -38,29 +38,29 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
             f"dataset.root {str(root)!r} is not a folder: "
             "it must hold train/images, train/masks, val/images, val/masks and classes.txt"
         )
-    pictures: list[Picture] = []
+    samples: list[Sample] = []
     for split in get_args(Split):
         if split == "test" and not (root / split).exists():
             continue
-        pictures += _list_split(root, split)
-    return Listing(tuple(pictures), read_class_names(root / "classes.txt"))
+        samples += _list_split(root, split)
+    return Listing(tuple(samples), read_class_names(root / "classes.txt"))
 
 
-def _list_split(root: Path, split: Split) -> Iterator[Picture]:
+def _list_split(root: Path, split: Split) -> Iterator[Sample]:
     image_folder, mask_folder = root / split / "images", root / split / "masks"
     images, masks = _files_by_id(image_folder), _files_by_id(mask_folder)
     if not images:
-        raise DataError(f"no pictures in {image_folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        raise DataError(f"no images in {image_folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
     listed = root / f"{split}.txt"
-    ids = read_ids(listed, images, f"pictures in {image_folder}") if listed.is_file() else sorted(images)
+    ids = read_ids(listed, images, f"images in {image_folder}") if listed.is_file() else sorted(images)
     if split != "train" and (absent := [id_ for id_ in ids if id_ not in masks]):
         raise DataError(
-            f"{len(absent)} of {len(ids)} {split} pictures have no mask in {mask_folder}, which is needed to measure "
+            f"{len(absent)} of {len(ids)} {split} images have no mask in {mask_folder}, which is needed to measure "
             f"with: {show(absent)}"
         )
     for id_ in ids:
         image, mask = images[id_].relative_to(root), masks.get(id_)
-        yield Picture(id_, split, image.as_posix(), mask.relative_to(root).as_posix() if mask else None)
+        yield Sample(id_, split, image.as_posix(), mask.relative_to(root).as_posix() if mask else None)
 
 
 def _files_by_id(folder: Path) -> dict[str, Path]:

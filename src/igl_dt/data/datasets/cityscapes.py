@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from igl_dt.data.datasets.listing import DataError, Listing, MaskFormat, Picture, Split, parse_options, show
+from igl_dt.data.datasets.listing import DataError, Listing, MaskFormat, Sample, Split, parse_options, show
 from igl_dt.parameters import IGNORE_INDEX, Parameters
 
 LABEL_IDS = {
@@ -48,11 +48,11 @@ class CityscapesOptions(Parameters):
     """Which of the files in ``gtFine`` are read; both give the same classes."""
 
 
-def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
+def list_samples(root: Path, options: Mapping[str, Any]) -> Listing:
     """List Cityscapes.
 
     Raises:
-        DataError: the root is missing, a split has no pictures, or a picture no mask; or a wrong option.
+        DataError: the root is missing, a split has no images, or an image no mask; or a wrong option.
     """
     masks = parse_options("cityscapes", CityscapesOptions, options).masks
     if not root.is_dir():
@@ -60,8 +60,8 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
             f"dataset.root {str(root)!r} is not a folder: it must hold leftImg8bit and gtFine; the pipeline "
             "data_fetching unpacks them"
         )
-    pictures = (*_list_split(root, "train", masks), *_list_split(root, "val", masks))
-    return Listing(pictures, tuple(LABEL_IDS), mask_format(options))
+    samples = (*_list_split(root, "train", masks), *_list_split(root, "val", masks))
+    return Listing(samples, tuple(LABEL_IDS), mask_format(options))
 
 
 def mask_format(options: Mapping[str, Any]) -> MaskFormat:
@@ -72,22 +72,22 @@ def mask_format(options: Mapping[str, Any]) -> MaskFormat:
     return MaskFormat(ids=ids, rest=IGNORE_INDEX)
 
 
-def _list_split(root: Path, split: Split, masks: str) -> list[Picture]:
+def _list_split(root: Path, split: Split, masks: str) -> list[Sample]:
     images = sorted((root / "leftImg8bit" / split).glob(f"*/*{IMAGE_SUFFIX}"))
     if not images:
         raise DataError(
-            f"no pictures in {root / 'leftImg8bit' / split}: expected a folder per city with files *{IMAGE_SUFFIX}; "
+            f"no images in {root / 'leftImg8bit' / split}: expected a folder per city with files *{IMAGE_SUFFIX}; "
             "dataset.root is the folder that holds leftImg8bit and gtFine"
         )
-    pictures = []
+    samples = []
     for image in images:
         id_, city = image.name.removesuffix(IMAGE_SUFFIX), image.parent.name
         mask = f"gtFine/{split}/{city}/{id_}_gtFine_{masks}.png"
-        pictures.append(Picture(id_, split, image.relative_to(root).as_posix(), mask))
-    if absent := [str(picture.mask) for picture in pictures if not (root / str(picture.mask)).is_file()]:
+        samples.append(Sample(id_, split, image.relative_to(root).as_posix(), mask))
+    if absent := [str(sample.mask) for sample in samples if not (root / str(sample.mask)).is_file()]:
         other = "labelTrainIds" if masks == "labelIds" else "labelIds"
         raise DataError(
-            f"{len(absent)} of {len(pictures)} {split} pictures have no mask in {root}: {show(absent)}; "
+            f"{len(absent)} of {len(samples)} {split} images have no mask in {root}: {show(absent)}; "
             f"dataset.options.masks={other} reads the files *_gtFine_{other}.png instead"
         )
-    return pictures
+    return samples

@@ -1,16 +1,16 @@
-"""Any folder of pictures and masks: ``dataset.options`` say where they are, and ``docs/own_data.md`` explains them.
+"""Any folder of images and masks: ``dataset.options`` say where they are, and ``docs/own_data.md`` explains them.
 
 ``images``, ``masks`` and ``unlabeled`` are folders or patterns, relative to ``dataset.root``. In a pattern ``*`` and
-``?`` stand for text within a name, ``**/`` for any folders, ``{id}`` for what names the picture, and ``{split}`` for
-the folder of a split. A picture and a mask belong together where their ids are the same letter by letter:
+``?`` stand for text within a name, ``**/`` for any folders, ``{id}`` for what names the image, and ``{split}`` for
+the folder of a split. An image and a mask belong together where their ids are the same letter by letter:
 
 - of a folder, the id is the path below it without its ending: ``images/a/7.jpg`` has the id ``a/7``;
 - of a pattern with ``{id}``, it is what that stands for; where it is there more than once, joined by ``/``;
 - of a pattern without, it is the file's name without its ending;
-- before it comes ``train/``, ``val/`` or ``test/`` where splits are folders, and ``unlabeled/`` for those pictures.
+- before it comes ``train/``, ``val/`` or ``test/`` where splits are folders, and ``unlabeled/`` for those images.
 
-A file counts once: as a mask if ``masks`` finds it, else as one of ``images``, else as one of ``unlabeled``. A picture
-of ``images`` without a mask is unlabelled; it must be a training picture. Every mask must belong to a picture. Hidden
+A file counts once: as a mask if ``masks`` finds it, else as one of ``images``, else as one of ``unlabeled``. An image
+of ``images`` without a mask is unlabelled; it must be a training image. Every mask must belong to an image. Hidden
 files are passed over.
 """
 
@@ -30,7 +30,7 @@ from igl_dt.data.datasets.listing import (
     DataError,
     Listing,
     MaskFormat,
-    Picture,
+    Sample,
     Split,
     fold,
     locate,
@@ -78,13 +78,13 @@ class Lists(Parameters):
     """Text files with one id per line, relative to ``dataset.root``."""
 
     train: str | None = None
-    """null: all pictures that are in no other list."""
+    """null: all images that are in no other list."""
     val: str
     test: str | None = None
 
 
 class Fractions(Parameters):
-    """Shares of the pictures with a mask that are put aside."""
+    """Shares of the images with a mask that are put aside."""
 
     val: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -98,7 +98,7 @@ class FolderOptions(Parameters):
     masks: str
     """Folder or pattern."""
     unlabeled: str | None = None
-    """Folder or pattern of pictures that have no mask."""
+    """Folder or pattern of images that have no mask."""
 
     class_names: tuple[str, ...] | None = None
     """In the order of their ids; null: one per line of ``classes.txt`` in ``dataset.root``."""
@@ -120,14 +120,14 @@ class FolderOptions(Parameters):
     seed: NonNegativeInt = 0
     """Decides what is drawn."""
     group: str | None = None
-    """Regular expression with one group, searched in the id: pictures for which it finds the same text, such as a
+    """Regular expression with one group, searched in the id: images for which it finds the same text, such as a
     patient or a video, are all on one side."""
 
     @model_validator(mode="after")
     def _splits_are_given_once(self) -> "FolderOptions":
         if sum(way is not None for way in (self.folders, self.lists, self.fractions)) != 1:
             raise ValueError(
-                "give exactly one of folders, lists and fractions: they say which pictures are train and val"
+                "give exactly one of folders, lists and fractions: they say which images are train and val"
             )
         if self.fractions is not None and self.fractions.val + self.fractions.test >= 1:
             raise ValueError(
@@ -225,15 +225,15 @@ def _mask_format(options: FolderOptions) -> MaskFormat:
 
 
 Files = dict[str, tuple[str, str | None]]
-"""Paths of pictures and their masks, by id."""
+"""Paths of images and their masks, by id."""
 
 
-def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
+def list_samples(root: Path, options: Mapping[str, Any]) -> Listing:
     """List a folder as its options say.
 
     Raises:
         DataError: the root, a folder or a list is missing, empty or not to be read; two files have one id; a mask
-            has no picture; a picture to measure with has no mask; a group is on two sides; or a wrong option.
+            has no image; an image to measure with has no mask; a group is on two sides; or a wrong option.
     """
     parsed = parse_options("folder", FolderOptions, options)
     if not root.is_dir():
@@ -250,12 +250,12 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
             files[f"unlabeled/{id_}"], splits[f"unlabeled/{id_}"] = (path, None), "train"
     if absent := [f"{id_} ({split})" for id_, split in splits.items() if split != "train" and files[id_][1] is None]:
         raise DataError(
-            f"{len(absent)} val or test pictures have no mask, which is needed to measure with: {show(absent)}"
+            f"{len(absent)} val or test images have no mask, which is needed to measure with: {show(absent)}"
         )
     if parsed.group is not None:
         splits = _keep_groups_apart(files, splits, parsed.group)
-    pictures = (Picture(id_, split, *files[id_]) for id_, split in sorted(splits.items()))
-    return Listing(tuple(pictures), class_names, _mask_format(parsed))
+    samples = (Sample(id_, split, *files[id_]) for id_, split in sorted(splits.items()))
+    return Listing(tuple(samples), class_names, _mask_format(parsed))
 
 
 def _find_labeled(root: Path, options: FolderOptions) -> tuple[Files, dict[str, Split]]:
@@ -282,9 +282,9 @@ def _pair(root: Path, images_pattern: str, masks_pattern: str) -> Files:
     images = _find(root, images_pattern, "images", without=set(masks.values()))
     if alone := sorted(set(masks) - set(images)):
         alike = {fold(id_): id_ for id_ in images}.get(fold(alone[0]))
-        nearest = f"there is {alike!r}" if alike else f"pictures have ids such as {min(images)!r}"
+        nearest = f"there is {alike!r}" if alike else f"images have ids such as {min(images)!r}"
         raise DataError(
-            f"{len(alone)} masks in {root} belong to no picture: {show(masks[id_] for id_ in alone)}; the id of the "
+            f"{len(alone)} masks in {root} belong to no image: {show(masks[id_] for id_ in alone)}; the id of the "
             f"first is {alone[0]!r}, and {nearest}: rename or remove them, or write {{id}} for what is alike, as in "
             "masks/{id}_label.png"
         )
@@ -297,7 +297,7 @@ def _read_lists(root: Path, lists: Lists, files: Files) -> dict[str, Split]:
     twice = []
     for split in get_args(Split):
         name = getattr(lists, split)
-        for id_ in [] if name is None else read_ids(root / name, files, "pictures of dataset.options.images"):
+        for id_ in [] if name is None else read_ids(root / name, files, "images of dataset.options.images"):
             if listed.setdefault(id_, split) != split:
                 twice.append(f"{id_} (of {listed[id_]} and {split})")
     if twice:
@@ -306,7 +306,7 @@ def _read_lists(root: Path, lists: Lists, files: Files) -> dict[str, Split]:
 
 
 def _draw(files: Files, fractions: Fractions, seed: int, group: str | None) -> dict[str, Split]:
-    """Put groups aside in the order of their hash, until there are enough pictures; the others stay as they come."""
+    """Put groups aside in the order of their hash, until there are enough images; the others stay as they come."""
     members = defaultdict(list)
     for id_, (_, mask) in files.items():
         if mask is not None:
@@ -321,16 +321,16 @@ def _draw(files: Files, fractions: Fractions, seed: int, group: str | None) -> d
         sizes[split] += len(members[name])
     for split in get_args(Split):
         if sizes[split] == 0 and (split == "train" or getattr(fractions, split) > 0):
-            what = f"pictures with masks{f', in {len(members)} groups,' if group else ''}"
+            what = f"images with masks{f', in {len(members)} groups,' if group else ''}"
             raise DataError(
-                f"dataset.options.fractions of {count} {what} give none for {split}: label more pictures, or choose "
+                f"dataset.options.fractions of {count} {what} give none for {split}: label more images, or choose "
                 "other fractions"
             )
     return splits
 
 
 def _keep_groups_apart(files: Files, splits: dict[str, Split], group: str) -> dict[str, Split]:
-    """See to it that no group is on two sides; unlabelled pictures of a group that is measured with are left out."""
+    """See to it that no group is on two sides; unlabelled images of a group that is measured with are left out."""
     sides: dict[str, Split] = {}
     torn: dict[str, str] = {}
     for id_, split in splits.items():
@@ -339,14 +339,12 @@ def _keep_groups_apart(files: Files, splits: dict[str, Split], group: str) -> di
     if torn:
         raise DataError(
             f"{len(torn)} groups of dataset.options.group are on two sides, so that scores would be too good: "
-            f"{show(torn.values())}; put all pictures of a group into one list or folder"
+            f"{show(torn.values())}; put all images of a group into one list or folder"
         )
     kept = {id_: split for id_, split in splits.items() if sides.get(_group(id_, group), split) == split}
     if len(kept) < len(splits):
         left_out = [id_ for id_ in splits if id_ not in kept]
-        logger.info(
-            "%d unlabelled pictures are of groups measured with, and left out: %s", len(left_out), show(left_out)
-        )
+        logger.info("%d unlabelled images are of groups measured with, and left out: %s", len(left_out), show(left_out))
     return kept
 
 
@@ -355,12 +353,12 @@ def _group(id_: str, group: str | None) -> str:
         return id_
     found = re.search(group, id_)
     if found is None or not found[1]:
-        raise DataError(f"dataset.options.group {group!r} finds nothing in the id {id_!r}: every picture needs a group")
+        raise DataError(f"dataset.options.group {group!r} finds nothing in the id {id_!r}: every image needs a group")
     return str(found[1])
 
 
 def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = ()) -> dict[str, str]:
-    """Give the paths of pictures that a folder or pattern names, relative to the root, by id."""
+    """Give the paths of images that a folder or pattern names, relative to the root, by id."""
     pattern = PurePosixPath(pattern).as_posix()
     wildcard = re.search(r"[*?]|\{id\}", pattern)
     fixed = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern
@@ -391,14 +389,14 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
         )
     if not found:
         raise DataError(
-            f"no pictures in {folder} for dataset.options.{key}, {pattern!r}: expected files ending in "
+            f"no images in {folder} for dataset.options.{key}, {pattern!r}: expected files ending in "
             f"{', '.join(IMAGE_SUFFIXES)}" + f"; {passed_over} such files are taken already" * bool(passed_over)
         )
     return found
 
 
 def _walk(root: Path, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Give the pictures in a folder and its subfolders, in order; links are followed within the root."""
+    """Give the images in a folder and its subfolders, in order; links are followed within the root."""
     here = os.path.realpath(folder)
     if here in above:
         raise DataError(f"{folder} is a link to a folder that it lies in itself, {here}: remove it")

@@ -1,4 +1,4 @@
-"""What every source gives: a listing of pictures, the names of the classes, and how masks say them."""
+"""What every source gives: a listing of images, the names of the classes, and how masks say them."""
 
 import os
 import unicodedata
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from igl_dt.parameters import Parameters, explain
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
-"""Endings of files that count as pictures, in small or capital letters."""
+"""Endings of files that count as images, in small or capital letters."""
 SHOWN = 5
 """Offenders named in an error; the rest are counted."""
 
@@ -22,14 +22,14 @@ Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture as its source lists it; paths are POSIX paths relative to the data set's root."""
+class Sample:
+    """One image as its source lists it; paths are POSIX paths relative to the data set's root."""
 
     id: str
     split: Split
     image: str
     mask: str | None
-    """None: the picture has no mask and can only be used unlabelled."""
+    """None: the image has no mask and can only be used unlabelled."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +46,15 @@ class MaskFormat:
 
 @dataclass(frozen=True)
 class Listing:
-    """A source's pictures, and its class names in the order of their ids in the masks."""
+    """A source's images, and its class names in the order of their ids in the masks."""
 
-    pictures: tuple[Picture, ...]
+    samples: tuple[Sample, ...]
     class_names: tuple[str, ...]
     mask_format: MaskFormat = MaskFormat()
 
 
 class DataError(ValueError):
-    """Something is wrong with the pictures, masks, lists or folders that were given."""
+    """Something is wrong with the images, masks, lists or folders that were given."""
 
 
 def parse_options(source: str, kind: type[Options], options: Mapping[str, Any]) -> Options:

@@ -1,6 +1,6 @@
 """The built-in data set: little scenes that the project draws itself, so that nothing need be downloaded.
 
-Every picture is a sea or a field under a strip of sky, with toys lying about. The classes are made so that both
+Every image is a sea or a field under a strip of sky, with toys lying about. The classes are made so that both
 halves of the method have something to do:
 
 - *global context*: the very same drawing is a ``boat`` at sea and a ``wagon`` on land, and another one is a
@@ -10,7 +10,7 @@ halves of the method have something to do:
 - *local detail*: ``wire`` is a curve of about two pixels, ``coin`` a dot of four to six.
 
 The other classes are learned from shape and pattern. Colours overlap between classes, and light, contrast, blur and
-noise are drawn for every picture anew: few labelled pictures do not show them all.
+noise are drawn for every image anew: few labelled images do not show them all.
 
 The pixels are a function of (seed, split, index, options). They are computed with uniform random numbers, arithmetic
 and square roots of float64 alone, which IEEE 754 rounds in one way, so that they are the same on every machine.
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from igl_dt.data.datasets.listing import DataError, Listing, Picture, Split, parse_options
+from igl_dt.data.datasets.listing import DataError, Listing, Sample, Split, parse_options
 from igl_dt.parameters import Parameters
 from igl_dt.utils.seeding import generator
 
@@ -51,7 +51,7 @@ class ShapesOptions(Parameters):
     seed: NonNegativeInt = 0
     """Another seed gives another data set of the same kind."""
     train: PositiveInt = 480
-    """Number of training pictures."""
+    """Number of training images."""
     val: PositiveInt = 120
     test: NonNegativeInt = 120
     min_side: Side = 64
@@ -66,7 +66,7 @@ class ShapesOptions(Parameters):
         return self
 
 
-def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
+def list_samples(root: Path, options: Mapping[str, Any]) -> Listing:
     """Draw the data set into ``root`` unless it is there already, and list it.
 
     The folder is in the manner of CamVid: ``{train,val,test}/{images,masks}/*.png`` and ``classes.txt``;
@@ -78,7 +78,7 @@ def list_pictures(root: Path, options: Mapping[str, Any]) -> Listing:
     parsed = parse_options("shapes", ShapesOptions, options)
     listing = Listing(
         tuple(
-            Picture(id_, split, f"{split}/images/{id_}.png", f"{split}/masks/{id_}.png")
+            Sample(id_, split, f"{split}/images/{id_}.png", f"{split}/masks/{id_}.png")
             for split in get_args(Split)
             for id_ in (f"{split}_{index:04d}" for index in range(getattr(parsed, split)))
         ),
@@ -99,7 +99,7 @@ def _is_drawn(root: Path, listing: Listing, identity: str) -> bool:
                 "name another folder, or empty this one"
             )
         return False
-    files = [root / "classes.txt", *(root / path for p in listing.pictures for path in (p.image, p.mask) if path)]
+    files = [root / "classes.txt", *(root / path for p in listing.samples for path in (p.image, p.mask) if path)]
     return marker.read_text("utf-8") == identity and all(file.is_file() for file in files)
 
 
@@ -111,10 +111,10 @@ def _draw_folder(root: Path, listing: Listing, identity: str, options: ShapesOpt
             for kind in ("images", "masks"):
                 (drawn / split / kind).mkdir(parents=True)
         indices = {split: iter(range(getattr(options, split))) for split in get_args(Split)}
-        for picture in listing.pictures:
-            image, mask = draw_scene(options.seed, picture.split, next(indices[picture.split]), options)
-            Image.fromarray(image).save(drawn / picture.image, compress_level=1)
-            Image.fromarray(mask).save(drawn / str(picture.mask), compress_level=1)
+        for sample in listing.samples:
+            image, mask = draw_scene(options.seed, sample.split, next(indices[sample.split]), options)
+            Image.fromarray(image).save(drawn / sample.image, compress_level=1)
+            Image.fromarray(mask).save(drawn / str(sample.mask), compress_level=1)
         (drawn / "classes.txt").write_text("\n".join(listing.class_names) + "\n", "utf-8")
         (drawn / "shapes.json").write_text(identity, "utf-8")
         if root.exists():
@@ -132,7 +132,7 @@ def draw_scene(seed: int, split: Split, index: int, options: ShapesOptions) -> t
         options: the sides' range is taken from here; nothing else is.
 
     Returns:
-        H×W×3 uint8 RGB picture, and H×W uint8 mask of class ids.
+        H×W×3 uint8 RGB image, and H×W uint8 mask of class ids.
     """
     scene: Scene = _Dice(seed, split, index, "scene").pick(("sea", "field"))
     return paint(scene, (seed, split, index), options)
@@ -142,7 +142,7 @@ def paint(scene: Scene, key: tuple[int, str, int], options: ShapesOptions) -> tu
     """Paint the scene of this key (seed, split, index) on a given backdrop; objects and light do not depend on it.
 
     Returns:
-        H×W×3 uint8 RGB picture, and H×W uint8 mask of class ids.
+        H×W×3 uint8 RGB image, and H×W uint8 mask of class ids.
     """
     layout, backdrop, light = (_Dice(*key, purpose) for purpose in ("layout", "backdrop", "light"))
     sides = (options.min_side, (options.min_side + options.max_side) // 32 * 16, options.max_side)
@@ -201,7 +201,7 @@ PALETTES: dict[str, tuple[Range, Range, Range]] = {
 """Ranges of hue (in turns), saturation and value."""
 
 HUES: dict[Scene, Range] = {"sea": (0.32, 0.68), "field": (0.06, 0.45)}
-"""Hue of the ground: both come in greens, so that a third of the pictures does not give itself away by colour."""
+"""Hue of the ground: both come in greens, so that a third of the images does not give itself away by colour."""
 
 
 def _from_hsv(hue: float, saturation: float, value: float) -> Floats:
@@ -264,7 +264,7 @@ def _paint_backdrop(scene: Scene, height: int, width: int, dice: _Dice) -> Float
 
 
 def _paint_water(depth: Floats, dice: _Dice) -> Floats:
-    """Waves: crests across the picture, denser towards the horizon; H×W in [0, 1]."""
+    """Waves: crests across the image, denser towards the horizon; H×W in [0, 1]."""
     height, width = depth.shape
     rows = height / dice.uniform(7, 11) * depth * (1.4 - 0.4 * depth)
     swell = _noise(dice, height, width, (dice.uniform(8, 16), dice.uniform(10, 20))) * dice.uniform(0.8, 1.6)
@@ -451,7 +451,7 @@ class _Kind(NamedTuple):
     frequency: float
     """Share of the scenes that have one or two of it."""
     size: Range
-    """Range of the extent over the picture's mean side."""
+    """Range of the extent over the image's mean side."""
     tilt: float
     """Tangent of half the largest angle by which it is turned."""
 
@@ -507,7 +507,7 @@ def _clearance(place: tuple[float, float], taken: Sequence[tuple[float, float]])
     return min(((place[0] - u) ** 2 + (place[1] - v) ** 2 for u, v in taken), default=0.0)
 
 
-# The camera: light, lens and noise of the whole picture.
+# The camera: light, lens and noise of the whole image.
 
 
 def _develop(image: Floats, dice: _Dice) -> Bytes:

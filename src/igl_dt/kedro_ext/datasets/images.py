@@ -1,4 +1,4 @@
-"""Lists of pictures and pictures predicted, with something to see in kedro-viz."""
+"""Lists of images and images predicted, with something to see in kedro-viz."""
 
 from pathlib import Path
 
@@ -8,24 +8,24 @@ from kedro_datasets.pandas import CSVDataset
 from kedro_datasets.partitions import PartitionedDataset
 
 
-class PictureListDataset(CSVDataset):
-    """Rows of the manifest; kedro-viz shows some of their pictures, and the masks laid over them."""
+class ImageListDataset(CSVDataset):
+    """Rows of the manifest; kedro-viz shows some of their images, and the masks laid over them."""
 
     def preview(self, run_manifest: str) -> ImagePreview:
-        """Draw some pictures.
+        """Draw some images.
 
         Args:
             run_manifest: path in the project of the record of the run that made the list.
         """
-        from igl_dt.reporting.previews import picture_list
+        from igl_dt.reporting.previews import image_list
 
         path = Path(str(self._filepath)).absolute()
         project = find_kedro_project(path.parent) or Path.cwd()
-        return ImagePreview(picture_list(self.load(), project / run_manifest, project))
+        return ImagePreview(image_list(self.load(), project / run_manifest, project))
 
 
 class PredictionTableDataset(CSVDataset):
-    """What was predicted for a folder of pictures; kedro-viz shows some of them, with their masks laid over."""
+    """What was predicted for a folder of images; kedro-viz shows some of them, with their masks laid over."""
 
     def preview(self) -> ImagePreview:
         """Draw some of the overlays, which lie beside the table."""
@@ -35,10 +35,10 @@ class PredictionTableDataset(CSVDataset):
 
 
 class ExamplesDataset(PartitionedDataset):
-    """Pictures with their truth and predictions, a file each; kedro-viz shows them side by side."""
+    """Images with their truth and predictions, a file each; kedro-viz shows them side by side."""
 
     def preview(self) -> ImagePreview:
-        """Draw the pictures in rows."""
+        """Draw the images in rows."""
         from igl_dt.reporting.previews import example_folder
 
         return ImagePreview(example_folder(Path(self._path)))

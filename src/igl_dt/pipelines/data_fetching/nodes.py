@@ -5,7 +5,7 @@ from pathlib import Path
 from igl_dt.parameters import DatasetParameters, FetchingParameters
 
 
-def fetch_pictures(fetching: FetchingParameters, dataset: DatasetParameters) -> None:
+def download_images(fetching: FetchingParameters, dataset: DatasetParameters) -> None:
     """Download the recipe's archives and unpack them into the data set's folder, as far as they are not there."""
     from igl_dt.data.download import fetch_archives
 

@@ -1,8 +1,8 @@
-"""Pipeline ``data_fetching``: a recipe's pictures from their archives; no part of the main job."""
+"""Pipeline ``data_fetching``: a recipe's images from their archives; no part of the main job."""
 
 from kedro.pipeline import Node, Pipeline
 
-from igl_dt.pipelines.data_fetching.nodes import fetch_pictures
+from igl_dt.pipelines.data_fetching.nodes import download_images
 
 
 def create_pipeline() -> Pipeline:
@@ -10,10 +10,10 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                fetch_pictures,
+                download_images,
                 inputs=["params:fetching", "params:dataset"],
                 outputs=None,
-                name="fetch_pictures_node",
+                name="download_images_node",
                 namespace="data_fetching",
             )
         ],

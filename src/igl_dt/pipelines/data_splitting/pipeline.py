@@ -1,4 +1,4 @@
-"""Pipeline ``data_splitting``: from a folder of pictures to labelled and unlabelled lists."""
+"""Pipeline ``data_splitting``: from a folder of images to labelled and unlabelled lists."""
 
 from kedro.pipeline import Node, Pipeline
 

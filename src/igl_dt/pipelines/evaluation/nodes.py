@@ -9,8 +9,8 @@ from igl_dt.parameters import DatasetParameters, EvaluationParameters, Reporting
 from igl_dt.pipelines import Evaluation, Network
 
 
-def choose_measured(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
-    """Take the test pictures where there are any, else the validation pictures."""
+def select_eval_split(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
+    """Take the test images where there are any, else the validation images."""
     return test if len(test) else val
 
 
@@ -22,7 +22,7 @@ def evaluate_network(
     runtime: RuntimeParameters,
     seed: int,
 ) -> tuple[pd.DataFrame, Evaluation]:
-    """Measure how the network predicts the measured pictures; the confusion matrix comes apart too, to be kept."""
+    """Measure how the network predicts the measured images; the confusion matrix comes apart too, to be kept."""
     from igl_dt.stages import Surroundings, evaluate_network
 
     result = evaluate_network(network, measured, Surroundings(dataset, evaluation, runtime, seed))
@@ -51,14 +51,14 @@ def collect_scores(
     res_unet: Evaluation,
     references: dict[str, Evaluation],
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Turn counts into the scores of each network, and tell each picture's mean IoU by those with last weights."""
-    from igl_dt.stages import score_evaluation, tabulate_pictures
+    """Turn counts into the scores of each network, and tell each image's mean IoU by those with last weights."""
+    from igl_dt.stages import score_evaluation, tabulate_images
 
     evaluations = {"student": student, "student_best": student_best, "swin_unet": swin_unet, "res_unet": res_unet}
     evaluations |= references
     metrics = {name: score_evaluation(evaluation) for name, evaluation in evaluations.items()}
     last = {name: evaluation for name, evaluation in evaluations.items() if not name.endswith("_best")}
-    return metrics, tabulate_pictures(last)
+    return metrics, tabulate_images(last)
 
 
 def predict_examples(
@@ -66,7 +66,7 @@ def predict_examples(
     swin_unet: Network,
     res_unet: Network,
     references: dict[str, Network],
-    picture_scores: pd.DataFrame,
+    image_scores: pd.DataFrame,
     measured: pd.DataFrame,
     dataset: DatasetParameters,
     evaluation: EvaluationParameters,
@@ -74,12 +74,12 @@ def predict_examples(
     reporting: ReportingParameters,
     seed: int,
 ) -> dict[str, Image.Image]:
-    """Predict a few pictures, from the student's best to its worst, with every network."""
+    """Predict a few images, from the student's best to its worst, with every network."""
     from igl_dt.stages import Surroundings, predict_examples
 
     networks = {"swin_unet": swin_unet, "res_unet": res_unet, "student": student}
     networks |= {"supervised": references["supervised"]} if references else {}
     surroundings = Surroundings(dataset, evaluation, runtime, seed)
-    scores = picture_scores.set_index("id")["student"]
+    scores = image_scores.set_index("id")["student"]
     examples = predict_examples(networks, measured, scores, reporting.examples, surroundings)
     return {name: Image.fromarray(array) for name, array in examples.items()}

@@ -1,13 +1,13 @@
-"""Pipeline ``evaluation``: every network measured on the same pictures in the same way."""
+"""Pipeline ``evaluation``: every network measured on the same images in the same way."""
 
 from kedro.pipeline import Node, Pipeline
 
 from igl_dt.pipelines.evaluation.nodes import (
-    choose_measured,
     collect_scores,
     evaluate_network,
     evaluate_references,
     predict_examples,
+    select_eval_split,
 )
 
 
@@ -27,10 +27,10 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                choose_measured,
+                select_eval_split,
                 inputs=["val", "test"],
                 outputs="measured",
-                name="choose_measured_node",
+                name="select_eval_split_node",
                 namespace="evaluation",
             ),
             *evaluations,
@@ -50,7 +50,7 @@ def create_pipeline() -> Pipeline:
                     "evaluation_res_unet",
                     "reference_evaluations",
                 ],
-                outputs=["metrics", "picture_scores"],
+                outputs=["metrics", "image_scores"],
                 name="collect_scores_node",
                 namespace="evaluation",
             ),
@@ -61,7 +61,7 @@ def create_pipeline() -> Pipeline:
                     "swin_unet",
                     "res_unet",
                     "reference_networks",
-                    "picture_scores",
+                    "image_scores",
                     *measured,
                     "params:reporting",
                     "params:seed",

@@ -5,13 +5,13 @@ import pandas as pd
 from igl_dt.parameters import DatasetParameters, EvaluationParameters, PredictionParameters, RuntimeParameters
 
 
-def predict_pictures(
+def predict_images(
     prediction: PredictionParameters,
     dataset: DatasetParameters,
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
 ) -> pd.DataFrame:
-    """Write a mask and an overlay for every picture of a folder, and a table of what is in them."""
+    """Write a mask and an overlay for every image of a folder, and a table of what is in them."""
     from igl_dt.inference.predict import predict_folder
 
     return predict_folder(prediction, dataset.image_size, evaluation, runtime)

@@ -1,8 +1,8 @@
-"""Pipeline ``prediction``: masks for new pictures, from a weight file; no part of the main job."""
+"""Pipeline ``prediction``: masks for new images, from a weight file; no part of the main job."""
 
 from kedro.pipeline import Node, Pipeline
 
-from igl_dt.pipelines.prediction.nodes import predict_pictures
+from igl_dt.pipelines.prediction.nodes import predict_images
 
 
 def create_pipeline() -> Pipeline:
@@ -10,10 +10,10 @@ def create_pipeline() -> Pipeline:
     return Pipeline(
         [
             Node(
-                predict_pictures,
+                predict_images,
                 inputs=["params:prediction", "params:dataset", "params:evaluation", "params:runtime"],
                 outputs="prediction_table",
-                name="predict_pictures_node",
+                name="predict_images_node",
                 namespace="prediction",
             )
         ],

@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
+from igl_dt.parameters import DatasetParameters
 from igl_dt.reporting import figures, report
 from igl_dt.utils.files import digest
-from igl_dt.parameters import DatasetParameters
 
 if TYPE_CHECKING:
-    from igl_dt.data.loading import PictureReader
+    from igl_dt.data.loading import ImageReader
 
 
 def draw_data(
@@ -25,15 +25,15 @@ def draw_data(
     val: pd.DataFrame,
     test: pd.DataFrame,
 ) -> Figure:
-    """Draw what there is of what, and some pictures with their masks laid over.
+    """Draw what there is of what, and some images with their masks laid over.
 
     Needs the data alone, so that it can be drawn and looked at before anything is trained. The figure's label is the
     sha256 of the manifest's file.
     """
-    from igl_dt.data.loading import PictureReader  # not above: it imports torch
+    from igl_dt.data.loading import ImageReader  # not above: it imports torch
 
     splits = {"labeled": labeled, "unlabeled": unlabeled, "val": val, "test": test}
-    reader = PictureReader(dataset)
+    reader = ImageReader(dataset)
     samples = {name: [_read_sample(reader, row) for row in _choose_samples(rows)] for name, rows in splits.items()}
     figure = figures.plot_data(manifest, class_pixels.set_index("id"), splits, samples)
     figure.set_label(digest(manifest.to_csv(index=False, lineterminator="\n").encode()))
@@ -41,13 +41,13 @@ def draw_data(
 
 
 def _choose_samples(rows: pd.DataFrame) -> list[Any]:
-    """Take a figure's row of pictures, those with masks if there are any, evenly from the whole list."""
+    """Take a figure's row of images, those with masks if there are any, evenly from the whole list."""
     masked = rows[rows["mask"].notna()]
     rows, count = (rows, figures.PANELS) if masked.empty else (masked, figures.PANELS // 2)
     return list(figures.spread(rows, count).itertuples())
 
 
-def _read_sample(reader: "PictureReader", row: Any) -> figures.Sample:
+def _read_sample(reader: "ImageReader", row: Any) -> figures.Sample:
     return figures.Sample(row.id, reader.image(row.image), None if pd.isna(row.mask) else reader.mask(row.mask))
 
 
@@ -85,9 +85,9 @@ def draw_scores(
 def draw_examples(
     examples: dict[str, Callable[[], Image.Image]], class_names: list[str], fingerprints: dict[str, str]
 ) -> Figure:
-    """Draw pictures, truth and predictions side by side, errors marked, like Fig. 4 of the paper.
+    """Draw images, truth and predictions side by side, errors marked, like Fig. 4 of the paper.
 
-    The pictures come from the student's best to its worst.
+    The images come from the student's best to its worst.
     """
     masks: dict[str, list[np.ndarray]] = {}
     for kind, number in sorted((kind, int(number)) for kind, number in (name.split("/") for name in examples)):

@@ -50,7 +50,7 @@ def learn_reference(
     runtime: RuntimeParameters,
     seed: int,
 ) -> tuple[dict[str, Network], pd.DataFrame]:
-    """Train the student's network on the labelled pictures alone; nothing where the parameters switch it off."""
+    """Train the student's network on the labelled images alone; nothing where the parameters switch it off."""
     from igl_dt.stages import Surroundings, learn_reference
 
     if not parameters.reference:
@@ -63,6 +63,6 @@ def learn_reference(
 def collect_fingerprints(
     swin_unet: Network, res_unet: Network, student: Network, references: dict[str, Network]
 ) -> dict[str, str | None]:
-    """Say by which parameters, pictures and initial weights each network came about."""
+    """Say by which parameters, images and initial weights each network came about."""
     networks = {"swin_unet": swin_unet, "res_unet": res_unet, "student": student, **references}
     return {name: network.fingerprint for name, network in networks.items() if not name.endswith("_best")}

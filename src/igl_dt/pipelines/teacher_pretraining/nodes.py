@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from igl_dt.data.splits import choose_monitored
+from igl_dt.data import splits
 from igl_dt.parameters import (
     DatasetParameters,
     EvaluationParameters,
@@ -28,11 +28,11 @@ def initialize_res_unet(parameters: ResUnetParameters, class_names: list[str], s
     return initialize_network("res_unet", parameters, class_names, seed)
 
 
-def choose_monitored_pictures(
+def choose_pseudo_label_probe(
     manifest: pd.DataFrame, unlabeled: pd.DataFrame, parameters: TeacherPretrainingParameters
 ) -> pd.DataFrame:
-    """Look up the hidden truth of a few unlabelled pictures, for measurements alone."""
-    return choose_monitored(manifest, unlabeled, parameters.monitored_pictures)
+    """Look up the hidden truth of a few unlabelled images, for measurements alone."""
+    return splits.choose_pseudo_label_probe(manifest, unlabeled, parameters.pseudo_label_probe_size)
 
 
 def pretrain_teachers(
@@ -48,7 +48,7 @@ def pretrain_teachers(
     runtime: RuntimeParameters,
     seed: int,
 ) -> tuple[Network, Network, pd.DataFrame]:
-    """Train both teachers by Cross Pseudo Supervision: each labels the unlabelled pictures for the other."""
+    """Train both teachers by Cross Pseudo Supervision: each labels the unlabelled images for the other."""
     from igl_dt.stages import Surroundings, pretrain_teachers
 
     surroundings = Surroundings(dataset, evaluation, runtime, seed)

@@ -3,7 +3,7 @@
 from kedro.pipeline import Node, Pipeline
 
 from igl_dt.pipelines.teacher_pretraining.nodes import (
-    choose_monitored_pictures,
+    choose_pseudo_label_probe,
     initialize_res_unet,
     initialize_swin_unet,
     pretrain_teachers,
@@ -29,10 +29,10 @@ def create_pipeline() -> Pipeline:
                 namespace="teacher_pretraining.res_unet",
             ),
             Node(
-                choose_monitored_pictures,
+                choose_pseudo_label_probe,
                 inputs=["manifest", "unlabeled", "params:teacher_pretraining"],
                 outputs="monitored",
-                name="choose_monitored_pictures_node",
+                name="choose_pseudo_label_probe_node",
                 namespace="teacher_pretraining",
             ),
             Node(

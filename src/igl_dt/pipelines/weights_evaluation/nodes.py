@@ -14,7 +14,7 @@ def evaluate_weights(
     runtime: RuntimeParameters,
     seed: int,
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Measure a weight file on the pictures of a split."""
+    """Measure a weight file on the images of a split."""
     from igl_dt.stages import Surroundings, evaluate_weights
 
     return evaluate_weights(weights_evaluation, Surroundings(dataset, evaluation, runtime, seed))

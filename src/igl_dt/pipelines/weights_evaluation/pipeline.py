@@ -18,7 +18,7 @@ def create_pipeline() -> Pipeline:
                     "params:runtime",
                     "params:seed",
                 ],
-                outputs=["weights_metrics", "weights_picture_scores"],
+                outputs=["weights_metrics", "weights_image_scores"],
                 name="evaluate_weights_node",
                 namespace="weights_evaluation",
             )

@@ -4,7 +4,7 @@ Every function returns a ``matplotlib.figure.Figure`` (or a table) that depends 
 ``metadata={"Software": None}`` the same arguments give the same bytes.
 """
 
-from igl_dt.reporting.figures.data import PANELS, Sample, lay_over, plot_data, spread
+from igl_dt.reporting.figures.data import PANELS, Sample, overlay_mask, plot_data, spread
 from igl_dt.reporting.figures.examples import plot_examples
 from igl_dt.reporting.figures.history import plot_losses, plot_miou, plot_pseudo_labels
 from igl_dt.reporting.figures.scores import per_class_table, plot_confusion, plot_per_class
@@ -14,7 +14,7 @@ __all__ = [
     "PANELS",
     "Sample",
     "class_palette",
-    "lay_over",
+    "overlay_mask",
     "per_class_table",
     "plot_confusion",
     "plot_data",

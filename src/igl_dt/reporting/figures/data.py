@@ -1,4 +1,4 @@
-"""A data set at a glance: how much there is of what, and whether masks lie on their pictures."""
+"""A data set at a glance: how much there is of what, and whether masks lie on their images."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from igl_dt.reporting.figures.style import DPI, NEUTRAL, WIDTH, class_handles, class_palette, legend_rows, new_figure
 from igl_dt.parameters import IGNORE_INDEX
+from igl_dt.reporting.figures.style import DPI, NEUTRAL, WIDTH, class_handles, class_palette, legend_rows, new_figure
 
 PANELS = 6
-"""Panels in a row of samples: a picture with a mask takes two, one without takes one."""
+"""Panels in a row of samples: an image with a mask takes two, one without takes one."""
 
 _USES = {"labeled": "Labelled", "unlabeled": "Unlabelled", "val": "Validation", "test": "Test"}
 _LABELED, _OTHERS, _WARNING = "#0072b2", "#b8b8b8", "#b04500"
 _TINT = 0.65
-"""Share of the class's colour in an overlay. The rest is the picture in grey, so that colours stay those of the
+"""Share of the class's colour in an overlay. The rest is the image in grey, so that colours stay those of the
 legend."""
 
 # Inches.
@@ -36,13 +36,13 @@ _TALLEST = 1.3  # a panel's height over its width, at most
 
 
 class Sample(NamedTuple):
-    """A picture to be shown."""
+    """An image to be shown."""
 
     id: str
     image: np.ndarray
     """H×W×3 uint8 RGB."""
     mask: np.ndarray | None
-    """H×W uint8 class ids, 255 = ignore; None: the picture is used without a mask."""
+    """H×W uint8 class ids, 255 = ignore; None: the image is used without a mask."""
 
 
 def spread(rows: pd.DataFrame, count: int) -> pd.DataFrame:
@@ -57,16 +57,16 @@ def plot_data(
     splits: Mapping[str, pd.DataFrame],
     samples: Mapping[str, Sequence[Sample]],
 ) -> Figure:
-    """Pictures per use, their sizes, the classes' shares of the pixels, and samples beside their masks laid over them.
+    """Images per use, their sizes, the classes' shares of the pixels, and samples beside their masks laid over them.
 
     Args:
-        manifest: All pictures: ``id``, ``split``, ``width`` and ``height`` in pixels.
-        class_pixels: Pixels of each class (columns, in the order of their ids) in each picture with a mask (index: id).
+        manifest: All images: ``id``, ``split``, ``width`` and ``height`` in pixels.
+        class_pixels: Pixels of each class (columns, in the order of their ids) in each image with a mask (index: id).
         splits: Rows of the manifest by use: ``labeled``, ``unlabeled``, ``val`` and ``test``.
-        samples: Pictures by use: a row each, with room for ``PANELS`` panels.
+        samples: Images by use: a row each, with room for ``PANELS`` panels.
 
     Raises:
-        ValueError: There are more samples than a row has room for, a mask is of another size than its picture, or a
+        ValueError: There are more samples than a row has room for, a mask is of another size than its image, or a
             class id has no name.
     """
     names = [str(name) for name in class_pixels.columns]
@@ -113,7 +113,7 @@ def _check(samples: Mapping[str, Sequence[Sample]], num_classes: int) -> None:
                 continue
             if mask.shape != image.shape[:2]:
                 raise ValueError(
-                    f"{use}, {id_}: the mask is {mask.shape} (height, width) and the picture {image.shape[:2]}"
+                    f"{use}, {id_}: the mask is {mask.shape} (height, width) and the image {image.shape[:2]}"
                 )
             ids = mask[mask != IGNORE_INDEX]
             if (ids >= num_classes).any():
@@ -133,14 +133,14 @@ def _draw_counts(axes: Axes, manifest: pd.DataFrame, splits: Mapping[str, pd.Dat
     )
     axes.invert_yaxis()
     axes.margins(x=0.2)
-    axes.set_title("Pictures", loc="left", fontweight="bold")
+    axes.set_title("Images", loc="left", fontweight="bold")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.tick_params(axis="y", length=0, labelsize=10)
     axes.grid(visible=False, axis="y")
 
 
 def _draw_sizes(axes: Axes, manifest: pd.DataFrame) -> None:
-    """One dot per size, the larger the more pictures have it."""
+    """One dot per size, the larger the more images have it."""
     sizes = manifest.groupby(["width", "height"]).size().sort_values(ascending=False, kind="stable")
     widths, heights = (sizes.index.get_level_values(name).to_numpy() for name in ("width", "height"))
     shares = sizes.to_numpy() / len(manifest)
@@ -207,7 +207,7 @@ def _draw_samples(
         # What the figure shows is made pixel by pixel: nothing is left to a later scaling.
         size = max(1, round(width * DPI)), max(1, round(height * DPI))
         panel = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        panels = [panel] if mask is None else [panel, lay_over(panel, mask, num_classes)]
+        panels = [panel] if mask is None else [panel, overlay_mask(panel, mask, num_classes)]
         for shown in panels:
             left = _left(column) + (cell[0] - width) / 2
             axes = figure.add_axes((left / WIDTH, bottom[0] / bottom[1], width / WIDTH, height / bottom[1]))
@@ -229,8 +229,8 @@ def _shorten(id_: str, length: int) -> str:
     return id_ if len(id_) <= length else "…" + id_[1 - length :]
 
 
-def lay_over(panel: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
-    """Tint a picture with its mask, which may be of another scale; the picture keeps its light and dark.
+def overlay_mask(panel: np.ndarray, mask: np.ndarray, num_classes: int) -> np.ndarray:
+    """Tint an image with its mask, which may be of another scale; the image keeps its light and dark.
 
     Args:
         panel: H×W×3 uint8 RGB.

@@ -1,4 +1,4 @@
-"""Pictures with their ground truth and what the networks see in them, like Fig. 4 of the paper."""
+"""Images with their ground truth and what the networks see in them, like Fig. 4 of the paper."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from igl_dt.parameters import IGNORE_INDEX
 from igl_dt.reporting.figures.style import (
     DPI,
     NEUTRAL,
@@ -20,7 +21,6 @@ from igl_dt.reporting.figures.style import (
     new_figure,
     series,
 )
-from igl_dt.parameters import IGNORE_INDEX
 
 # Inches.
 _MARGIN = 0.06
@@ -45,22 +45,22 @@ def plot_examples(
     class_names: Sequence[str],
     labels: Sequence[str] = (),
 ) -> Figure:
-    """One row per picture: the picture, its ground truth, every network's prediction, and where the student errs.
+    """One row per image: the image, its ground truth, every network's prediction, and where the student errs.
 
     In predictions wrong pixels are striped, ignored ones light grey. Below each prediction stand the mIoU over the
-    classes in this picture's ground truth or prediction, and the share of right pixels. The last column shows the
-    student's wrong pixels alone, in one colour on the paled picture.
+    classes in this image's ground truth or prediction, and the share of right pixels. The last column shows the
+    student's wrong pixels alone, in one colour on the paled image.
 
     Args:
         images: H×W×3 uint8 RGB; sizes may differ.
-        truths: H×W uint8 class ids of each picture; 255 = ignore.
-        predictions: H×W uint8 class ids of each picture, per network; shown in the order of
+        truths: H×W uint8 class ids of each image; 255 = ignore.
+        predictions: H×W uint8 class ids of each image, per network; shown in the order of
             ``igl_dt.reporting.figures.style.SERIES``.
         class_names: In the order of the ids.
-        labels: What to write below each picture; none: nothing.
+        labels: What to write below each image; none: nothing.
 
     Raises:
-        ValueError: Numbers or sizes of pictures differ, a class id has no name, or a network has no place in the
+        ValueError: Numbers or sizes of images differ, a class id has no name, or a network has no place in the
             figures.
     """
     for network in predictions:
@@ -123,19 +123,19 @@ def _check(
     num_classes: int,
 ) -> None:
     if not images:
-        raise ValueError("no pictures to show")
+        raise ValueError("no images to show")
     for name, masks in {"ground truth": truths, **predictions}.items():
         if len(masks) != len(images):
-            raise ValueError(f"{name}: {len(masks)} masks for {len(images)} pictures")
+            raise ValueError(f"{name}: {len(masks)} masks for {len(images)} images")
         for position, (image, truth, mask) in enumerate(zip(images, truths, masks, strict=True)):
             if mask.shape != image.shape[:2]:
                 raise ValueError(
-                    f"{name}, picture {position} (counted from 0): the mask is {mask.shape} (height, width) and the"
-                    f" picture {image.shape[:2]}"
+                    f"{name}, image {position} (counted from 0): the mask is {mask.shape} (height, width) and the"
+                    f" image {image.shape[:2]}"
                 )
             if (mask[truth != IGNORE_INDEX] >= num_classes).any():
                 raise ValueError(
-                    f"{name}, picture {position} (counted from 0): class id {mask[truth != IGNORE_INDEX].max()}, but"
+                    f"{name}, image {position} (counted from 0): class id {mask[truth != IGNORE_INDEX].max()}, but"
                     f" {num_classes} class names have ids 0 to {num_classes - 1}"
                 )
 
@@ -158,7 +158,7 @@ def _paint(ids: np.ndarray, truth: np.ndarray, pixels: tuple[int, int], num_clas
 
 
 def _mark_errors(image: np.ndarray, prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """The picture in pale grey, wrong pixels in one strong colour."""
+    """The image in pale grey, wrong pixels in one strong colour."""
     gray = 255 - (255 - image.mean(axis=2, keepdims=True)) / 3
     marked = np.repeat(gray, 3, axis=2).astype(np.uint8)
     marked[(prediction != truth) & (truth != IGNORE_INDEX)] = np.array(to_rgb(_ERROR)) * 255

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter, StrMethodFormatter
 
-from igl_dt.reporting.figures.style import FAINT, SERIES, Series, new_figure, series
 from igl_dt.parameters import CONFIDENT
+from igl_dt.reporting.figures.style import FAINT, SERIES, Series, new_figure, series
 
 _PSEUDO_LABELS = {
     "pseudo_label_accuracy": "Pixels labelled rightly",
@@ -122,7 +122,7 @@ def plot_miou(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
 
 def plot_pseudo_labels(history: pd.DataFrame) -> Figure:
-    """How good the teachers' pseudo-labels are on monitored pictures over the steps of their stage, in percent.
+    """How good the teachers' pseudo-labels are on monitored images over the steps of their stage, in percent.
 
     Args:
         history: Of the teachers; columns as ``igl_dt.evaluation.pseudo_labels`` names them, fractions, and NaN at steps
@@ -136,7 +136,7 @@ def plot_pseudo_labels(history: pd.DataFrame) -> Figure:
             panels[title] = shown
     if not panels:
         with new_figure(height=1, layout=None) as figure:
-            said = "Pseudo-labels were not monitored (teacher_pretraining.monitored_pictures)"
+            said = "Pseudo-labels were not monitored (teacher_pretraining.pseudo_label_probe_size)"
             figure.text(0.5, 0.5, said, horizontalalignment="center", verticalalignment="center", color=FAINT)
         return figure
     with new_figure(height=3.1) as figure:

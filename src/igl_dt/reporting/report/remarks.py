@@ -41,10 +41,10 @@ def _of_scores(run: Run) -> Iterator[Remark]:
             continue
         if network == "supervised":
             text = (
-                f"The same network trained on the labels alone is {gap:.1f} points better: the unlabelled pictures did "
+                f"The same network trained on the labels alone is {gap:.1f} points better: the unlabelled images did "
                 "harm. Look at how good the pseudo-labels are, and at the weights of the losses."
             )
-            yield Remark("The student is worse than without unlabelled pictures", text)
+            yield Remark("The student is worse than without unlabelled images", text)
         else:
             text = f"It is {gap:.1f} points of mIoU behind {name_network(network)}, which taught it: train it longer?"
             yield Remark(f"The student is worse than {name_briefly(network)}", text)
@@ -53,15 +53,15 @@ def _of_scores(run: Run) -> Iterator[Remark]:
         yield Remark("Classes that the student does not find", text)
     if run.measured == "val":
         text = (
-            "There are no test pictures, so scores are of the validation pictures. Of weights that were chosen by "
+            "There are no test images, so scores are of the validation images. Of weights that were chosen by "
             "validation they are too good."
         )
-        yield Remark("Scores are not of test pictures", text)
+        yield Remark("Scores are not of test images", text)
 
 
 def _of_labels(run: Run) -> Iterator[Remark]:
     if unseen := run.split_summary["classes_without_labels"]:
-        yield Remark("Classes without a label", f"No labelled picture shows {_names(unseen)}: they cannot be learned.")
+        yield Remark("Classes without a label", f"No labelled image shows {_names(unseen)}: they cannot be learned.")
     for use, given in run.split_summary["lists"].items():
         if others := given["not_comparable_with"]:
             text = f"Results are not comparable with those on {_names(others)}."

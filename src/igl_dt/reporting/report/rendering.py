@@ -11,8 +11,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from igl_dt.reporting.figures.style import SERIES, signed
 from igl_dt.parameters import CONFIDENT, IglDtParameters
+from igl_dt.reporting.figures.style import SERIES, signed
 from igl_dt.reporting.report.remarks import find_remarks
 from igl_dt.reporting.report.run import Run, name_briefly, name_network
 
@@ -83,11 +83,11 @@ def _name_scores(run: Run) -> dict[str, str]:
 def _summarize(run: Run) -> str:
     """Say the result in one sentence."""
     miou = {name: scores["miou"] for name, scores in run.metrics.items()}
-    pictures = run.split_summary["pictures"]
+    images = run.split_summary["images"]
     kind = {"test": "test", "val": "validation"}[run.measured]
     said = (
-        f"Learning from {pictures['labeled']} labelled and {pictures['unlabeled']} unlabelled pictures, the student "
-        f"reaches {100 * miou['student']:.1f} % mIoU on {pictures[run.measured]} {kind} pictures"
+        f"Learning from {images['labeled']} labelled and {images['unlabeled']} unlabelled images, the student "
+        f"reaches {100 * miou['student']:.1f} % mIoU on {images[run.measured]} {kind} images"
     )
     teacher = max(("swin_unet", "res_unet"), key=lambda name: miou[name])
     compared = [f"{_difference(miou['student'] - miou[teacher])} the better of its teachers ({name_briefly(teacher)})"]
@@ -103,7 +103,7 @@ def _difference(gain: float) -> str:
 
 
 def _compare_classes(run: Run) -> list[dict[str, Any]]:
-    """Give the classes, those first that gain most from unlabelled pictures."""
+    """Give the classes, those first that gain most from unlabelled images."""
     labeled = run.split_summary["pixels_per_class"]["labeled"]
     total = sum(labeled.values()) or 1
     rows = []
@@ -179,7 +179,7 @@ def _parameters(run: Run) -> str | None:
 
 
 def _labeled_list(run: Run) -> dict[str, Any]:
-    """Say which pictures were labelled."""
+    """Say which images were labelled."""
     splitting: Mapping[str, Any] = (run.manifest.get("data_splitting") or {}).get("parameters", {}).get("splitting", {})
     return {
         "path": splitting.get("labeled_list"),

@@ -28,8 +28,8 @@ class Run:
 
     @property
     def measured(self) -> str:
-        """Which pictures the scores are of."""
-        return "test" if self.split_summary["pictures"]["test"] else "val"
+        """Which images the scores are of."""
+        return "test" if self.split_summary["images"]["test"] else "val"
 
 
 def name_network(network: str) -> str:
