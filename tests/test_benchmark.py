@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from igl_dt import benchmark
+from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.data.transforms import crop_image, crop_mask, draw_window
-from igl_dt.parameters import AugmentationParameters
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(60, 0), (0, 1)])

@@ -26,8 +26,9 @@ from igl_dt.cli import cli
 from igl_dt.data.datasets import SOURCES, DataError
 from igl_dt.data.loading import Batch
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import DatasetParameters
+from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.networks import build_network
-from igl_dt.parameters import DatasetParameters, ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
 from tiny import CLASSES, NETWORKS, RESNET
 

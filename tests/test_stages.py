@@ -14,19 +14,14 @@ from igl_dt import stages
 from igl_dt.data.datasets import DataError
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import DatasetParameters, SplittingParameters
 from igl_dt.data.splits import choose_pseudo_label_probe, split_labels
+from igl_dt.inference.parameters import WeightsEvaluationParameters
+from igl_dt.kedro_ext.parameters import StudentLearningParameters, TeacherPretrainingParameters
 from igl_dt.methods import Method
 from igl_dt.networks import SegmentationNetwork, build_network
 from igl_dt.networks.io import save_network
-from igl_dt.parameters import (
-    DatasetParameters,
-    EvaluationParameters,
-    RuntimeParameters,
-    SplittingParameters,
-    StudentLearningParameters,
-    TeacherPretrainingParameters,
-    WeightsEvaluationParameters,
-)
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.stages import Surroundings
 from igl_dt.training.trainer import Trained
 from igl_dt.utils.files import digest

@@ -49,35 +49,28 @@ from igl_dt.data import loading
 from igl_dt.data.image_io import read_image
 from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 from igl_dt.data.splits import split_labels
 from igl_dt.data.transforms import CropWindow
+from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.inference.predict import predict_folder
 from igl_dt.kedro_ext.provenance import peak_memory
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
-from igl_dt.networks import SegmentationNetwork
+from igl_dt.methods.cps import CrossPseudoSupervisionParameters
+from igl_dt.methods.igl_dt import IglDtParameters
+from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
+from igl_dt.networks.architectures.res_unet import ResUnetParameters
+from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
+from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import load_network, save_network
-from igl_dt.parameters import (
-    IGNORE_INDEX,
-    AugmentationParameters,
-    CrossPseudoSupervisionParameters,
-    DatasetParameters,
-    DeepLabV3PlusParameters,
-    EncoderParameters,
-    EvaluationParameters,
-    IglDtParameters,
-    OptimizerParameters,
-    PredictionParameters,
-    ResUnetParameters,
-    RuntimeParameters,
-    Size,
-    SplittingParameters,
-    StageParameters,
-    SwinUnetParameters,
-)
+from igl_dt.networks.parameters import EncoderParameters
+from igl_dt.runtime.determinism import configure_torch
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.stages import initialize_network
-from igl_dt.training.determinism import configure_torch
 from igl_dt.training.optimizer import build_optimizer
+from igl_dt.training.parameters import OptimizerParameters, StageParameters
 from igl_dt.training.trainer import train
+from igl_dt.utils.parameters import IGNORE_INDEX, Size
 
 LIMIT = 1.05
 WARMUP_STEPS = 3

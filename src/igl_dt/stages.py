@@ -15,30 +15,25 @@ from torch import Tensor
 from igl_dt.data.datasets import DataError, MaskFormat, mask_format
 from igl_dt.data.loading import ImageReader, TrainingBatches, by_size
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.boundary import score_boundary
 from igl_dt.evaluation.inference import evaluate, measure, predict_classes
 from igl_dt.evaluation.metrics import score
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
+from igl_dt.inference.parameters import WeightsEvaluationParameters
+from igl_dt.kedro_ext.parameters import StudentLearningParameters, TeacherPretrainingParameters
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
-from igl_dt.networks import NetworkName, SegmentationNetwork, build_network
-from igl_dt.networks.base import NetworkParameters
+from igl_dt.networks.base import NetworkParameters, SegmentationNetwork
 from igl_dt.networks.io import load_network, weight_file
-from igl_dt.parameters import (
-    DatasetParameters,
-    EvaluationParameters,
-    OptimizerParameters,
-    Parameters,
-    RuntimeParameters,
-    StageParameters,
-    StudentLearningParameters,
-    TeacherPretrainingParameters,
-    WeightsEvaluationParameters,
-)
+from igl_dt.networks.registry import build_network
+from igl_dt.runtime.determinism import autocast, configure_torch, seeded
+from igl_dt.runtime.determinism import surroundings as describe_surroundings
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.checkpoint import Recovery
-from igl_dt.training.determinism import autocast, configure_torch, seeded
-from igl_dt.training.determinism import surroundings as describe_surroundings
+from igl_dt.training.parameters import OptimizerParameters, StageParameters
 from igl_dt.training.trainer import Trained, train
 from igl_dt.utils.files import digest
+from igl_dt.utils.parameters import Parameters
 
 
 class Surroundings(NamedTuple):

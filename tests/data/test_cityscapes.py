@@ -13,7 +13,7 @@ from igl_dt.data.datasets.cityscapes import LABEL_IDS, list_samples
 from igl_dt.data.datasets.listing import MaskFormat
 from igl_dt.data.loading import ImageReader
 from igl_dt.data.manifest import read_manifest
-from igl_dt.parameters import DatasetParameters
+from igl_dt.data.parameters import DatasetParameters
 
 IDS = {
     "train": ("aachen_000000_000019", "aachen_000001_000019", "zurich_000000_000019"),

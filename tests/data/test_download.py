@@ -17,7 +17,7 @@ from PIL import Image
 from igl_dt.data import download as fetching
 from igl_dt.data.datasets import cityscapes, pascal
 from igl_dt.data.download import FetchingError, fetch_archives
-from igl_dt.parameters import ArchiveParameters, FetchingParameters
+from igl_dt.data.parameters import ArchiveParameters, FetchingParameters
 
 FILE = "VOCtrainval.tar"
 IDS = {"train": ("2007_000032", "2007_000039"), "val": ("2007_000033",)}

@@ -17,7 +17,8 @@ from igl_dt.data.datasets import DataError, Listing, MaskFormat, mask_format
 from igl_dt.data.datasets.folder import list_samples
 from igl_dt.data.loading import ImageReader
 from igl_dt.data.manifest import read_manifest
-from igl_dt.parameters import DatasetParameters, ProjectParameters
+from igl_dt.data.parameters import DatasetParameters
+from igl_dt.kedro_ext.parameters import ProjectParameters
 
 PROJECT = Path(__file__).parents[2]
 NAMES = ["background", "polyp"]

@@ -13,8 +13,9 @@ from PIL import Image
 from igl_dt.data.datasets import DataError
 from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 from igl_dt.data.splits import split_labels
-from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters, StageParameters
+from igl_dt.training.parameters import StageParameters
 
 
 def make_reader(root: Path, image_size: tuple[int, int] | None = None, cache_mib: int = 1) -> ImageReader:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from igl_dt.data.datasets import MASK_FORMATS, SOURCES, DataError, Listing, MaskFormat, Sample
 from igl_dt.data.datasets.listing import SHOWN
 from igl_dt.data.manifest import COLUMNS, _check_ids, read_manifest
-from igl_dt.parameters import DatasetParameters
+from igl_dt.data.parameters import DatasetParameters
 
 
 def read(folder: Path):

@@ -10,7 +10,7 @@ from PIL import Image
 from igl_dt.data.datasets import DataError, Sample
 from igl_dt.data.datasets.pascal import CLASS_NAMES, list_samples
 from igl_dt.data.manifest import read_manifest
-from igl_dt.parameters import DatasetParameters
+from igl_dt.data.parameters import DatasetParameters
 
 OFFICIAL = {"train": ("2007_000032", "2007_000039"), "val": ("2007_000033",)}
 SBD = "2008_000002"

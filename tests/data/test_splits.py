@@ -11,8 +11,8 @@ from kedro.io import DataCatalog
 from igl_dt.data.datasets import DataError
 from igl_dt.data.lists import Partition, hash_ids
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 from igl_dt.data.splits import Splits, check_trainable, choose_pseudo_label_probe, split_labels
-from igl_dt.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 
 CATALOG = Path(__file__).parents[2] / "conf/base/catalog_data_splitting.yml"
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from igl_dt.data.parameters import AugmentationParameters, StrongAugmentation
 from igl_dt.data.transforms import (
     CropWindow,
     crop_image,
@@ -15,7 +16,6 @@ from igl_dt.data.transforms import (
     padding_mask,
     strong_view,
 )
-from igl_dt.parameters import AugmentationParameters, StrongAugmentation
 
 
 def augmentation(crop_size: tuple[int, int] = (24, 32), **changes: object) -> AugmentationParameters:

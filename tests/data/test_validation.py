@@ -14,7 +14,7 @@ from igl_dt.data import validation as checks
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.listing import SHOWN
 from igl_dt.data.manifest import Manifest, read_manifest
-from igl_dt.parameters import DatasetParameters
+from igl_dt.data.parameters import DatasetParameters
 
 
 @pytest.fixture

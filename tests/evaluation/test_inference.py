@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from igl_dt.evaluation.boundary import boundary_counts
 from igl_dt.evaluation.inference import evaluate, measure, predict_probabilities, window_starts
 from igl_dt.evaluation.metrics import confusion_matrix, score_image
-from igl_dt.parameters import EvaluationParameters
+from igl_dt.runtime.parameters import EvaluationParameters
 
 
 class Output(NamedTuple):

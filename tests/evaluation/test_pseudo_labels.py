@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
 from igl_dt.networks import NetworkOutput
-from igl_dt.parameters import EvaluationParameters
+from igl_dt.runtime.parameters import EvaluationParameters
 
 
 class Says(nn.Module):

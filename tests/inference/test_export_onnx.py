@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from igl_dt.inference import export_onnx as export
 from igl_dt.inference.export_onnx import ExportError, export_network
+from igl_dt.inference.parameters import OPSETS, ExportParameters
 from igl_dt.networks import SegmentationNetwork, build_network, rebuild_network
 from igl_dt.networks.io import save_network
-from igl_dt.parameters import OPSETS, ExportParameters
 from igl_dt.reporting.figures import class_palette
 from tiny import CLASSES, NETWORKS, SWIN
 

@@ -10,10 +10,11 @@ from PIL import Image
 
 from igl_dt.data.datasets import DataError
 from igl_dt.evaluation.inference import predict_probabilities
+from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.inference.predict import predict_folder
 from igl_dt.networks import build_network
 from igl_dt.networks.io import save_network
-from igl_dt.parameters import EvaluationParameters, PredictionParameters, RuntimeParameters
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from tiny import CLASSES, NETWORKS
 
 RUNTIME = RuntimeParameters(device="cpu", threads=None)

@@ -26,7 +26,7 @@ from PIL import Image
 from encoding import encode, png, turned
 from igl_dt.data.datasets import DataError
 from igl_dt.kedro_ext.hooks import CheckParameters
-from igl_dt.parameters import ProjectParameters
+from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.settings import CONFIG_LOADER_ARGS
 

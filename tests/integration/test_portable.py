@@ -2,7 +2,7 @@
 
 import pytest
 
-from igl_dt.training.determinism import instruction_sets
+from igl_dt.runtime.determinism import instruction_sets
 
 FEWER = {
     "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX",

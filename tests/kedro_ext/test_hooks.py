@@ -14,8 +14,8 @@ from kedro.io import DatasetError
 from kedro.runner import AbstractRunner, ParallelRunner, SequentialRunner, ThreadRunner
 
 from igl_dt.data.datasets import DataError
+from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
 from igl_dt.kedro_ext.hooks import CheckParameters, RunInTurn, SayErrorsPlainly
-from igl_dt.parameters import AugmentationParameters, DatasetParameters
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.utils.files import atomic_write
 
@@ -166,8 +166,7 @@ class TestErrorsAreSaidPlainly:
         assert raised.value.__cause__ is error
 
     def test_value_errors_that_the_project_raises(self) -> None:
-        from igl_dt.networks.encoder import build_encoder
-        from igl_dt.parameters import EncoderParameters
+        from igl_dt.networks.encoder import EncoderParameters, build_encoder
 
         error = self.caught(lambda: build_encoder(EncoderParameters(name="resnet19")))
         assert type(error) is ValueError

@@ -8,7 +8,7 @@ from kedro.io import DataCatalog, DatasetError
 
 from igl_dt.kedro_ext.datasets.networks import NetworkDataset, NetworkFolderDataset
 from igl_dt.networks import SegmentationNetwork, build_network
-from igl_dt.parameters import ResUnetParameters
+from igl_dt.networks.architectures.res_unet import ResUnetParameters
 
 RESNET = {"name": "resnet18", "options": {"channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 4}}
 

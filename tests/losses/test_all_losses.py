@@ -14,7 +14,7 @@ from igl_dt.losses import (
     pseudo_labels,
     supervised_loss,
 )
-from igl_dt.parameters import SupervisedLossParameters
+from igl_dt.losses.parameters import SupervisedLossParameters
 
 
 def _target(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from igl_dt.losses import pseudo_label_loss, pseudo_labels
-from igl_dt.parameters import IGNORE_INDEX
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

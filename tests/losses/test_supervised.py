@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from igl_dt.losses import cross_entropy, supervised_loss
-from igl_dt.parameters import IGNORE_INDEX, SupervisedLossParameters
+from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 SHAPES = [(1, 2, 1, 1), (2, 3, 4, 5), (3, 21, 7, 2)]
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from igl_dt.data.loading import Batch
+from igl_dt.kedro_ext.parameters import TeacherPretrainingParameters
 from igl_dt.methods import CrossPseudoSupervision
-from igl_dt.parameters import CrossPseudoSupervisionParameters, TeacherPretrainingParameters
+from igl_dt.methods.cps import CrossPseudoSupervisionParameters
 
 OTHER = {"swin_unet": "res_unet", "res_unet": "swin_unet"}
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igl_dt.data.loading import Batch
+from igl_dt.kedro_ext.parameters import StudentLearningParameters
 from igl_dt.methods import IglDt
-from igl_dt.parameters import IglDtParameters, StudentLearningParameters
+from igl_dt.methods.igl_dt import IglDtParameters
 
 GLOBAL, LOCAL = 0, 1
 """Steps in either state, where states are swapped at each."""

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from igl_dt.data.loading import Batch
+from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.methods import Supervised
-from igl_dt.parameters import SupervisedLossParameters
 
 
 def test_its_only_term_is_the_supervised_loss(tiny_network, make_batch, by_hand) -> None:

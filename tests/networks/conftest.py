@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from igl_dt.networks import SegmentationNetwork, build_network
-from igl_dt.parameters import DeepLabV3PlusParameters, ResUnetParameters, SwinUnetParameters
+from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
+from igl_dt.networks.architectures.res_unet import ResUnetParameters
+from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
 
 CLASSES = ("sky", "road", "tree")
 SWIN = {

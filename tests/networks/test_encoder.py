@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.parameters import EncoderParameters
+from igl_dt.networks.encoder import EncoderParameters, build_encoder, channels_and_strides
 
 MODELS = {
     "resnet18": {"channels": [8, 8, 16, 16]},

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from igl_dt.networks import SegmentationNetwork, build_network
+from igl_dt.networks.architectures.res_unet import ResUnetParameters
 from igl_dt.networks.io import METADATA_KEY, load_network, save_network
-from igl_dt.parameters import ResUnetParameters
 
 SMALL = ResUnetParameters(encoder={"name": "resnet18", "options": {"channels": [8] * 4}}, decoder_channels=(4,))
 

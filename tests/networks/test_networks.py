@@ -8,7 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from igl_dt.networks import SegmentationNetwork, build_network, rebuild_network
-from igl_dt.parameters import DeepLabV3PlusParameters, ResUnetParameters, SwinUnetParameters
+from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
+from igl_dt.networks.architectures.res_unet import ResUnetParameters
+from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
 
 
 @pytest.mark.parametrize("size", [(64, 64), (37, 51), (1, 1), (3, 200)])

@@ -7,8 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from igl_dt.networks.swin_unet import PatchExpanding, SwinUnet
-from igl_dt.parameters import SwinUnetParameters
+from igl_dt.networks.architectures.swin_unet import PatchExpanding, SwinUnet, SwinUnetParameters
 
 NAME = "swin_tiny_patch4_window7_224"
 OPTIONS = {"embed_dim": 8, "depths": [2, 3, 2], "num_heads": [1, 2, 4], "window_size": 4, "img_size": 64}

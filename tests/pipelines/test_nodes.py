@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import DatasetParameters, SplittingParameters
 from igl_dt.data.splits import split_labels
-from igl_dt.parameters import DatasetParameters, SplittingParameters
 from igl_dt.pipelines.evaluation.nodes import collect_scores, select_eval_split
 from igl_dt.pipelines.reporting.nodes import draw_curves, draw_data, draw_examples
 from igl_dt.reporting import figures

@@ -13,7 +13,7 @@ from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel
 
-from igl_dt.parameters import ProjectParameters
+from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")

@@ -9,7 +9,7 @@ from kedro.runner import SequentialRunner
 from torch import nn
 
 from igl_dt import stages
-from igl_dt.parameters import StudentLearningParameters
+from igl_dt.kedro_ext.parameters import StudentLearningParameters
 from igl_dt.pipelines.student_learning import create_pipeline
 
 STAGE = {

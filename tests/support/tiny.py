@@ -1,6 +1,8 @@
 """Networks small enough to train in a test."""
 
-from igl_dt.parameters import DeepLabV3PlusParameters, ResUnetParameters, SwinUnetParameters
+from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
+from igl_dt.networks.architectures.res_unet import ResUnetParameters
+from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
 
 CLASSES = ("road", "tree", "pole")
 SWIN = {

@@ -12,15 +12,11 @@ from torch.nn import functional as F
 
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 from igl_dt.data.splits import split_labels
 from igl_dt.networks import NetworkOutput, SegmentationNetwork, build_network
-from igl_dt.parameters import (
-    AugmentationParameters,
-    DatasetParameters,
-    RuntimeParameters,
-    SplittingParameters,
-    StageParameters,
-)
+from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.training.parameters import StageParameters
 from tiny import CLASSES, NETWORKS
 
 

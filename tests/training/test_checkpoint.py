@@ -13,9 +13,11 @@ from torch import nn
 
 from devices import DEVICES
 from igl_dt.methods import IglDt
-from igl_dt.parameters import IglDtParameters, OptimizerParameters, RuntimeParameters
+from igl_dt.methods.igl_dt import IglDtParameters
+from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training import checkpoint as recovery_module
 from igl_dt.training.checkpoint import Recovery, RecoveryError
+from igl_dt.training.parameters import OptimizerParameters
 from igl_dt.training.trainer import InterruptedTrainingError, Trained, train
 
 STEPS = 6

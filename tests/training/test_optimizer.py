@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from igl_dt.methods import IglDt
-from igl_dt.parameters import IglDtParameters, OptimizerParameters
+from igl_dt.methods.igl_dt import IglDtParameters
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
+from igl_dt.training.parameters import OptimizerParameters
 
 NAMES = ("swin_unet", "res_unet", "student")
 

@@ -12,15 +12,13 @@ from torch import Tensor, nn
 
 from devices import DEVICES
 from igl_dt.data.loading import Batch
+from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.methods import CrossPseudoSupervision, IglDt, Method, Supervised
-from igl_dt.parameters import (
-    CrossPseudoSupervisionParameters,
-    IglDtParameters,
-    OptimizerParameters,
-    RuntimeParameters,
-    SupervisedLossParameters,
-)
+from igl_dt.methods.cps import CrossPseudoSupervisionParameters
+from igl_dt.methods.igl_dt import IglDtParameters
+from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training.optimizer import rate_factor
+from igl_dt.training.parameters import OptimizerParameters
 from igl_dt.training.trainer import Trained, TrainingError, train
 from igl_dt.utils import progress
 

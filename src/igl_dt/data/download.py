@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pooch
 import requests
 
-from igl_dt.parameters import ArchiveParameters, FetchingParameters
+from igl_dt.data.parameters import ArchiveParameters, FetchingParameters
 from igl_dt.utils.progress import Progress
 
 logger = logging.getLogger(__name__)

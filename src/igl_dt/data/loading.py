@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from igl_dt.data.datasets import mask_format
 from igl_dt.data.datasets.listing import locate
 from igl_dt.data.image_io import read_image, read_mask
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     crop_image,
@@ -25,7 +26,7 @@ from igl_dt.data.transforms import (
     padding_mask,
     strong_view,
 )
-from igl_dt.parameters import DatasetParameters, StageParameters
+from igl_dt.training.parameters import StageParameters
 from igl_dt.utils.seeding import generator
 
 

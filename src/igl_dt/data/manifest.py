@@ -17,8 +17,8 @@ import pandas as pd
 
 from igl_dt.data.datasets import SOURCES, DataError, Sample, mask_format
 from igl_dt.data.datasets.listing import fold, show
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.data.validation import check_files
-from igl_dt.parameters import DatasetParameters
 
 logger = logging.getLogger(__name__)
 

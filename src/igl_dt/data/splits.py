@@ -12,7 +12,8 @@ import pandas as pd
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.listing import show
 from igl_dt.data.lists import IdList, hash_ids, read_list, recognize
-from igl_dt.parameters import AugmentationParameters, Size, SplittingParameters
+from igl_dt.data.parameters import AugmentationParameters, SplittingParameters
+from igl_dt.utils.parameters import Size
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from PIL import Image
 from PIL.ImageFilter import GaussianBlur
 from torchvision.transforms import functional
 
-from igl_dt.parameters import IGNORE_INDEX, AugmentationParameters, Size, StrongAugmentation
+from igl_dt.data.parameters import AugmentationParameters, StrongAugmentation
+from igl_dt.utils.parameters import IGNORE_INDEX, Size
 
 
 class CropWindow(NamedTuple):

@@ -21,8 +21,8 @@ from igl_dt.data import image_io as reading
 from igl_dt.data.datasets import listing
 from igl_dt.data.datasets.listing import DataError, MaskFormat, Sample, locate, show
 from igl_dt.data.image_io import decode_image, decode_mask, read_bytes
-from igl_dt.parameters import IGNORE_INDEX
 from igl_dt.utils.files import atomic_write, digest
+from igl_dt.utils.parameters import IGNORE_INDEX
 from igl_dt.utils.progress import Progress
 
 logger = logging.getLogger(__name__)

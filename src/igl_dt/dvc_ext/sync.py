@@ -15,8 +15,8 @@ from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 
 from igl_dt.data.datasets import SELF_MADE
-from igl_dt.parameters import RuntimeParameters
 from igl_dt.pipeline_registry import register_pipelines
+from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.settings import CONFIG_LOADER_ARGS
 
 PACKAGE = "igl_dt"

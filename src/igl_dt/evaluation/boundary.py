@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from igl_dt.parameters import IGNORE_INDEX
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 
 class BoundaryScores(TypedDict):

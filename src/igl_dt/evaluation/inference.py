@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from igl_dt.evaluation.boundary import boundary_counts
 from igl_dt.evaluation.metrics import confusion_matrix, score_image
-from igl_dt.parameters import EvaluationParameters, Size
+from igl_dt.runtime.parameters import EvaluationParameters
+from igl_dt.utils.parameters import Size
 
 
 def predict_probabilities(network: nn.Module, images: Tensor, parameters: EvaluationParameters) -> Tensor:

@@ -9,7 +9,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from igl_dt.parameters import IGNORE_INDEX
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 
 class Scores(TypedDict):

@@ -6,7 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.evaluation.inference import predict_probabilities
-from igl_dt.parameters import CONFIDENT, IGNORE_INDEX, EvaluationParameters
+from igl_dt.runtime.parameters import EvaluationParameters
+from igl_dt.utils.parameters import IGNORE_INDEX
+
+CONFIDENT = 0.9
+"""Probability from which on a pseudo-label is called confident, in reports alone."""
 
 
 def measure_pseudo_labels(

@@ -18,6 +18,7 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
+from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.kedro_ext.provenance import (
     find_commit,
     hash_files,
@@ -26,9 +27,10 @@ from igl_dt.kedro_ext.provenance import (
     rebuild_command,
     reset_peak_memory,
 )
-from igl_dt.parameters import ProjectParameters, RuntimeParameters, explain
-from igl_dt.training.portable import pin
+from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.runtime.portable import pin
 from igl_dt.utils.files import atomic_write
+from igl_dt.utils.parameters import explain
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class CheckParameters:
         """Stop where the device is absent that the pipeline is to run on."""
         self._inputs = {name for node in pipeline.nodes for name in node.inputs}
         if self._parameters.runtime.device == "cuda" and "params:runtime" in self._inputs:
-            from igl_dt.training.determinism import configure_torch
+            from igl_dt.runtime.determinism import configure_torch
 
             try:
                 configure_torch(self._parameters.runtime)
@@ -229,7 +231,7 @@ class WriteRunManifest:
             atomic_write(path, content.encode())
 
     def _surroundings(self) -> dict[str, str]:
-        from igl_dt.training.determinism import surroundings
+        from igl_dt.runtime.determinism import surroundings
 
         return surroundings(RuntimeParameters.model_validate(self._parameters["runtime"]))
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from igl_dt.losses.common import full_precision
 from igl_dt.losses.supervised import cross_entropy
-from igl_dt.parameters import IGNORE_INDEX
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 
 @torch.no_grad()

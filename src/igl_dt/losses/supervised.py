@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from igl_dt.losses.common import full_precision
-from igl_dt.parameters import IGNORE_INDEX, SupervisedLossParameters
+from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 
 def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossParameters) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
-from igl_dt.networks import SegmentationNetwork
-from igl_dt.parameters import Parameters
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.utils.parameters import Parameters
 
 
 class Method(nn.Module, ABC):

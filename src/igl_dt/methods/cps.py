@@ -6,14 +6,30 @@ after Cross Pseudo Supervision (CVPR 2021), with its CutMix variant: each teache
 logits are mixed with the box, and the argmax of the mix labels the mixed image for the other teacher [family].
 """
 
+from typing import Annotated
+
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from igl_dt.data.loading import Batch
 from igl_dt.losses import cutmix, pseudo_label_loss, pseudo_labels, ramp_up, supervised_loss
+from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.methods.base import Method
-from igl_dt.networks import SegmentationNetwork
-from igl_dt.parameters import IGNORE_INDEX, CrossPseudoSupervisionParameters
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Weight
+
+
+class CrossPseudoSupervisionParameters(Parameters):
+    """Stage 1, the teachers' losses [paper: CPS; the rest family]."""
+
+    supervised: SupervisedLossParameters = SupervisedLossParameters()
+    cps_weight: Weight = 1.0
+    """λ_cps: 1.5 without and 1.0 with CutMix on VOC, 6 and 5 on Cityscapes [family]."""
+    cps_on_labeled: bool = False
+    """Whether the labelled batch gets cross pseudo-labels too [family]."""
+    ramp_up_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which λ_cps rises from 0, as exp(-5(1 - t)²) [ours]."""
 
 
 class CrossPseudoSupervision(Method):

@@ -11,8 +11,10 @@ maps are mixed with the same boxes [family: CPS, UniMatch].
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
@@ -27,9 +29,41 @@ from igl_dt.losses import (
     ramp_up,
     supervised_loss,
 )
+from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.methods.base import Method
-from igl_dt.networks import NetworkOutput, SegmentationNetwork
-from igl_dt.parameters import IGNORE_INDEX, IglDtParameters
+from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
+
+
+class IglDtParameters(Parameters):
+    """Stage 2, the student's losses and their alternation."""
+
+    supervised: SupervisedLossParameters = SupervisedLossParameters()
+    labeled_pseudo_label_weight: Weight = 1.0
+    """λ_pl: both teachers' pseudo-labels on the labelled batch [paper]."""
+    unlabeled_pseudo_label_weight: Weight = 1.0
+    """Weight of L_P on the unlabelled batch [family: 1]."""
+    global_weight: Weight = 0.08
+    """λ_glo [family: MGD]."""
+    local_weight: Weight = 100.0
+    """λ_loc on the mean squared difference of similarity matrices [family: MGD]."""
+    discrepancy_weight: Weight = 0.05
+    """λ_dis [ours]."""
+    swap_every: PositiveInt = 1
+    """Steps between swaps of the global and the local state [paper: swapping; per step: ours]."""
+    pseudo_label_source: Literal["state", "both"] = "state"
+    """Whether L_P on the unlabelled batch follows the state's teacher, or both."""
+    confidence_threshold: Probability = 0.0
+    """Pseudo-labels with a lower probability are ignored [family: none in MGD]."""
+    global_map: Literal["logits", "probabilities", "features"] = "logits"
+    """What is pooled for L_Glo [family: MGD pools logits]."""
+    local_regions: PositiveInt | None = 7
+    """Features are pooled to this many rows and columns for L_Loc [family]; null keeps every position."""
+    discrepancy_space: Literal["probabilities", "features"] = "probabilities"
+    """Where student and teacher are compared; ``features`` through a learned 1×1 projection [ours]."""
+    ramp_up_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the unlabelled batch's weights rise from 0, as exp(-5(1 - t)²) [ours]."""
+
 
 SWIN_UNET, RES_UNET = "swin_unet", "res_unet"
 

@@ -4,9 +4,9 @@ from torch import Tensor
 
 from igl_dt.data.loading import Batch
 from igl_dt.losses import supervised_loss
+from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.methods.base import Method
-from igl_dt.networks import SegmentationNetwork
-from igl_dt.parameters import SupervisedLossParameters
+from igl_dt.networks.base import SegmentationNetwork
 
 
 class Supervised(Method):

@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from igl_dt.parameters import DeepLabV3PlusParameters, ResUnetParameters, SwinUnetParameters
+from igl_dt.utils.parameters import Parameters
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-NetworkParameters = SwinUnetParameters | ResUnetParameters | DeepLabV3PlusParameters
 
 
 class NetworkOutput(NamedTuple):
@@ -33,8 +31,8 @@ class SegmentationNetwork(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    """Key of the network in ``networks`` parameters, and the name that weight files record."""
-    parameters_type: ClassVar[type[NetworkParameters]]
+    """Name of the architecture, by which parameters choose it and weight files record it."""
+    parameters_type: ClassVar[type[Parameters]]
     """What the network is built from."""
     encoder: nn.Module
     """The backbone: its parameters, and no others, are named ``encoder.*``."""
@@ -49,24 +47,25 @@ class SegmentationNetwork(nn.Module, ABC):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, parameters: NetworkParameters, class_names: tuple[str, ...]) -> None:
+    def __init__(self, parameters: Parameters, class_names: tuple[str, ...], key: str = "network") -> None:
         """Keep what is needed to rebuild the network.
 
         Args:
             parameters: The network's parameters.
             class_names: Names of the N classes, by index.
+            key: Where the parameters come from, for messages.
 
         Raises:
             ValueError: There are no classes.
         """
         super().__init__()
         if not class_names:
-            raise ValueError(f"networks.{self.name}: class_names is empty, a network needs at least one class")
+            raise ValueError(f"{key}: class_names is empty, a network needs at least one class")
         self.class_names = tuple(class_names)
         self.num_classes = len(class_names)
         settings = parameters.model_dump(mode="json")
         settings["encoder"]["pretrained"] = None
-        self.configuration = {"network": self.name, "parameters": settings, "class_names": list(class_names)}
+        self.configuration = {"architecture": self.name, "parameters": settings, "class_names": list(class_names)}
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 

@@ -9,7 +9,7 @@ import timm
 from timm.models import FeatureInfo, load_state_dict
 from torch import nn
 
-from igl_dt.parameters import EncoderParameters
+from igl_dt.networks.parameters import EncoderParameters
 
 
 def build_encoder(parameters: EncoderParameters, key: str = "encoder", **timm_options: Any) -> nn.Module:

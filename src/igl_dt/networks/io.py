@@ -7,7 +7,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from igl_dt.networks import SegmentationNetwork, rebuild_network
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.registry import rebuild_network
 from igl_dt.utils.files import atomic_write
 
 FORMAT_VERSION = 1

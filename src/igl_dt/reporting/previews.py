@@ -17,8 +17,9 @@ from safetensors import safe_open
 
 from igl_dt.data.datasets import DataError, mask_format
 from igl_dt.data.image_io import read_image, read_mask
-from igl_dt.parameters import IGNORE_INDEX, DatasetParameters
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.reporting.figures import overlay_mask, spread
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 COLUMNS = 6
 """Panels in a row: an image with a mask takes two, one without takes one."""

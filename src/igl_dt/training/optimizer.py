@@ -2,7 +2,7 @@
 
 from torch import nn, optim
 
-from igl_dt.parameters import OptimizerParameters
+from igl_dt.training.parameters import OptimizerParameters
 
 
 def build_optimizer(network: nn.Module, parameters: OptimizerParameters) -> optim.Optimizer:

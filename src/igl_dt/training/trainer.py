@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.methods import Method
-from igl_dt.networks import SegmentationNetwork
-from igl_dt.parameters import OptimizerParameters, RuntimeParameters
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.runtime.determinism import autocast, configure_torch
+from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training.checkpoint import Recovery, State
-from igl_dt.training.determinism import autocast, configure_torch
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
+from igl_dt.training.parameters import OptimizerParameters
 from igl_dt.utils.progress import Progress
 from igl_dt.utils.seeding import derive_seed
 

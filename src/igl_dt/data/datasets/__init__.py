@@ -9,7 +9,7 @@ from typing import Any
 
 from igl_dt.data.datasets import camvid, cityscapes, folder, pascal, shapes
 from igl_dt.data.datasets.listing import DataError, Listing, MaskFormat, Sample
-from igl_dt.parameters import DatasetParameters
+from igl_dt.data.parameters import DatasetParameters
 
 SOURCES: dict[str, Callable[[Path, Mapping[str, Any]], Listing]] = {
     "camvid": camvid.list_samples,

@@ -19,7 +19,7 @@ from igl_dt.data.datasets.listing import (
     read_ids,
     show,
 )
-from igl_dt.parameters import Parameters
+from igl_dt.utils.parameters import Parameters
 
 
 class CamVidOptions(Parameters):

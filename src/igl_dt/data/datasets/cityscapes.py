@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from igl_dt.data.datasets.listing import DataError, Listing, MaskFormat, Sample, Split, parse_options, show
-from igl_dt.parameters import IGNORE_INDEX, Parameters
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters
 
 LABEL_IDS = {
     "road": 7,

@@ -40,7 +40,7 @@ from igl_dt.data.datasets.listing import (
     read_ids,
     show,
 )
-from igl_dt.parameters import IGNORE_INDEX, Parameters
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters
 
 logger = logging.getLogger(__name__)
 

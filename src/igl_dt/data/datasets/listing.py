@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from igl_dt.parameters import Parameters, explain
+from igl_dt.utils.parameters import Parameters, explain
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
 """Endings of files that count as images, in small or capital letters."""

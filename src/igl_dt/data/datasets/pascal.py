@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from igl_dt.data.datasets.listing import DataError, Listing, Sample, Split, parse_options, read_lines, show
-from igl_dt.parameters import Parameters
+from igl_dt.utils.parameters import Parameters
 
 CLASS_NAMES = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

@@ -29,7 +29,7 @@ from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from igl_dt.data.datasets.listing import DataError, Listing, Sample, Split, parse_options
-from igl_dt.parameters import Parameters
+from igl_dt.utils.parameters import Parameters
 from igl_dt.utils.seeding import generator
 
 CLASS_NAMES = ("background", "boat", "wagon", "starfish", "flower", "ring", "crate", "wire", "coin")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from igl_dt.parameters import DatasetParameters, FetchingParameters
+from igl_dt.data.parameters import DatasetParameters, FetchingParameters
 
 
 def download_images(fetching: FetchingParameters, dataset: DatasetParameters) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from igl_dt.data import manifest, splits
-from igl_dt.parameters import DatasetParameters, SplittingParameters
+from igl_dt.data.parameters import DatasetParameters, SplittingParameters
 
 
 def read_manifest(

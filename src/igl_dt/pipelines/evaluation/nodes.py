@@ -5,8 +5,10 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from igl_dt.parameters import DatasetParameters, EvaluationParameters, ReportingParameters, RuntimeParameters
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.pipelines import Evaluation, Network
+from igl_dt.reporting.parameters import ReportingParameters
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 
 
 def select_eval_split(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:

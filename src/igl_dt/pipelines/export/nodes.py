@@ -1,6 +1,7 @@
 """Nodes of ``export``."""
 
-from igl_dt.parameters import DatasetParameters, ExportParameters
+from igl_dt.data.parameters import DatasetParameters
+from igl_dt.inference.parameters import ExportParameters
 
 
 def export_network(export: ExportParameters, dataset: DatasetParameters) -> None:

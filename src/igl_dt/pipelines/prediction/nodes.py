@@ -2,7 +2,9 @@
 
 import pandas as pd
 
-from igl_dt.parameters import DatasetParameters, EvaluationParameters, PredictionParameters, RuntimeParameters
+from igl_dt.data.parameters import DatasetParameters
+from igl_dt.inference.parameters import PredictionParameters
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 
 
 def predict_images(

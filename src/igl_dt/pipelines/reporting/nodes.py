@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from igl_dt.parameters import DatasetParameters
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.reporting import figures, report
 from igl_dt.utils.files import digest
 

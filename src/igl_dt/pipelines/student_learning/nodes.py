@@ -2,14 +2,11 @@
 
 import pandas as pd
 
-from igl_dt.parameters import (
-    DatasetParameters,
-    DeepLabV3PlusParameters,
-    EvaluationParameters,
-    RuntimeParameters,
-    StudentLearningParameters,
-)
+from igl_dt.data.parameters import DatasetParameters
+from igl_dt.kedro_ext.parameters import StudentLearningParameters
+from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
 from igl_dt.pipelines import Network
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 
 
 def initialize_student(parameters: DeepLabV3PlusParameters, class_names: list[str], seed: int) -> Network:

@@ -3,15 +3,12 @@
 import pandas as pd
 
 from igl_dt.data import splits
-from igl_dt.parameters import (
-    DatasetParameters,
-    EvaluationParameters,
-    ResUnetParameters,
-    RuntimeParameters,
-    SwinUnetParameters,
-    TeacherPretrainingParameters,
-)
+from igl_dt.data.parameters import DatasetParameters
+from igl_dt.kedro_ext.parameters import TeacherPretrainingParameters
+from igl_dt.networks.architectures.res_unet import ResUnetParameters
+from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
 from igl_dt.pipelines import Network
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 
 
 def initialize_swin_unet(parameters: SwinUnetParameters, class_names: list[str], seed: int) -> Network:

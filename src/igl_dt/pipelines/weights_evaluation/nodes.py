@@ -4,7 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from igl_dt.parameters import DatasetParameters, EvaluationParameters, RuntimeParameters, WeightsEvaluationParameters
+from igl_dt.data.parameters import DatasetParameters
+from igl_dt.inference.parameters import WeightsEvaluationParameters
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 
 
 def evaluate_weights(

@@ -9,7 +9,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from igl_dt.parameters import IGNORE_INDEX
 from igl_dt.reporting.figures.style import (
     DPI,
     NEUTRAL,
@@ -21,6 +20,7 @@ from igl_dt.reporting.figures.style import (
     new_figure,
     series,
 )
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 # Inches.
 _MARGIN = 0.06

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter, StrMethodFormatter
 
-from igl_dt.parameters import CONFIDENT
+from igl_dt.evaluation.pseudo_labels import CONFIDENT
 from igl_dt.reporting.figures.style import FAINT, SERIES, Series, new_figure, series
 
 _PSEUDO_LABELS = {

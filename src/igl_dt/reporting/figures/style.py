@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
-from igl_dt.parameters import IGNORE_INDEX
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 WIDTH = 9.0
 """Inches; all figures have it."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from igl_dt.parameters import CONFIDENT
+from igl_dt.evaluation.pseudo_labels import CONFIDENT
 from igl_dt.reporting.report.run import Run, name_briefly, name_network
 
 SHARED_ERRORS = 0.1

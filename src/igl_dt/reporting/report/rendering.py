@@ -11,7 +11,8 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from igl_dt.parameters import CONFIDENT, IglDtParameters
+from igl_dt.evaluation.pseudo_labels import CONFIDENT
+from igl_dt.methods.igl_dt import IglDtParameters
 from igl_dt.reporting.figures.style import SERIES, signed
 from igl_dt.reporting.report.remarks import find_remarks
 from igl_dt.reporting.report.run import Run, name_briefly, name_network

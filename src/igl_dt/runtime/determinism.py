@@ -10,8 +10,8 @@ import numpy as np
 import PIL
 import torch
 
-from igl_dt.parameters import RuntimeParameters
-from igl_dt.training.portable import pin
+from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.runtime.portable import pin
 from igl_dt.utils.seeding import derive_seed
 
 

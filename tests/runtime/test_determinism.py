@@ -7,9 +7,9 @@ import sys
 import pytest
 import torch
 
-from igl_dt.parameters import RuntimeParameters
-from igl_dt.training import portable
-from igl_dt.training.determinism import configure_torch, instruction_sets, seeded
+from igl_dt.runtime import portable
+from igl_dt.runtime.determinism import configure_torch, instruction_sets, seeded
+from igl_dt.runtime.parameters import RuntimeParameters
 
 
 def test_seeded_draws_by_seed_and_names_and_leaves_the_generator_as_it_was() -> None:
@@ -65,8 +65,8 @@ def test_threads_are_set_where_a_number_is_given() -> None:
 
 PORTABLE = """
 import torch
-from igl_dt.training.determinism import configure_torch, surroundings
-from igl_dt.parameters import RuntimeParameters
+from igl_dt.runtime.determinism import configure_torch, surroundings
+from igl_dt.runtime.parameters import RuntimeParameters
 
 runtime = RuntimeParameters(device="cpu", threads=1, portable=True)
 configure_torch(runtime)

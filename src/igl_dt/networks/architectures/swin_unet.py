@@ -3,13 +3,33 @@
 import copy
 import itertools
 import math
+from typing import Literal
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.parameters import SwinUnetParameters
+from igl_dt.networks.parameters import EncoderParameters
+from igl_dt.utils.parameters import Parameters
+
+
+class SwinUnetParameters(Parameters):
+    """SwinUnet teacher (Cao et al. 2021): global context."""
+
+    encoder: EncoderParameters
+    """Any timm Swin Transformer."""
+    decoder_depth: PositiveInt = 2
+    """Swin blocks per decoder stage; they start from the encoder's weights of the same resolution."""
+    stem: Literal["patches", "convolutional"] = "patches"
+    """How images become tokens: timm's linear patch embedding, or pairs of 3×3 convolutions [ours], which learn from
+    scratch far faster."""
+    refine: bool = False
+    """A 3×3 convolution before the classifier [ours]."""
+    head_channels: PositiveInt | None = None
+    """Channels at full resolution; null: those of the encoder's first stage, as in the reference. Fewer are faster
+    [ours]."""
 
 
 class SwinUnet(SegmentationNetwork):
@@ -29,15 +49,14 @@ class SwinUnet(SegmentationNetwork):
     name = "swin_unet"
     parameters_type = SwinUnetParameters
 
-    def __init__(self, parameters: SwinUnetParameters, class_names: tuple[str, ...]) -> None:
+    def __init__(self, parameters: SwinUnetParameters, class_names: tuple[str, ...], key: str = "network") -> None:
         """Build the network.
 
         Raises:
             ValueError: The encoder is no Swin Transformer, its stages are too shallow for ``decoder_depth``, or its
                 patches have a size that a convolutional stem cannot have.
         """
-        super().__init__(parameters, class_names)
-        key = f"networks.{self.name}"
+        super().__init__(parameters, class_names, key)
         self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", strict_img_size=False)
         channels, strides = channels_and_strides(self.encoder)
         patch_size = strides[0]

@@ -1,12 +1,27 @@
 """ResUnet, the teacher for local detail."""
 
+from typing import Literal
+
 import torch
+from pydantic import PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.parameters import ResUnetParameters
+from igl_dt.networks.parameters import EncoderParameters
+from igl_dt.utils.parameters import Parameters
+
+
+class ResUnetParameters(Parameters):
+    """ResUnet teacher: local detail."""
+
+    encoder: EncoderParameters
+    """Any timm ResNet."""
+    decoder_channels: tuple[PositiveInt, ...] = (256, 128, 64, 32)
+    """Channels of the residual decoder blocks, deepest first; one per encoder stage but the deepest, at most."""
+    block: Literal["post_activation", "pre_activation"] = "post_activation"
+    """Residual decoder block of He et al. 2016a, or the pre-activation one that Zhang et al. 2018 use."""
 
 
 class ResUnet(SegmentationNetwork):
@@ -20,15 +35,14 @@ class ResUnet(SegmentationNetwork):
     name = "res_unet"
     parameters_type = ResUnetParameters
 
-    def __init__(self, parameters: ResUnetParameters, class_names: tuple[str, ...]) -> None:
+    def __init__(self, parameters: ResUnetParameters, class_names: tuple[str, ...], key: str = "network") -> None:
         """Build the network.
 
         Raises:
             ValueError: The encoder has too few stages, or their strides are not 2, 4, 8, ….
         """
-        super().__init__(parameters, class_names)
+        super().__init__(parameters, class_names, key)
         stages = len(parameters.decoder_channels) + 1
-        key = f"networks.{self.name}"
         try:
             self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", out_indices=tuple(range(stages)))
         except ValueError as error:

@@ -1,6 +1,9 @@
 """DeepLabV3+, the student."""
 
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field, PositiveInt
 from timm.layers import Format
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -8,7 +11,24 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.parameters import DeepLabV3PlusParameters
+from igl_dt.networks.parameters import EncoderParameters
+from igl_dt.utils.parameters import Parameters
+
+
+class DeepLabV3PlusParameters(Parameters):
+    """Student: DeepLabV3+ (Chen et al. 2018), the field's standard."""
+
+    encoder: EncoderParameters
+    """Any timm backbone with features."""
+    output_stride: Literal[8, 16, 32] = 16
+    """Input size over the size of the deepest features; below 32 the last stages are dilated."""
+    atrous_rates: tuple[PositiveInt, PositiveInt, PositiveInt] = (6, 12, 18)
+    """Dilations of the spatial pyramid."""
+    channels: PositiveInt = 256
+    """Width of the pyramid and the decoder."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of the pyramid's outputs that is dropped in training; torchvision drops half, UniMatch nothing [family]."""
+
 
 LOW_LEVEL_CHANNELS = 48
 """Width that the stride-4 features are projected to, as in the paper."""
@@ -22,17 +42,17 @@ class DeepLabV3Plus(SegmentationNetwork):
     upsampled bilinearly from there.
     """
 
-    name = "student"
+    name = "deeplab_v3_plus"
     parameters_type = DeepLabV3PlusParameters
 
-    def __init__(self, parameters: DeepLabV3PlusParameters, class_names: tuple[str, ...]) -> None:
+    def __init__(self, parameters: DeepLabV3PlusParameters, class_names: tuple[str, ...], key: str = "network") -> None:
         """Build the network.
 
         Raises:
             ValueError: The backbone cannot have this output stride, or has no features of stride 4.
         """
-        super().__init__(parameters, class_names)
-        self.encoder = _build_encoder(parameters, f"networks.{self.name}")
+        super().__init__(parameters, class_names, key)
+        self.encoder = _build_encoder(parameters, key)
         channels, strides = channels_and_strides(self.encoder)
         self.low_level = strides.index(4)
         self.pyramid = ASPP(channels[-1], parameters.atrous_rates, parameters.channels)
@@ -64,7 +84,7 @@ class DeepLabV3Plus(SegmentationNetwork):
         """
         if self.training and len(images) == 1:
             raise ValueError(
-                "networks.student cannot be trained on one image at a time: its pyramid's pooled branch normalises "
+                "DeepLabV3+ cannot be trained on one image at a time: its pyramid's pooled branch normalises "
                 "one value per image over the batch; make batch_size / gradient_accumulation_steps at least 2"
             )
         stages = self.encoder(images)

@@ -1,0 +1,71 @@
+"""Which architectures there are, and networks built from them."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from igl_dt.networks import architectures
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.utils.parameters import Parameters, did_you_mean, explain
+from igl_dt.utils.registry import find_classes
+
+
+def find_architecture(name: str, key: str = "architecture") -> type[SegmentationNetwork]:
+    """Give the class of an architecture.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    known = find_classes(architectures, SegmentationNetwork)  # type: ignore[type-abstract]
+    if name not in known:
+        raise ValueError(f"{key}: there is no architecture {name!r}{did_you_mean(name, known)}")
+    return known[name]
+
+
+def network_parameters(choice: NetworkChoice, key: str = "network") -> Parameters:
+    """Give the typed parameters of the chosen architecture, without building it.
+
+    Args:
+        choice: the architecture and its section.
+        key: where ``choice`` comes from, for messages.
+
+    Raises:
+        ValueError: there is no such architecture, or its section has an unknown key or a wrong value.
+    """
+    kind = find_architecture(choice.architecture, f"{key}.architecture")
+    try:
+        return kind.parameters_type.model_validate(choice.section(choice.architecture))
+    except ValidationError as error:
+        where = f"{key}.{choice.architecture}"
+        problems = "\n".join(f"{where}.{problem}" for problem in explain(error, kind.parameters_type))
+        raise ValueError(problems) from error
+
+
+def build_network(choice: NetworkChoice, class_names: tuple[str, ...], key: str = "network") -> SegmentationNetwork:
+    """Build a network; random weights come from torch's global generator.
+
+    Args:
+        choice: the architecture and its parameters.
+        class_names: names of the N classes, by index.
+        key: where ``choice`` comes from, for messages.
+
+    Raises:
+        ValueError: as ``network_parameters``; or the architecture refuses its parameters.
+    """
+    parameters = network_parameters(choice, key)
+    return find_architecture(choice.architecture)(parameters, class_names, f"{key}.{choice.architecture}")
+
+
+def rebuild_network(configuration: dict[str, Any]) -> SegmentationNetwork:
+    """Build a network from ``SegmentationNetwork.configuration``, with random weights.
+
+    Raises:
+        ValueError: the configuration is not that of a network, or the network refuses it.
+    """
+    try:
+        name, parameters, class_names = (configuration[key] for key in ("architecture", "parameters", "class_names"))
+        choice = NetworkChoice.model_validate({"architecture": name, name: parameters})
+    except (KeyError, TypeError, ValidationError) as error:
+        raise ValueError(f"not the configuration of a network: {configuration!r}") from error
+    return build_network(choice, tuple(class_names))

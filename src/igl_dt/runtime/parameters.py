@@ -1,0 +1,64 @@
+"""Where and how a run computes, and how it predicts whole images."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from igl_dt.utils.parameters import Parameters, Size
+
+
+class EvaluationParameters(Parameters):
+    """How a network predicts a whole image."""
+
+    mode: Literal["whole", "sliding_window"] = "whole"
+    window_size: Size | None = None
+    """(height, width) of the window; needed for ``sliding_window``, where the field takes the training crop."""
+    window_overlap: Annotated[float, Field(ge=0, lt=1)] = 1 / 3
+    """Share of the window that neighbours have in common."""
+    batch_size: PositiveInt = 8
+    """Images (of one size) or windows predicted at once; a matter of memory and speed."""
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+    """Probabilities are the mean over the image scaled by these, brought back to its own size."""
+    flip: bool = False
+    """Whether each scale is predicted once more mirrored (left to right), and counts into the mean."""
+    boundary_width: Annotated[float, Field(gt=0, le=1)] = 0.02
+    """How far from a contour boundary IoU looks, over the image's diagonal; the paper's 2 %."""
+
+    @model_validator(mode="after")
+    def _window_has_a_size(self) -> "EvaluationParameters":
+        if self.mode == "sliding_window" and self.window_size is None:
+            raise ValueError("evaluation.window_size is needed when evaluation.mode is sliding_window")
+        return self
+
+
+class RuntimeParameters(Parameters):
+    """Where and how it runs."""
+
+    CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = (
+        "workers",
+        "cache_mib",
+        "checked_files",
+        "recovery_folder",
+        "recovery_seconds",
+    )
+    """The other fields do decide a result's last bits."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: CUDA where there is one, else the CPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """``bfloat16``: autocast; losses and weights stay in float32."""
+    threads: PositiveInt | None = None
+    """Threads of one operation on the CPU; null: as many as torch would take. Kernels' last bits depend on it."""
+    portable: bool = False
+    """Whether to compute with AVX2 alone, as x86 processors of different age can alike; slower on the newer ones."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that read and augment images beside the training one; 0: none. Changes no result."""
+    cache_mib: Annotated[int, Field(ge=0)] = 1024
+    """Memory for decoded images, per process that reads them. Changes no result."""
+    checked_files: str | None = None
+    """File that keeps what the check of the data set's files found, so that the next run reads new and changed ones
+    only; null: all are read every time. Changes no result."""
+    recovery_folder: str | None = None
+    """Where trainings keep what they go on from when they were cut off; null: nowhere. Changes no result."""
+    recovery_seconds: Annotated[float, Field(ge=0)] = 60.0
+    """Between two states in that folder. Changes no result."""

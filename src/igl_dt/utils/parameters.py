@@ -1,0 +1,86 @@
+"""The base of all parameter objects: frozen, typed, and said plainly where they are wrong."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+IGNORE_INDEX = 255
+"""Mask value of pixels that count neither in a loss nor in a score."""
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+Weight = Annotated[float, Field(ge=0)]
+
+
+Size = tuple[PositiveInt, PositiveInt]
+"""Height and width in pixels."""
+
+
+T = TypeVar("T", bound=tuple[float, float])
+
+
+def _in_order(bounds: T) -> T:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"the lower bound comes first, not {list(bounds)}")
+    return bounds
+
+
+Range = Annotated[T, AfterValidator(_in_order)]
+"""Lower and upper bound."""
+
+
+class Parameters(BaseModel):
+    """Base of all parameter objects: frozen, no unknown keys, no NaN or infinity, defaults checked too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Selection(BaseModel):
+    """A choice by name, beside sections of parameters by name: the section of what is chosen is the one that counts."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Give the parameters under a name; none where there is no such section."""
+        return dict((self.model_extra or {}).get(name) or {})
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """End a message about an unknown name with the nearest known one, or with all there are."""
+    known = list(known)
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else f"; there are {', '.join(known) or 'none'}"
+
+
+def explain(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
+    """Say in one line each what is wrong with the values of a parameter object, and bring the nearest known key."""
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        where = f"{'.'.join(path)}: " if path else ""
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            known = _fields(kind, path[:-1])
+            nearest = difflib.get_close_matches(path[-1], known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else f". It takes: {', '.join(known) or 'none'}"
+            yield f"{where}unknown{hint}"
+        elif problem["type"] == "missing":
+            yield f"{where}missing"
+        elif problem["type"] == "value_error":  # of several keys at once, which the message names
+            yield f"{where}{message}"
+        else:
+            yield f"{where}{message}, not {problem['input']!r}"
+
+
+def _fields(kind: Any, path: list[str]) -> list[str]:
+    """Name the fields of the object at a path of nested objects."""
+    for part in path:
+        field = kind.model_fields.get(part)
+        nested = (field.annotation, *get_args(field.annotation)) if field else ()  # also those that may be null
+        kind = next((n for n in nested if isinstance(n, type) and issubclass(n, BaseModel)), None)
+        if kind is None:
+            return []
+    return list(kind.model_fields)
