@@ -56,7 +56,7 @@ def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
     yield from (found := list(_problems(lambda: method_parameters(parameters.method, f"{name}.method"))))
     if not found:
         kind = find_method(parameters.method.name)
-        roles = {role: None for role in parameters.networks} | dict(kind.extra_networks)
+        roles = dict.fromkeys(parameters.networks) | dict(kind.extra_networks)
         for role, like in roles.items():
             yield from (
                 f"{name}.{problem}"

@@ -33,8 +33,8 @@ class Method(nn.Module, ABC):
     """A way to train one or more networks; its ``forward`` gives the losses of a step.
 
     A subclass in a module of ``igl_dt.methods`` is selected by its ``name``; one anywhere else by
-    ``package.module:Class``. What a method keeps beside its networks, such as averaged weights, belongs into submodules,
-    buffers, or PyTorch's ``get_extra_state`` and ``set_extra_state``: then it is saved and resumed with the rest.
+    ``package.module:Class``. What a method keeps beside its networks, such as averaged weights, belongs into
+    submodules, buffers, or PyTorch's ``get_extra_state`` and ``set_extra_state``: then it is saved and resumed with the rest.
     """
 
     name: ClassVar[str]
@@ -89,10 +89,10 @@ class Method(nn.Module, ABC):
             Scalars by name, already weighted: the total loss is their sum. The names may vary from step to step.
         """
 
-    def after_step(self, step: int) -> None:  # noqa: B027 (most methods need none)
+    def after_step(self, step: int) -> None:
         """Do what follows the optimisers' step, such as averaging weights; called once per step."""
 
-    def after_validation(self, step: int, scores: Mapping[str, float]) -> None:  # noqa: B027
+    def after_validation(self, step: int, scores: Mapping[str, float]) -> None:
         """Take note of a validation.
 
         Args:

@@ -2,9 +2,9 @@
 
     L = Σ_k L_sup(k) + λ_cps · [CE(Z_1, argmax Z_2) + CE(Z_2, argmax Z_1)]
 
-IGL-DT pretrains its two teachers, of different architectures, so [paper]. With CutMix, each network predicts the two
-clean images, their logits are mixed with the box, and the argmax of the mix labels the mixed image for the other network
-[family: CPS].
+IGL-DT pretrains its two teachers, of different architectures, so [paper]. With CutMix, each network predicts the
+two clean images, their logits are mixed with the box, and the argmax of the mix labels the mixed image for the other
+network [family: CPS].
 """
 
 from typing import Annotated

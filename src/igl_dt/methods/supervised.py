@@ -21,7 +21,9 @@ class Supervised(Method):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup of each network; see ``Method.forward``."""
         target = batch.masks.long()
-        losses = {role: self.supervised(network(batch.images).logits, target) for role, network in self.networks.items()}
+        losses = {
+            role: self.supervised(network(batch.images).logits, target) for role, network in self.networks.items()
+        }
         if len(losses) == 1:
             return {"supervised": next(iter(losses.values()))}
         return {f"{role}.supervised": loss for role, loss in losses.items()}

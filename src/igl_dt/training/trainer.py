@@ -315,9 +315,7 @@ class TrainState:
         return int(state["step"])
 
 
-def _validator(
-    val: pd.DataFrame, reader: ImageReader, context: RunContext
-) -> Callable[[SegmentationNetwork], float]:
+def _validator(val: pd.DataFrame, reader: ImageReader, context: RunContext) -> Callable[[SegmentationNetwork], float]:
     def validate(network: SegmentationNetwork) -> float:
         with autocast(next(network.parameters()).device, context.runtime):
             counts = evaluate(network, reader.pairs(val), context.evaluation, network.num_classes)
