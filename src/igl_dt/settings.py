@@ -9,7 +9,7 @@ from igl_dt.kedro_ext.hooks import (
     WriteRunManifest,
 )
 
-HOOKS = (RunFromProject(), CheckParameters(), RunInTurn(), LockTrainings(), WriteRunManifest(), SayErrorsPlainly())
+HOOKS = (CheckParameters(), RunInTurn(), LockTrainings(), RunFromProject(), WriteRunManifest(), SayErrorsPlainly())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

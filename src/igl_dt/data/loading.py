@@ -112,7 +112,9 @@ class Batch(NamedTuple):
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         def changed(value: Any) -> Any:
-            return tuple(map(change, value)) if isinstance(value, tuple) else None if value is None else change(value)
+            if isinstance(value, tuple | list):  # data loaders make lists of tuples
+                return tuple(map(change, value))
+            return None if value is None else change(value)
 
         return Batch(*map(changed, self))
 

@@ -104,9 +104,9 @@ class RunFromProject:
         """Note where the project is."""
         self._project = Path(context.project_path)
 
-    @hook_impl(tryfirst=True)
+    @hook_impl(trylast=True)
     def before_pipeline_run(self) -> None:
-        """Go there."""
+        """Go there, once nothing else can refuse the run."""
         self._before = Path.cwd()
         os.chdir(self._project)
 

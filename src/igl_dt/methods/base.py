@@ -34,7 +34,8 @@ class Method(nn.Module, ABC):
 
     A subclass in a module of ``igl_dt.methods`` is selected by its ``name``; one anywhere else by
     ``package.module:Class``. What a method keeps beside its networks, such as averaged weights, belongs into
-    submodules, buffers, or PyTorch's ``get_extra_state`` and ``set_extra_state``: then it is saved and resumed with the rest.
+    submodules, buffers, or PyTorch's ``get_extra_state`` and ``set_extra_state``: then it is saved and resumed with
+    the rest.
     """
 
     name: ClassVar[str]
@@ -57,9 +58,7 @@ class Method(nn.Module, ABC):
         """Take the networks over: those to be trained, and the teachers, which are frozen."""
         super().__init__()
         self.setup, self.options = setup, setup.parameters
-        self.networks = dict(setup.networks)
-        for role, network in self.networks.items():
-            self.add_module(role, network)
+        self.networks = nn.ModuleDict(dict(setup.networks))
         teachers = {role: setup.teachers[role] for role in self.required_teachers}
         self.teachers = nn.ModuleDict(teachers).requires_grad_(False).eval()
 
@@ -71,11 +70,11 @@ class Method(nn.Module, ABC):
 
     def trained(self) -> dict[str, nn.Module]:
         """Give the modules that are optimised, by role; each has an optimiser of its own."""
-        return dict(self.networks)
+        return dict(self.networks.items())
 
     def evaluated(self) -> dict[str, SegmentationNetwork]:
         """Give the networks that are validated and kept, by name: those trained, and averages of them if any."""
-        return dict(self.networks)
+        return dict(self.setup.networks)
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:

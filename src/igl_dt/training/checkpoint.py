@@ -98,8 +98,8 @@ class Checkpointer:
             atomic_write(path, content)
         except OSError as error:
             raise CheckpointError(
-                f"{path} could not be written: {error.strerror or error}. Earlier states are as they were: free some space "
-                "and rerun the same command, or set runtime.recovery_folder to another disk or to null"
+                f"{path} could not be written: {error.strerror or error}. Earlier states are as they were: free some "
+                "space and rerun the same command, or set runtime.recovery_folder to another disk or to null"
             ) from error
         kept = sorted(self._folder.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns)[-KEPT_STATES:]
         for old in set(self._folder.iterdir()) - {self._folder / IDENTITY, *kept}:

@@ -5,20 +5,16 @@ import inspect
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-
-import grimp
 
 from igl_dt.data.datasets import MaskFormat, mask_format
 from igl_dt.methods.base import Method
 from igl_dt.runtime.context import RunContext
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
 from igl_dt.utils.files import digest
-
-PACKAGE = "igl_dt"
+from igl_dt.utils.imports import imported_modules
 
 
 def digest_of_parameters(
@@ -48,7 +44,7 @@ def digest_of_parameters(
 
 def digest_of_weights(method: Method) -> str:
     """Identify all networks of a method: how they are built, and every bit of what they start from."""
-    built = {name: module.configuration for name, module in method.named_children() if hasattr(module, "configuration")}
+    built = {name: network.configuration for name, network in method.evaluated().items()}
     tensors = {name: value for name, value in method.state_dict().items() if hasattr(value, "dtype")}
     weights = {
         name: [str(tensor.dtype), list(tensor.shape), digest(tensor.detach().cpu().contiguous().numpy().tobytes())]
@@ -57,32 +53,16 @@ def digest_of_weights(method: Method) -> str:
     return digest(json.dumps([built, weights], sort_keys=True).encode())
 
 
-def digest_of_code(module: str, method: type[Method]) -> str:
-    """Identify the code that a training runs: a module, the method's, and all of this package that they import.
+def digest_of_code(classes: Iterable[type], *modules: str) -> str:
+    """Identify the code that a training runs: of modules and classes, and all of this package that they import.
 
     Comments, docstrings and layout do not count, so that editing them invalidates no unfinished training.
     """
-    used = set(imported_modules((module, method.__module__)))
-    files = {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in used}
-    if method.__module__ not in files:  # outside the project
-        files[method.__module__] = Path(inspect.getfile(method))
+    outside = {kind.__module__: Path(inspect.getfile(kind)) for kind in classes}
+    inside = imported_modules([*modules, *outside])
+    files = outside | {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in inside}
     lines = [f"{name} {_digest_of_source(file)}\n" for name, file in sorted(files.items())]
     return digest("".join(lines).encode())
-
-
-@cache
-def import_graph() -> grimp.ImportGraph:
-    """Give the import graph of this package."""
-    return grimp.build_graph(PACKAGE, cache_dir=None)
-
-
-def imported_modules(modules: Iterable[str]) -> set[str]:
-    """Give those of some modules that are in this package, and all of the package that they import."""
-    graph = import_graph()
-    used = {module for module in modules if module in graph.modules}
-    for module in list(used):
-        used |= graph.find_upstream_modules(module)
-    return used
 
 
 def _digest_of_source(file: Path) -> str:
@@ -95,5 +75,5 @@ def _digest_of_source(file: Path) -> str:
 
 def _is_text(statement: ast.stmt) -> bool:
     """Tell a docstring, of a field too."""
-    is_constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    return is_constant and isinstance(statement.value.value, str)  # type: ignore[attr-defined]
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)

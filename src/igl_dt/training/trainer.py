@@ -75,7 +75,7 @@ class TrainingResult:
     """By name, with their last weights."""
     history: pd.DataFrame
     """Columns ``step`` (steps done), the losses by name (means since the row before; empty where a loss did not occur),
-    ``learning_rate.<network>`` and, in the rows of validations, ``val_miou.<network>`` and pseudo-label measurements."""
+    ``learning_rate.<network>`` and, in rows of validations, ``val_miou.<network>`` and pseudo-label measurements."""
     best_weights: dict[str, dict[str, Tensor]]
     """Per network, the weights of its best validation; of equal ones, the first."""
     best_miou: dict[str, float]
@@ -137,7 +137,7 @@ def train(
         parameters: steps, batches, optimisers.
         context: of the run.
         name: of the training, in logs and for its recovery states.
-        stream: of random numbers; trainings of one stream see the same labelled crops in the same order. None: ``name``.
+        stream: of random numbers; trainings of one stream see the same crops in the same order. None: ``name``.
 
     Raises:
         CheckpointError: a recovery state cannot be written.
@@ -169,7 +169,7 @@ def train(
     for network in method.evaluated().values():
         network.fingerprint, network.trained_by = fingerprint, method.name
     identity |= {
-        "code": digest_of_code(__name__, type(method)),
+        "code": digest_of_code({type(method), *map(type, method.evaluated().values())}, __name__),
         "environment": json.dumps(describe_environment(runtime)),
         "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
     }

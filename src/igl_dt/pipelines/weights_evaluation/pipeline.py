@@ -1,4 +1,4 @@
-"""Pipeline ``weights_evaluation``: any weight file evaluated on any data set of its classes; no part of the main job."""
+"""Pipeline ``weights_evaluation``: a weight file evaluated on a data set of its classes; not part of the main job."""
 
 from kedro.pipeline import Node, Pipeline
 
