@@ -70,10 +70,10 @@ class IglDt(Method):
     def __init__(self, setup: MethodSetup) -> None:
         """Build it; a projection into the teacher's feature space is drawn from torch's global generator."""
         super().__init__(setup)
-        self.student = self.networks["student"]
+        self.student = setup.networks["student"]
         self.projections = nn.ModuleDict()
         if self.options.global_map == "features":
-            width = setup.teachers[GLOBAL_TEACHER].feature_channels
+            width: int = setup.teachers[GLOBAL_TEACHER].feature_channels
             self.projections[GLOBAL_TEACHER] = nn.Conv2d(self.student.feature_channels, width, 1)
 
     def trained(self) -> dict[str, nn.Module]:
