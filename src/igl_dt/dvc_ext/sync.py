@@ -14,7 +14,7 @@ import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 
-from igl_dt.data.datasets import SELF_MADE
+from igl_dt.data.datasets import find_dataset
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.settings import CONFIG_LOADER_ARGS
@@ -123,7 +123,7 @@ def _stage(
     if recipe.env != "base":
         stage["wdir"] = "/".join(".." for _ in recipe.path.parent.parts)
     dataset = parameters["dataset"]
-    if "dataset" in keys and dataset["source"] in SELF_MADE:
+    if "dataset" in keys and find_dataset(dataset["source"]).draws_itself:
         makes_it = name == "data_splitting"
         (results.append if makes_it else files.add)(dataset["root"])
     elif name == "data_splitting":
