@@ -82,7 +82,7 @@ def prepare(configuration) -> Callable[[dict[str, Any]], DataCatalog]:
     def prepare(parameters: dict[str, Any]) -> DataCatalog:
         check, hooks, pipelines = CheckParameters(), _create_hook_manager(), register_pipelines()
         check.after_context_created(SimpleNamespace(project_path=Path.cwd(), config_loader={"parameters": parameters}))
-        check.before_pipeline_run(pipelines["full"])
+        check.before_pipeline_run(pipelines["full"], DataCatalog())
         hooks.register(check)
         typed = ProjectParameters.model_validate(parameters)
         catalog = DataCatalog.from_config({name: e for name, e in configuration[1].items() if name[0] != "_"})
@@ -475,10 +475,10 @@ PARAMETERS: dict[str, tuple[Spoil, list[str]]] = {
         ["student_learning.stepps: unknown; did you mean 'steps'?"],
     ),
     "an unknown group": (value("splittings", {}), ["splittings: unknown; did you mean 'splitting'?"]),
-    "an unknown key like no other": (value("reporting.qqq", 1), ["reporting.qqq: unknown. It takes: examples"]),
+    "an unknown key like no other": (value("reporting.qqq", 1), ["reporting.qqq: unknown; there are examples"]),
     "an unknown loss": (
-        value("student_learning.losses.global_wait", 1),
-        ["student_learning.losses.global_wait: unknown; did you mean 'global_weight'?"],
+        value("student_learning.method.igl_dt.global_wait", 1),
+        ["student_learning.method.igl_dt.global_wait: unknown; did you mean 'global_weight'?"],
     ),
     "a missing key": (no_value(f"{STAGE}.steps"), [f"{STAGE}.steps: missing"]),
     "no root": (value("dataset.root", None), ["dataset.root: Input should be a valid string"]),
@@ -487,15 +487,18 @@ PARAMETERS: dict[str, tuple[Spoil, list[str]]] = {
     "a list for a number": (value(f"{STAGE}.steps", [8]), [f"{STAGE}.steps: Input should be a valid integer"]),
     "a number for a list": (value(f"{STAGE}.augmentation.crop_size", 64), [f"{STAGE}.augmentation.crop_size: "]),
     "a number for a group": (value("runtime", 3), ["runtime: "]),
-    "NaN": (value(f"{STAGE}.res_unet.learning_rate", float("nan")), [f"{STAGE}.res_unet.learning_rate: ", "finite"]),
-    "NaN in a weight": (
-        value("student_learning.losses.global_weight", float("nan")),
-        ["student_learning.losses.global_weight: Input should be a finite number"],
+    "NaN": (
+        value(f"{STAGE}.optimizers.local_teacher.learning_rate", float("nan")),
+        [f"{STAGE}.optimizers.local_teacher.learning_rate: ", "finite"],
     ),
-    "infinity": (value("student_learning.losses.local_weight", float("inf")), ["local_weight: ", "finite"]),
+    "NaN in a weight": (
+        value("student_learning.method.igl_dt.global_weight", float("nan")),
+        ["student_learning.method.igl_dt.global_weight: Input should be a finite number"],
+    ),
+    "infinity": (value("student_learning.method.igl_dt.local_weight", float("inf")), ["local_weight: ", "finite"]),
     "a negative weight": (
-        value("student_learning.losses.local_weight", -1.0),
-        ["student_learning.losses.local_weight: Input should be greater than or equal to 0, not -1.0"],
+        value("student_learning.method.igl_dt.local_weight", -1.0),
+        ["student_learning.method.igl_dt.local_weight: Input should be greater than or equal to 0, not -1.0"],
     ),
     "no steps": (value(f"{STAGE}.steps", 0), [f"{STAGE}.steps: Input should be greater than 0, not 0"]),
     "negative steps": (value("student_learning.steps", -8), ["student_learning.steps: ", "greater than 0, not -8"]),
