@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.listing import IMAGE_SUFFIXES, show
+from igl_dt.data.datasets.base import IMAGE_SUFFIXES, show
 from igl_dt.data.image_io import read_image
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.inference.parameters import PredictionParameters

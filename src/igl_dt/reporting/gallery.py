@@ -86,16 +86,11 @@ def draw_per_class(metrics: Metrics, networks_info: NetworksInfo) -> Figure:
     return _sign(figures.plot_per_class(metrics, networks_info), networks_info)
 
 
-def draw_confusion(confusion_matrices: Mapping[str, Any], networks_info: NetworksInfo) -> Figure:
-    """Draw the confusion matrix of the main network.
-
-    Args:
-        confusion_matrices: By network, a table with a column ``truth`` and one per class, or a function that loads it.
-        networks_info: By network.
-    """
+def draw_confusion(confusion: pd.DataFrame, networks_info: NetworksInfo) -> Figure:
+    """Draw the confusion matrix of the main network; ``truth`` is a column of the table."""
     main = main_network(networks_info)
-    table: pd.DataFrame = _load(confusion_matrices[main])
-    return _sign(figures.plot_confusion(table.set_index("truth"), label(main, networks_info[main])), networks_info)
+    title = label(main, networks_info[main])
+    return _sign(figures.plot_confusion(confusion.set_index("truth"), title), networks_info)
 
 
 def draw_examples(examples: Mapping[str, Any], class_names: Sequence[str], networks_info: NetworksInfo) -> Figure:

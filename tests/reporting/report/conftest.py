@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from igl_dt.reporting.gallery import GALLERY
-from igl_dt.reporting.report import Phase, Run
+from igl_dt.reporting.report import Run
 
 CLASSES = ("sky & sea", "<b>", "road", "never")
 NETWORKS = ("student", "student_best", "global_teacher", "local_teacher", "supervised", "supervised_best")
@@ -66,7 +66,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "dirty": False,
         "parameters": {"splitting": {"labeled_fraction": 0.125}, "student_learning": {"losses": {"swap_every": 8}}},
         "versions": {"python": "3.11.7", "torch": "2.15.0"},
-        "surroundings": {"device": "cpu", "threads": "3"},
+        "environment": {"device": "cpu", "threads": "3"},
         "seconds": 12.3,
         "peak_memory_mib": 456.7,
         "sha256": {"data/a.csv": "a", "data/b.csv": "b"},
@@ -106,14 +106,3 @@ def make_run() -> Callable[..., Run]:
         figures={name: png(index) for index, name in enumerate(GALLERY)},
     )
     return lambda **changes: replace(run, **changes)
-
-
-@pytest.fixture
-def phases() -> dict[str, list[Phase]]:
-    """Two states of the student that take turns every 8 steps."""
-    return {
-        "student_learning": [
-            Phase("Global", [(1, 8), (17, 24), (33, 40)], "guided by the global teacher", "global_context"),
-            Phase("Local", [(9, 16), (25, 32)], "guided by the local teacher", "local_regional"),
-        ]
-    }

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from igl_dt.reporting.gallery import GALLERY
-from igl_dt.reporting.report import Phase, Run, render_report
+from igl_dt.reporting.report import Run, render_report
 
 MakeRun = Callable[..., Run]
 VOID = {"meta", "link", "img"}
@@ -138,15 +138,6 @@ def test_says_where_it_comes_from(page: Page) -> None:
     described = " ".join(page.text.split())
     assert "Device cpu" in described and "Threads 3" in described and "12.5 % of the training images" in described
     assert "igl_dt on smoke" in described and '"swap_every": 8' in described
-
-
-def test_phases_take_turns(make_run: MakeRun, phases: dict[str, list[Phase]]) -> None:
-    page = Page(render_report(make_run(phases=phases)))
-    assert page.row("", "1–8") == ["9–16", "17–24", "25–32", "33–40"]
-    assert page.row("Global", "●on", "") == ["●on", "", "●on"]
-    assert page.row("Global", "guided by the global teacher") == ["24", "global context: 1 → 0.0256"]
-    assert page.row("Local", "guided by the local teacher") == ["16", "local regional: 1 → 0.05"]
-    assert "Phases of" not in render_report(make_run())
 
 
 def test_losses_have_a_first_and_a_last_value(page: Page) -> None:
