@@ -66,7 +66,7 @@ class KilledError(Exception):
     """Ends a training in the middle."""
 
 
-def run(name: str, steps: int, folder: Path | None = None, killed_at: int | None = None) -> tuple[Method, Any]:
+def make(name: str, steps: int) -> tuple[Method, TrainingParameters]:
     options = dict(OPTIONS.get(name, {}))
     if "confidence_threshold" in METHODS[name].parameters_type.model_fields:
         options["confidence_threshold"] = 0.3  # untrained networks are never confident
@@ -80,7 +80,11 @@ def run(name: str, steps: int, folder: Path | None = None, killed_at: int | None
     )
     torch.manual_seed(1)
     teachers = {role: tiny_network(role) for role in METHODS[name].required_teachers}
-    method = create_method(parameters, CLASSES, 0, teachers)
+    return create_method(parameters, CLASSES, 0, teachers), parameters
+
+
+def run(name: str, steps: int, folder: Path | None = None, killed_at: int | None = None) -> tuple[Method, Any]:
+    method, parameters = make(name, steps)
     if killed_at is not None:
         after_step = method.after_step
 
@@ -130,3 +134,15 @@ def test_its_loss_falls(name: str) -> None:
     trained = {id(parameter) for module in method.trained().values() for parameter in module.parameters()}
     learning = {id(parameter) for parameter in method.parameters() if parameter.requires_grad}
     assert learning == trained, "what is not optimised is frozen"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_half_precision_gives_every_parameter_a_gradient(name: str) -> None:
+    """Autocast caches cast weights, also those cast within ``no_grad``."""
+    method = make(name, steps=3)[0].train()
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = method(Batches(3, method.strong_views).batch(0), 0)
+    assert all(term.dtype == torch.float32 and term.shape == () for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    for module in method.trained().values():
+        assert all(parameter.grad is not None for parameter in module.parameters())
