@@ -7,6 +7,8 @@ L_fp is the same loss for the weak view itself with half of the channels of its 
 dropped; its decoding shares a batch with the clean features of the labelled and weak views.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -49,22 +51,53 @@ class UniMatch(SingleNetworkMethod):
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""
         assert batch.weak is not None and batch.padding is not None
-        options, labeled = self.options, len(batch.images)
-        threshold = options.confidence_threshold
+        threshold = self.options.confidence_threshold
         partners = label_partners(self, batch.weak, threshold, batch.padding)
-        images = torch.cat([batch.images, batch.weak])
-        logits, perturbed = decode_with_dropout(self.network, images, options.feature_dropout)
-        labels = pseudo_labels(logits[labeled:], threshold, batch.padding)
-        strong = predict_strong_views(self.network, batch)
+        predicted = self.predict(batch)
+        labels = pseudo_labels(predicted.weak, threshold, batch.padding)
+        terms = {"supervised": self.supervised(predicted.labeled, batch.masks.long())}
+        terms |= self.consistency(batch, predicted, labels, partners)
+        return {name: term / 2 for name, term in terms.items()}
 
-        terms = {"supervised": self.supervised(logits[:labeled], batch.masks.long()) / 2}
-        for view, prediction in enumerate(strong):
+    def predict(self, batch: Batch) -> "Predictions":
+        """Predict all views in training mode."""
+        assert batch.weak is not None
+        images, labeled = torch.cat([batch.images, batch.weak]), len(batch.images)
+        logits, perturbed = decode_with_dropout(self.network, images, self.options.feature_dropout)
+        strong = predict_strong_views(self.network, batch)
+        return Predictions(logits[:labeled], logits[labeled:], perturbed[labeled:], strong)
+
+    def consistency(
+        self, batch: Batch, predicted: "Predictions", labels: Tensor, partners: Tensor
+    ) -> dict[str, Tensor]:
+        """Give the weighted losses of strong views and perturbed features against labels of the weak views.
+
+        Args:
+            batch: of the step.
+            predicted: its views.
+            labels: B×H×W int64 of the unlabelled images, 255 where uncertain.
+            partners: likewise, of the images whose boxes are pasted into them.
+        """
+        assert batch.padding is not None
+        terms = {}
+        for view, prediction in enumerate(predicted.strong):
             boxes = boxes_of(batch, view)
             loss = pseudo_label_loss(prediction, paste(labels, boxes, partners), cutmix(batch.padding, boxes))
-            terms[f"strong_view_{view + 1}"] = options.strong_weight * loss / 2
-        loss = pseudo_label_loss(perturbed[labeled:], labels, batch.padding)
-        terms["feature_view"] = options.feature_weight * loss / 2
-        return terms
+            terms[f"strong_view_{view + 1}"] = self.options.strong_weight * loss
+        loss = pseudo_label_loss(predicted.perturbed, labels, batch.padding)
+        return terms | {"feature_view": self.options.feature_weight * loss}
+
+
+class Predictions(NamedTuple):
+    """Logits of a step, B×N×H×W each."""
+
+    labeled: Tensor
+    weak: Tensor
+    """Of the unlabelled images' weak views."""
+    perturbed: Tensor
+    """Of their weak views, with channels of the features dropped."""
+    strong: tuple[Tensor, ...]
+    """Of their strong views, mixed by CutMix."""
 
 
 def decode_with_dropout(network: SegmentationNetwork, images: Tensor, dropout: float) -> tuple[Tensor, Tensor]:
