@@ -59,8 +59,8 @@ def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
         yield from _problems(build_network, choice, ("a", "b"), f"{name}.networks.{role}")
     yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))
     if not found:
-        extra = find_method(parameters.method.name).extra_networks
-        for role in {*parameters.networks, *extra}:
+        extra = find_method(parameters.method.name).extra_networks(parameters.networks)
+        for role in dict.fromkeys([*parameters.networks, *extra]):
             for problem in _problems(parameters.optimizer, role, extra.get(role)):
                 yield f"{name}.{problem}"
 
