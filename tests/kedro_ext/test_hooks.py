@@ -93,7 +93,7 @@ class TestParametersAreChecked:
 
     def test_an_unknown_key_like_no_other_brings_all(self, parameters: dict) -> None:
         parameters["reporting"]["colour"] = "red"
-        assert complaints(lambda: check(parameters)) == ["reporting.colour: unknown. It takes: examples"]
+        assert complaints(lambda: check(parameters)) == ["reporting.colour: unknown; there are examples"]
 
     def test_a_missing_key(self, parameters: dict) -> None:
         del parameters["teacher_pretraining"]["augmentation"]["crop_size"]

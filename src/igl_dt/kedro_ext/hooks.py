@@ -174,7 +174,7 @@ class LockTrainings:
                 shutil.rmtree(states, ignore_errors=True)
         self._lock.release()
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # a hook that raises keeps later ones from being called
     def on_pipeline_error(self) -> None:
         """Let others train."""
         if self._lock is not None:
