@@ -17,12 +17,19 @@ from kedro.framework.hooks.manager import _create_hook_manager
 from kedro.framework.session import KedroSession
 from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
-from kedro.pipeline import Pipeline
+from kedro.pipeline import Node, Pipeline
 from kedro.runner import AbstractRunner, ParallelRunner, SequentialRunner, ThreadRunner
 
 from igl_dt.data.datasets import DataError
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
-from igl_dt.kedro_ext.hooks import CheckParameters, LockTrainings, RunFromProject, RunInTurn, SayErrorsPlainly
+from igl_dt.kedro_ext.hooks import (
+    CheckEnvironment,
+    CheckParameters,
+    LockTrainings,
+    RunFromProject,
+    RunInTurn,
+    SayErrorsPlainly,
+)
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.runtime.context import RunContext
 from igl_dt.settings import CONFIG_LOADER_ARGS, HOOKS
@@ -206,13 +213,22 @@ class TestTrainingsAreCheckedBeforeTheFirst:
         hook = check(parameters)
         begin(hook, pipelines["data_splitting"])  # trains nothing
         lines = complaints(lambda: begin(hook, pipelines["full"]))
-        assert lines[0].startswith(f"{training}.{said.format(role=role, architecture=architecture)}")
+        start = f"{training}.{said.format(role=role, architecture=architecture)}"
+        assert any(line.startswith(start) for line in lines), lines
 
     def test_all_problems_are_listed_at_once(self, parameters: dict, pipelines: dict[str, Pipeline]) -> None:
         for name in TRAININGS:
             parameters[name]["method"]["name"] = "x"
         lines = complaints(lambda: begin(check(parameters), pipelines["full"]))
         assert {line.split(":")[0] for line in lines} == {f"{name}.method.name" for name in TRAININGS}
+
+
+def test_an_unknown_environment_brings_the_nearest() -> None:
+    hook = CheckEnvironment()
+    for env in (None, "smoke"):
+        hook.after_context_created(SimpleNamespace(config_loader=load(), env=env))
+    with pytest.raises(click.ClickException, match=r"no environment 'smok' in .*conf; did you mean 'smoke'\?"):
+        hook.after_context_created(SimpleNamespace(config_loader=load(), env="smok"))
 
 
 class TestTeachers:
@@ -424,6 +440,16 @@ class TestErrorsAreSaidPlainly:
         assert type(error) is ValueError
         with pytest.raises(click.ClickException, match=r"resnet19.*nearest names"):
             SayErrorsPlainly().on_pipeline_error(error)
+
+    def test_kedro_does_not_log_them_as_well(self, caplog: pytest.LogCaptureFixture) -> None:
+        def fails() -> None:
+            raise DataError("masks/a.png is missing")
+
+        SayErrorsPlainly().before_pipeline_run()
+        pipeline = Pipeline([Node(fails, inputs=None, outputs="x", name="fails_node")])
+        with pytest.raises(DataError):
+            SequentialRunner().run(pipeline, DataCatalog())
+        assert "fails_node" in caplog.text and "masks/a.png" not in caplog.text and "No nodes ran" not in caplog.text
 
     def test_a_full_disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def full(_: int) -> None:
