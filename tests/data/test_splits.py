@@ -146,7 +146,7 @@ class TestLists:
     @pytest.mark.parametrize(
         ("texts", "named"),
         [
-            ({"labeled": "001\n09\n099"}, ["labeled.txt", "2 ids", "no training images", "09, 099"]),
+            ({"labeled": "001\n09\n099"}, ["labeled.txt", "2 ids", "not training images", "09, 099"]),
             ({"labeled": "001\n002\n001"}, ["labeled.txt", "1 ids more than once", "001"]),
             ({"labeled": " \n"}, ["labeled.txt", "empty"]),
             ({"labeled": "006\n001"}, ["1 labelled images have no mask: 006"]),
@@ -208,7 +208,7 @@ def test_a_published_partition_is_recognised_in_any_format(
 ) -> None:
     partitions = {("001", "004"): "ours", ("001", "003"): "theirs", ("000", "002", "003", "005"): "rest"}
     digests = {hash_ids(ids): Partition(name, f"share of {len(ids)}") for ids, name in partitions.items()}
-    monkeypatch.setattr("igl_dt.data.lists.PUBLISHED", digests)
+    monkeypatch.setattr("igl_dt.data.lists.published_partitions", lambda: digests)
     summary = split(make_tables(6), **TestLists.lists(tmp_path, **texts)).summary
     for name, kind, published, others in zip(
         ("labeled", "unlabeled"), formats, ("ours", "rest"), (["theirs"], []), strict=True
@@ -233,7 +233,7 @@ def test_monitored_images_are_unlabelled_ones_with_a_truth_where_there_is_any() 
 
 def test_splits_a_folder(unspoilt: Path) -> None:
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(unspoilt)))
-    parts = split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0)
+    parts = split_labels(manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0)
     assert "train5" in list(parts.labeled["id"]) and len(parts.labeled) == 2 and len(parts.unlabeled) == 6
     assert parts.summary["classes_without_labels"] == []
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from igl_dt.data import validation as checks
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.listing import SHOWN
+from igl_dt.data.datasets.base import SHOWN
 from igl_dt.data.manifest import Manifest, read_manifest
 from igl_dt.data.parameters import DatasetParameters
 
@@ -42,7 +42,7 @@ def read(folder: Path, memory: Path | None = None) -> Manifest:
 def assert_same(one: Manifest, other: Manifest) -> None:
     """The tables are the same to the byte, as they are written."""
     assert one.class_names == other.class_names
-    for table, again in ((one.images, other.images), (one.class_pixels, other.class_pixels)):
+    for table, again in ((one.samples, other.samples), (one.class_pixels, other.class_pixels)):
         pd.testing.assert_frame_equal(table, again)
         assert table.to_csv() == again.to_csv()
 

@@ -1,12 +1,11 @@
-"""Networks small enough to be built and run in a blink."""
+"""Tiny networks: every architecture of the project, and some of segmentation-models-pytorch's."""
 
 import pytest
 import torch
 
-from igl_dt.networks import SegmentationNetwork, build_network
-from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
-from igl_dt.networks.architectures.res_unet import ResUnetParameters
-from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.networks.registry import build_network
 
 CLASSES = ("sky", "road", "tree")
 SWIN = {
@@ -17,24 +16,66 @@ RESNET = {
     "name": "resnet18",
     "options": {"channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 4},
 }
-VARIANTS = {
-    "swin_unet": ("swin_unet", SwinUnetParameters(encoder=SWIN)),
-    "swin_unet, convolutional": ("swin_unet", SwinUnetParameters(encoder=SWIN, stem="convolutional", refine=True)),
-    "res_unet": ("res_unet", ResUnetParameters(encoder=RESNET, decoder_channels=(16, 12, 8, 6))),
-    "res_unet, pre-activation": (
-        "res_unet",
-        ResUnetParameters(encoder=RESNET, decoder_channels=(8, 6), block="pre_activation"),
-    ),
-    "student": ("student", DeepLabV3PlusParameters(encoder=RESNET, channels=16)),
-    "student, stride 32": ("student", DeepLabV3PlusParameters(encoder=RESNET, channels=16, output_stride=32)),
+SWIN_OF_4_STAGES = {
+    "name": "swin_tiny_patch4_window7_224",
+    "options": {
+        "embed_dim": 8,
+        "depths": [1] * 4,
+        "num_heads": [1, 2, 2, 2],
+        "window_size": 4,
+        "strict_img_size": False,
+    },
 }
+VIT = {"name": "test_vit", "options": {"dynamic_img_size": True}}
+
+
+def choice(architecture: str, **parameters: object) -> NetworkChoice:
+    return NetworkChoice.model_validate({"architecture": architecture, architecture: parameters})
+
+
+VARIANTS = {
+    "swin_unet": (choice("swin_unet", encoder=SWIN), 1),
+    "swin_unet, convolutional": (choice("swin_unet", encoder=SWIN, stem="convolutional", refine=True), 1),
+    "res_unet": (choice("res_unet", encoder=RESNET, decoder_channels=[16, 12, 8, 6]), 2),
+    "res_unet, pre-activation": (
+        choice("res_unet", encoder=RESNET, decoder_channels=[8, 6], block="pre_activation"),
+        2,
+    ),
+    "deeplab_v3_plus": (choice("deeplab_v3_plus", encoder=RESNET, channels=16), 4),
+    "deeplab_v3_plus, stride 32": (choice("deeplab_v3_plus", encoder=RESNET, channels=16, output_stride=32), 4),
+    "unet": (choice("unet", encoder=RESNET, options={"decoder_channels": [16, 16, 8, 8, 4]}), 1),
+    "segformer": (choice("segformer", encoder=SWIN_OF_4_STAGES, options={"decoder_segmentation_channels": 16}), 4),
+    "fpn": (
+        choice("fpn", encoder=RESNET, options={"decoder_pyramid_channels": 16, "decoder_segmentation_channels": 64}),
+        4,
+    ),
+    "dpt": (
+        choice(
+            "dpt",
+            encoder=VIT,
+            options={"decoder_intermediate_channels": [8, 8, 16, 16], "decoder_fusion_channels": 16},
+        ),
+        2,
+    ),
+}
+"""Each network, and the stride of its features."""
 
 
 @pytest.fixture(params=VARIANTS)
-def network(request: pytest.FixtureRequest) -> SegmentationNetwork:
+def variant(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def stride(variant: str) -> int:
+    return VARIANTS[variant][1]
+
+
+@pytest.fixture
+def network(variant: str) -> SegmentationNetwork:
     """Each network in turn, in training mode, with all its weights random."""
     torch.manual_seed(0)
-    network = build_network(*VARIANTS[request.param], CLASSES)
+    network = build_network(VARIANTS[variant][0], CLASSES)
     for parameter in network.parameters():
         if not parameter.any():  # biases, and timm's last batch norms of residual branches, start as zero
             torch.nn.init.normal_(parameter, std=0.1)

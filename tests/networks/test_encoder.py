@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from igl_dt.networks.encoder import EncoderParameters, build_encoder, channels_and_strides
+from igl_dt.networks.encoder import build_encoder, channels_and_strides
+from igl_dt.networks.parameters import EncoderParameters
 
 MODELS = {
     "resnet18": {"channels": [8, 8, 16, 16]},
@@ -127,17 +128,17 @@ def test_unreadable_weights_are_refused(name: str, tmp_path: Path):
     with pytest.raises(ValueError, match=f"there is no file .*{name}"):
         build("resnet18", tmp_path / name)
     (tmp_path / name).write_text("no weights")
-    with pytest.raises(ValueError, match=rf"encoder.pretrained: .*{name} gives no weights of resnet18"):
+    with pytest.raises(ValueError, match=rf"encoder.pretrained: .*no weights of resnet18 in .*{name}"):
         build("resnet18", tmp_path / name)
 
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"name": "resnet18x"}, "encoder.name: timm knows no model 'resnet18x'; nearest names: resnet18"),
+        ({"name": "resnet18x"}, "encoder.name: timm has no model 'resnet18x'; nearest names: resnet18"),
         ({"name": "resnet18", "options": {"widths": 3}}, "timm cannot build 'resnet18' .*'widths'"),
         ({"name": "resnet18", "options": {"output_stride": 8}}, "encoder.options: remove output_stride"),
-        ({"name": "mlp_mixer"}, "timm knows no model"),
+        ({"name": "mlp_mixer"}, "timm has no model"),
     ],
 )
 def test_unknown_models_and_options_are_refused(parameters: dict[str, object], message: str):

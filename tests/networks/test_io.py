@@ -9,16 +9,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from igl_dt.networks import SegmentationNetwork, build_network
-from igl_dt.networks.architectures.res_unet import ResUnetParameters
+from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import METADATA_KEY, load_network, save_network
+from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.networks.registry import build_network
 
-SMALL = ResUnetParameters(encoder={"name": "resnet18", "options": {"channels": [8] * 4}}, decoder_channels=(4,))
+RESNET = {"name": "resnet18", "options": {"channels": [8] * 4}}
+
+
+def res_unet(pretrained: str | None = None) -> SegmentationNetwork:
+    section = {"encoder": {**RESNET, "pretrained": pretrained}, "decoder_channels": [4]}
+    return build_network(NetworkChoice(architecture="res_unet", res_unet=section), ("sky", "road"))
 
 
 @pytest.fixture
 def small() -> SegmentationNetwork:
-    return build_network("res_unet", SMALL, ("sky", "road"))
+    return res_unet()
 
 
 @pytest.fixture
@@ -38,6 +44,41 @@ def test_round_trip_keeps_every_bit(network: SegmentationNetwork, images: Tensor
     assert list((tmp_path / "folder").iterdir()) == [tmp_path / "folder" / "network.safetensors"]
 
 
+def test_provenance_is_kept(small: SegmentationNetwork, path: Path):
+    loaded = load_network(path)
+    assert (loaded.fingerprint, loaded.trained_by) == (None, None)
+    small.fingerprint, small.trained_by = "0123", "mean_teacher"
+    save_network(small, path)
+    loaded = load_network(path)
+    assert (loaded.fingerprint, loaded.trained_by) == ("0123", "mean_teacher")
+
+
+@pytest.mark.parametrize(
+    ("old", "architecture"), [("student", "deeplab_v3_plus"), ("res_unet", "res_unet"), ("swin_unet", "swin_unet")]
+)
+def test_files_of_version_1_are_read(old: str, architecture: str, tmp_path: Path, images: Tensor):
+    """They named networks, not architectures, and were normalised with ImageNet's mean whatever the backbone."""
+    swin = {"name": "swin_tiny_patch4_window7_224", "options": {"embed_dim": 8, "depths": [2, 2], "num_heads": [1, 2]}}
+    encoder = {"swin_unet": swin, "student": {"name": "tf_efficientnet_lite0"}}.get(old, RESNET)
+    section = {"encoder": encoder, **({"decoder_channels": [4]} if old == "res_unet" else {})}
+    choice = NetworkChoice.model_validate({"architecture": architecture, architecture: section})
+    network = build_network(choice, ("sky", "road")).eval()
+    network.normalise_with((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    header = {
+        "version": 1,
+        "fingerprint": "0123",
+        "network": old,
+        "parameters": network.configuration["parameters"],
+        "class_names": ["sky", "road"],
+    }
+    save_file(network.state_dict(), tmp_path / "old.safetensors", metadata={METADATA_KEY: json.dumps(header)})
+    loaded = load_network(tmp_path / "old.safetensors")
+    assert (loaded.name, loaded.fingerprint, loaded.trained_by) == (architecture, "0123", None)
+    assert loaded.configuration == network.configuration
+    with torch.no_grad():
+        assert torch.equal(loaded(images).logits, network(images).logits)
+
+
 def test_equal_networks_give_equal_bytes(small: SegmentationNetwork, path: Path, tmp_path: Path):
     expected = path.read_bytes()
     small.to(memory_format=torch.channels_last)  # another order in memory, the same weights
@@ -51,8 +92,7 @@ def test_equal_networks_give_equal_bytes(small: SegmentationNetwork, path: Path,
 def test_pretrained_weights_are_not_needed_again(small: SegmentationNetwork, tmp_path: Path):
     source = tmp_path / "resnet.pth"
     torch.save({**small.encoder.state_dict(), **_rest_of_resnet()}, source)
-    parameters = SMALL.model_copy(update={"encoder": SMALL.encoder.model_copy(update={"pretrained": str(source)})})
-    network = build_network("res_unet", parameters, ("a", "b"))
+    network = res_unet(str(source))
     save_network(network, tmp_path / "network.safetensors")
     source.unlink()
     loaded = load_network(tmp_path / "network.safetensors")
@@ -89,9 +129,9 @@ def test_a_failed_write_leaves_the_old_file(path: Path, small: SegmentationNetwo
 
 
 @pytest.mark.parametrize("length", [0, 4, 100, 5000])
-def test_files_cut_short_are_refused(path: Path, length: int):
+def test_truncated_files_are_refused(path: Path, length: int):
     path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(ValueError, match=r"res_unet.safetensors is cut short or no safetensors file"):
+    with pytest.raises(ValueError, match=r"res_unet.safetensors is truncated or not a safetensors file"):
         load_network(path)
 
 
@@ -113,10 +153,13 @@ def _configuration(path: Path) -> dict[str, object]:
         (None, "not one of this project's networks"),
         ({"format": "pt"}, "not one of this project's networks"),
         ({METADATA_KEY: "{"}, "header is not JSON"),
-        ({METADATA_KEY: '{"version": 99}'}, "has format version 99, this code reads 1"),
-        ({METADATA_KEY: '{"version": 1, "network": "unknown"}'}, "not the configuration of a network"),
+        ({METADATA_KEY: '{"version": 99}'}, "has format version 99; this code reads 1 to 2"),
+        ({METADATA_KEY: '{"version": 2, "architecture": "unknown"}'}, "not the configuration of a network"),
         (
-            {METADATA_KEY: '{"version": 1, "network": "res_unet", "parameters": {"depth": 3}, "class_names": ["a"]}'},
+            {
+                METADATA_KEY: '{"version": 2, "architecture": "res_unet", "parameters": {"depth": 3}, '
+                '"class_names": ["a"]}'
+            },
             "depth",
         ),
     ],

@@ -44,7 +44,7 @@ def test_decoder_starts_from_the_pretrained_encoder(tmp_path: Path):
 
 
 def test_decoder_cannot_be_deeper_than_the_encoder():
-    with pytest.raises(ValueError, match=r"networks.swin_unet.decoder_depth is 3, but must be at most 2"):
+    with pytest.raises(ValueError, match=r"network.decoder_depth is 3, but must be at most 2"):
         build(decoder_depth=3)
 
 
@@ -73,7 +73,7 @@ def test_head_channels_set_the_width_at_full_resolution():
 
 
 def test_convolutional_stem_needs_a_power_of_two():
-    with pytest.raises(ValueError, match=r"networks.swin_unet.stem: .* patch size of 2, 4, 8, …; got 3"):
+    with pytest.raises(ValueError, match=r"network.stem: .* patch size of 2, 4, 8, …; got 3"):
         build({**OPTIONS, "patch_size": 3}, stem="convolutional")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from igl_dt.data.datasets.listing import DataError, MaskFormat
+from igl_dt.data.datasets.base import DataError, MaskFormat
 
 CLASS_IDS = MaskFormat()
 """Masks whose values are the class ids."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from igl_dt.data.datasets import mask_format
-from igl_dt.data.datasets.listing import locate
+from igl_dt.data.datasets.base import locate
 from igl_dt.data.image_io import read_image, read_mask
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
 from igl_dt.data.splits import check_trainable

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.listing import show
+from igl_dt.data.datasets.base import show
 from igl_dt.data.lists import IdList, hash_ids, read_list, recognize
 from igl_dt.data.parameters import AugmentationParameters, SplittingParameters
 from igl_dt.utils.parameters import Size

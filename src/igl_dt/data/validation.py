@@ -18,8 +18,8 @@ import numpy as np
 import PIL
 
 from igl_dt.data import image_io as reading
-from igl_dt.data.datasets import listing
-from igl_dt.data.datasets.listing import DataError, MaskFormat, Sample, locate, show
+from igl_dt.data.datasets import base
+from igl_dt.data.datasets.base import DataError, MaskFormat, Sample, locate, show
 from igl_dt.data.image_io import decode_image, decode_mask, read_bytes
 from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import IGNORE_INDEX
@@ -173,7 +173,7 @@ def _stamp(root: Path, sample: Sample) -> str | None:
 
 def _identify(root: Path, masks: MaskFormat, num_classes: int) -> str:
     """Identify what the result of a check depends on, beside the files."""
-    code = [digest(Path(str(module.__file__)).read_bytes()) for module in (reading, listing, sys.modules[__name__])]
+    code = [digest(Path(str(module.__file__)).read_bytes()) for module in (reading, base, sys.modules[__name__])]
     return digest(json.dumps([code, PIL.__version__, str(root.resolve()), asdict(masks), num_classes]).encode())
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from igl_dt.data.datasets import SELF_MADE
+from igl_dt.data.datasets import find_dataset
 from igl_dt.dvc_ext.sync import Environment
 from igl_dt.utils.files import atomic_write
 
@@ -103,7 +103,7 @@ def _lend_images(environment: Environment, clone: Path) -> None:
     """Let the clone see images that no stage makes, where they lie in the project."""
     dataset = environment.load("parameters")["dataset"]
     images = environment.project / dataset["root"]
-    if dataset["source"] in SELF_MADE or Path(dataset["root"]).is_absolute() or not images.is_dir():
+    if find_dataset(dataset["source"]).draws_itself or Path(dataset["root"]).is_absolute() or not images.is_dir():
         return
     (clone / dataset["root"]).parent.mkdir(parents=True, exist_ok=True)
     (clone / dataset["root"]).symlink_to(images.resolve())

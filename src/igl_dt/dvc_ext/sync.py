@@ -13,7 +13,7 @@ import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 
-from igl_dt.data.datasets import SELF_MADE
+from igl_dt.data.datasets import find_dataset
 from igl_dt.pipeline_registry import stages
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import RuntimeParameters
@@ -123,7 +123,7 @@ def _stage(
     if environment.env != "base":
         stage["wdir"] = "/".join(".." for _ in environment.path.parent.parts)
     dataset = parameters["dataset"]
-    if "dataset" in keys and dataset["source"] in SELF_MADE:
+    if "dataset" in keys and find_dataset(dataset["source"]).draws_itself:
         makes_it = name == "data_splitting"
         (results.append if makes_it else files.add)(dataset["root"])
     elif name == "data_splitting":

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.inference.parameters import ExportParameters
-from igl_dt.networks.base import IMAGENET_MEAN, IMAGENET_STD, SegmentationNetwork
+from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import load_network, weight_file
-from igl_dt.reporting.figures import class_palette
 from igl_dt.utils.files import atomic_write
+from igl_dt.utils.palette import class_palette
 from igl_dt.utils.parameters import Size
 
 logger = logging.getLogger(__name__)
@@ -104,8 +104,8 @@ def _metadata(network: SegmentationNetwork, image_size: Size | None) -> dict[str
         },
         "normalization": {
             "where": "inside the graph: (images / 255 - mean) / std",
-            "mean": IMAGENET_MEAN,
-            "std": IMAGENET_STD,
+            "mean": network.configuration["mean"],
+            "std": network.configuration["std"],
         },
         "image_size": image_size,
         "network": network.configuration,

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -44,6 +45,8 @@ class CheckParameters:
     def after_context_created(self, context: KedroContext) -> None:
         """Stop with a list of all that is wrong with the parameters, whichever pipeline is run."""
         self._project = Path(context.project_path)
+        if str(self._project) not in sys.path:
+            sys.path.append(str(self._project))  # a method of the user's own may lie there
         try:
             self._parameters = ProjectParameters.model_validate(context.config_loader["parameters"])
         except ValidationError as error:

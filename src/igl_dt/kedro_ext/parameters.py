@@ -1,6 +1,6 @@
 """Everything that conf/ may hold: one group per concern."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -47,25 +47,27 @@ class ProjectParameters(Parameters):
 
 
 def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
-    """Give, as one line each, what is wrong with the networks and the method of a training; imports torch."""
+    """Give, as one line each, what is wrong with the networks and the method of a training.
+
+    Networks are built for it, weights included: a student that cannot be built must not be found out after hours of
+    training its teachers.
+    """
     from igl_dt.methods.registry import find_method, method_parameters
-    from igl_dt.networks.registry import network_parameters
+    from igl_dt.networks.registry import build_network
 
     for role, choice in parameters.networks.items():
-        yield from _problems(lambda choice=choice, role=role: network_parameters(choice, f"{name}.networks.{role}"))
-    yield from (found := list(_problems(lambda: method_parameters(parameters.method, f"{name}.method"))))
+        yield from _problems(build_network, choice, ("a", "b"), f"{name}.networks.{role}")
+    yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))
     if not found:
-        kind = find_method(parameters.method.name)
-        roles = dict.fromkeys(parameters.networks) | dict(kind.extra_networks)
-        for role, like in roles.items():
-            yield from (
-                f"{name}.{problem}"
-                for problem in _problems(lambda role=role, like=like: parameters.optimizer(role, like))
-            )
+        extra = find_method(parameters.method.name).extra_networks
+        for role in {*parameters.networks, *extra}:
+            for problem in _problems(parameters.optimizer, role, extra.get(role)):
+                yield f"{name}.{problem}"
 
 
-def _problems(check: object) -> Iterator[str]:
+def _problems(check: Callable[..., object], *arguments: object) -> list[str]:
     try:
-        check()  # type: ignore[operator]
+        check(*arguments)
     except ValueError as error:
-        yield from str(error).splitlines()
+        return str(error).splitlines()
+    return []

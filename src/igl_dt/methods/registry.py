@@ -31,7 +31,7 @@ def find_method(name: str, key: str = "method.name") -> type[Method]:
         except (ImportError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{key}: {name!r} cannot be imported: {error}. It must be package.module:Class; modules are looked for "
-                "on PYTHONPATH and in the folder of the command"
+                "on PYTHONPATH and in the project's folder"
             ) from error
         if not (isinstance(kind, type) and issubclass(kind, Method)):
             raise ValueError(f"{key}: {name!r} is not a subclass of igl_dt.methods.base.Method")

@@ -1,4 +1,4 @@
-"""What every segmentation network has in common: normalising, padding, cropping, and knowing how to be rebuilt."""
+"""What every segmentation network has in common: normalisation, padding, cropping, and a record to rebuild it from."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
@@ -7,14 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from igl_dt.networks.encoder import mean_and_std
 from igl_dt.utils.parameters import Parameters
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class NetworkOutput(NamedTuple):
-    """What a network says about B images of H×W pixels."""
+    """Output for B images of H×W pixels."""
 
     logits: Tensor
     """B×N×H×W float: class logits at the size of the input (Z)."""
@@ -22,37 +20,54 @@ class NetworkOutput(NamedTuple):
     """B×C×h×w float: decoder features just before the classifier (F); h = ⌈H / stride⌉, w = ⌈W / stride⌉."""
 
 
+class Encoded(NamedTuple):
+    """Encoder features of B images, which a method may change before they are decoded."""
+
+    features: list[Tensor]
+    """B×C×h×w float each, shallow to deep; they cover the padded images."""
+    size: tuple[int, int]
+    """H and W of the images, without padding."""
+
+
 class SegmentationNetwork(nn.Module, ABC):
-    """Base of the networks: a timm backbone as ``encoder``, a decoder, and a 1×1 convolution as ``classifier``.
+    """Base of all networks: a timm backbone as ``encoder``, a decoder, and a ``classifier`` from features to logits.
 
     A subclass builds its modules in ``__init__``, where it also sets ``feature_channels`` and ``size_multiple``, and
-    says in ``segment`` what it does with normalised images. Images of any size are taken. All is computed in
-    channels-last layout, which is faster on the CPU; the output has that layout too.
+    implements ``encode_normalised`` and ``decode_padded``. Callers use ``network(images)``, or, to change the encoder's
+    features in between, ``network.decode(network.encode(images))``, which gives the same bits. Images of any size are
+    accepted. Everything is computed in channels-last layout, which is faster on the CPU; the output has it too.
     """
 
     name: ClassVar[str]
-    """Name of the architecture, by which parameters choose it and weight files record it."""
+    """Name of the architecture, which parameters select it by and weight files record."""
     parameters_type: ClassVar[type[Parameters]]
-    """What the network is built from."""
+    """Parameters that the network is built from; among them ``encoder``, of type ``EncoderParameters``."""
     encoder: nn.Module
     """The backbone: its parameters, and no others, are named ``encoder.*``."""
     feature_channels: int
     """C of ``NetworkOutput.features``."""
     size_multiple: int
-    """Height and width that ``segment`` gets are multiples of this."""
+    """Images are padded until height and width are multiples of this."""
     fingerprint: str | None = None
-    """Digest of the parameters, images and initial weights that it was trained with; None where it was not."""
+    """Digest of the parameters, images and initial weights that it was trained with; None if untrained."""
+    trained_by: str | None = None
+    """Name of the method that trained it; None if untrained."""
     configuration: dict[str, Any]
-    """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, whose place trained weights take."""
+    """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, which trained weights replace."""
     mean: Tensor
+    """3×1×1 float: mean of the red, green and blue values 0 to 255 that the backbone expects."""
     std: Tensor
+    """3×1×1 float: their standard deviation."""
 
-    def __init__(self, parameters: Parameters, class_names: tuple[str, ...], key: str = "network") -> None:
-        """Keep what is needed to rebuild the network.
+    def __init__(
+        self, parameters: Parameters, class_names: tuple[str, ...], encoder: nn.Module, key: str = "network"
+    ) -> None:
+        """Keep the backbone, and what is needed to rebuild the network.
 
         Args:
             parameters: The network's parameters.
             class_names: Names of the N classes, by index.
+            encoder: The backbone; images are normalised as its timm configuration says.
             key: Where the parameters come from, for messages.
 
         Raises:
@@ -66,31 +81,46 @@ class SegmentationNetwork(nn.Module, ABC):
         settings = parameters.model_dump(mode="json")
         settings["encoder"]["pretrained"] = None
         self.configuration = {"architecture": self.name, "parameters": settings, "class_names": list(class_names)}
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.encoder = encoder
+        self.normalise_with(*mean_and_std(encoder))
+
+    def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        """Set and record the mean and standard deviation, of values of 0 to 1, that images are normalised with."""
+        self.configuration |= {"mean": list(mean), "std": list(std)}
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @abstractmethod
-    def segment(self, images: Tensor) -> NetworkOutput:
-        """Segment images that are normalised and whose size is a multiple of ``size_multiple``.
+    def encode_normalised(self, images: Tensor) -> list[Tensor]:
+        """Compute the encoder's features.
 
         Args:
-            images: B×3×H×W float, channels-last.
+            images: B×3×H×W float, channels-last, normalised; H and W are multiples of ``size_multiple``.
 
         Returns:
-            Logits B×N×H×W and features B×C×h×w where h divides H and w divides W.
+            The features that ``decode_padded`` uses, B×C×h×w, shallow to deep.
         """
 
-    def forward(self, images: Tensor) -> NetworkOutput:
-        """Segment images of any size.
+    @abstractmethod
+    def decode_padded(self, features: list[Tensor], size: tuple[int, int]) -> NetworkOutput:
+        """Compute logits from the encoder's features.
 
-        They are normalised with ImageNet's mean and standard deviation, and where needed padded on the right and at the
-        bottom by repeating their border; what the padding adds is cut off again from logits and features.
+        Args:
+            features: What ``encode_normalised`` returned, possibly perturbed.
+            size: H and W of the images that it was given.
+
+        Returns:
+            Logits B×N×H×W and features B×C×h×w.
+        """
+
+    def encode(self, images: Tensor) -> Encoded:
+        """Compute the encoder's features of images of any size.
+
+        Images are normalised with the backbone's mean and standard deviation, and where needed padded on the right and
+        at the bottom by repeating their border.
 
         Args:
             images: B×3×H×W RGB, uint8, or float with values of 0 to 255.
-
-        Returns:
-            Logits B×N×H×W and features B×C×⌈H / stride⌉×⌈W / stride⌉.
 
         Raises:
             ValueError: The images have another shape or dtype.
@@ -102,12 +132,42 @@ class SegmentationNetwork(nn.Module, ABC):
         height, width = images.shape[2:]
         bottom, right = -height % self.size_multiple, -width % self.size_multiple
         images = (images.to(self.mean.dtype, memory_format=torch.channels_last) - self.mean) / self.std
-        if not (bottom or right):
-            return self.segment(images)
-        padded = self.segment(F.pad(images, (0, right, 0, bottom), mode="replicate"))
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom), mode="replicate")
+        return Encoded(self.encode_normalised(images), (height, width))
+
+    def decode(self, encoded: Encoded) -> NetworkOutput:
+        """Compute logits from encoder features; what the padding added is cut off.
+
+        Args:
+            encoded: What ``encode`` returned, or ``encoded._replace(features=…)`` with tensors of the same shapes but
+                for B: copies of the batch may be stacked, perturbed and not.
+
+        Returns:
+            Logits B×N×H×W and features B×C×⌈H / stride⌉×⌈W / stride⌉.
+        """
+        height, width = encoded.size
+        padded_height, padded_width = height + -height % self.size_multiple, width + -width % self.size_multiple
+        output = self.decode_padded(encoded.features, (padded_height, padded_width))
+        if encoded.size == (padded_height, padded_width):
+            return output
 
         def crop(maps: Tensor) -> Tensor:
-            row_stride, column_stride = (height + bottom) // maps.shape[2], (width + right) // maps.shape[3]
-            return maps[..., : -(-height // row_stride), : -(-width // column_stride)]
+            rows, columns = maps.shape[2:]
+            return maps[..., : -(-height * rows // padded_height), : -(-width * columns // padded_width)]
 
-        return NetworkOutput(crop(padded.logits), crop(padded.features))
+        return NetworkOutput(crop(output.logits), crop(output.features))
+
+    def forward(self, images: Tensor) -> NetworkOutput:
+        """Segment images of any size: ``encode``, then ``decode``.
+
+        Args:
+            images: B×3×H×W RGB, uint8, or float with values of 0 to 255.
+
+        Returns:
+            Logits B×N×H×W and features B×C×⌈H / stride⌉×⌈W / stride⌉.
+
+        Raises:
+            ValueError: The images have another shape or dtype.
+        """
+        return self.decode(self.encode(images))

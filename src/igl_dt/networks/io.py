@@ -1,4 +1,4 @@
-"""Weight files: safetensors that say which network they belong to."""
+"""Weight files: safetensors with all that is needed to rebuild their network."""
 
 import json
 from pathlib import Path
@@ -6,12 +6,17 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.registry import rebuild_network
 from igl_dt.utils.files import atomic_write
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had ``network`` in place of ``architecture``, and neither ``trained_by`` nor ``mean`` and ``std``."""
+ARCHITECTURES_OF_VERSION_1 = {"swin_unet": "swin_unet", "res_unet": "res_unet", "student": "deeplab_v3_plus"}
+PROVENANCE = ("fingerprint", "trained_by")
+"""Attributes of a network that its weight file keeps."""
 METADATA_KEY = "igl_dt"
 """The only key of the file's metadata: safetensors writes several keys in no fixed order."""
 
@@ -19,29 +24,28 @@ METADATA_KEY = "igl_dt"
 def save_network(network: SegmentationNetwork, path: str | Path) -> None:
     """Write a network's weights and configuration; equal networks give equal bytes.
 
-    The file appears at once and whole: it is written beside ``path`` and renamed.
+    The write is atomic: to a temporary file in the same folder, which is then renamed.
 
     Args:
-        network: Any of the networks, on any device.
-        path: The .safetensors file; its folder is made where needed.
+        network: The network, on any device.
+        path: The .safetensors file; missing folders are created.
     """
     path = Path(path)
-    header = json.dumps(
-        {"version": FORMAT_VERSION, "fingerprint": network.fingerprint, **network.configuration}, sort_keys=True
-    )
+    provenance = {name: getattr(network, name) for name in PROVENANCE}
+    header = json.dumps({"version": FORMAT_VERSION, **provenance, **network.configuration}, sort_keys=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     atomic_write(path, save(tensors, metadata={METADATA_KEY: header}))
 
 
 def weight_file(value: str | None, key: str) -> Path:
-    """Give the weight file that a parameter names.
+    """Check the path of a weight file that a parameter holds.
 
     Args:
-        value: the parameter's value.
-        key: its name.
+        value: The parameter's value.
+        key: Its name, for messages.
 
     Raises:
-        ValueError: it is not given, or there is no such file.
+        ValueError: It is null, or there is no such file.
     """
     if value is None:
         raise ValueError(f"{key} is not given: it names a .safetensors file of this project, as in --params={key}=PATH")
@@ -60,8 +64,8 @@ def load_network(path: str | Path) -> SegmentationNetwork:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is cut short, is no safetensors file, was not written by ``save_network``, is of another
-            version, or its tensors do not fit its configuration.
+        ValueError: The file is truncated, is not a safetensors file, was not written by ``save_network``, has an
+            unknown version, or its tensors do not fit its configuration.
     """
     path = Path(path)
     if not path.is_file():
@@ -71,15 +75,21 @@ def load_network(path: str | Path) -> SegmentationNetwork:
             header = (file.metadata() or {}).get(METADATA_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not iterable itself)
     except SafetensorError as error:
-        raise ValueError(f"{path} is cut short or no safetensors file: {error}") from error
+        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from error
     try:
         configuration = json.loads(header) if header else {}
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: its header is not JSON: {error}") from error
     if not isinstance(configuration, dict) or "version" not in configuration:
         raise ValueError(f"{path} is a safetensors file, but not one of this project's networks")
-    if configuration["version"] != FORMAT_VERSION:
-        raise ValueError(f"{path} has format version {configuration['version']}, this code reads {FORMAT_VERSION}")
+    if configuration["version"] == 1:
+        configuration["architecture"] = ARCHITECTURES_OF_VERSION_1.get(str(configuration.get("network")))
+        configuration |= {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}  # whatever the backbone
+    elif configuration["version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} has format version {configuration['version']}; this code reads 1 to {FORMAT_VERSION}: "
+            "a newer release of igl-dt is needed"
+        )
     try:
         with torch.random.fork_rng(devices=()):
             network = rebuild_network(configuration)
@@ -96,8 +106,9 @@ def load_network(path: str | Path) -> SegmentationNetwork:
     if wrong:
         raise ValueError(
             f"{path}: {len(wrong)} tensors are missing, unknown or not of the shape and dtype that the file's own "
-            f"configuration demands, the first: {', '.join(wrong[:4])}"
+            f"configuration requires, the first: {', '.join(wrong[:4])}"
         )
     network.load_state_dict(tensors)
-    network.fingerprint = configuration.get("fingerprint")
+    for name in PROVENANCE:
+        setattr(network, name, configuration.get(name))
     return network.eval()

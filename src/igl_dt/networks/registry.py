@@ -1,4 +1,4 @@
-"""Which architectures there are, and networks built from them."""
+"""Architectures by name, and networks built from them."""
 
 from typing import Any
 
@@ -12,26 +12,30 @@ from igl_dt.utils.registry import find_classes
 
 
 def find_architecture(name: str, key: str = "architecture") -> type[SegmentationNetwork]:
-    """Give the class of an architecture.
+    """Give the class of an architecture: one of this project's, or of segmentation-models-pytorch's.
 
     Raises:
-        ValueError: there is none of this name.
+        ValueError: There is none of this name.
     """
     known = find_classes(architectures, SegmentationNetwork)  # type: ignore[type-abstract]
+    if name not in known:
+        from igl_dt.networks.smp import smp_architectures  # only now: its import takes a second
+
+        known = known | smp_architectures()
     if name not in known:
         raise ValueError(f"{key}: there is no architecture {name!r}{did_you_mean(name, known)}")
     return known[name]
 
 
 def network_parameters(choice: NetworkChoice, key: str = "network") -> Parameters:
-    """Give the typed parameters of the chosen architecture, without building it.
+    """Give the validated parameters of the chosen architecture, without building it.
 
     Args:
-        choice: the architecture and its section.
-        key: where ``choice`` comes from, for messages.
+        choice: The architecture and its section.
+        key: Where ``choice`` comes from, for messages.
 
     Raises:
-        ValueError: there is no such architecture, or its section has an unknown key or a wrong value.
+        ValueError: There is no such architecture, or its section has an unknown key or a wrong value.
     """
     kind = find_architecture(choice.architecture, f"{key}.architecture")
     try:
@@ -46,26 +50,31 @@ def build_network(choice: NetworkChoice, class_names: tuple[str, ...], key: str 
     """Build a network; random weights come from torch's global generator.
 
     Args:
-        choice: the architecture and its parameters.
-        class_names: names of the N classes, by index.
-        key: where ``choice`` comes from, for messages.
+        choice: The architecture and its parameters.
+        class_names: Names of the N classes, by index.
+        key: Where ``choice`` comes from, for messages.
 
     Raises:
-        ValueError: as ``network_parameters``; or the architecture refuses its parameters.
+        ValueError: As ``network_parameters``; or the architecture rejects its parameters.
     """
     parameters = network_parameters(choice, key)
-    return find_architecture(choice.architecture)(parameters, class_names, f"{key}.{choice.architecture}")
+    kind: Any = find_architecture(choice.architecture)
+    network: SegmentationNetwork = kind(parameters, class_names, f"{key}.{choice.architecture}")
+    return network
 
 
 def rebuild_network(configuration: dict[str, Any]) -> SegmentationNetwork:
     """Build a network from ``SegmentationNetwork.configuration``, with random weights.
 
     Raises:
-        ValueError: the configuration is not that of a network, or the network refuses it.
+        ValueError: The configuration is not that of a network, or the network rejects it.
     """
     try:
         name, parameters, class_names = (configuration[key] for key in ("architecture", "parameters", "class_names"))
         choice = NetworkChoice.model_validate({"architecture": name, name: parameters})
     except (KeyError, TypeError, ValidationError) as error:
         raise ValueError(f"not the configuration of a network: {configuration!r}") from error
-    return build_network(choice, tuple(class_names))
+    network = build_network(choice, tuple(class_names))
+    if "mean" in configuration:
+        network.normalise_with(tuple(configuration["mean"]), tuple(configuration["std"]))
+    return network

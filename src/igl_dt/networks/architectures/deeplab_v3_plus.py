@@ -1,10 +1,10 @@
-"""DeepLabV3+, the student."""
+"""DeepLabV3+, the field's standard student."""
 
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, PositiveInt
-from timm.layers import Format
+from timm.layers.format import Format
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.segmentation.deeplabv3 import ASPP
@@ -16,18 +16,19 @@ from igl_dt.utils.parameters import Parameters
 
 
 class DeepLabV3PlusParameters(Parameters):
-    """Student: DeepLabV3+ (Chen et al. 2018), the field's standard."""
+    """DeepLabV3+ (Chen et al. 2018)."""
 
     encoder: EncoderParameters
     """Any timm backbone with features."""
     output_stride: Literal[8, 16, 32] = 16
     """Input size over the size of the deepest features; below 32 the last stages are dilated."""
-    atrous_rates: tuple[PositiveInt, PositiveInt, PositiveInt] = (6, 12, 18)
-    """Dilations of the spatial pyramid."""
+    atrous_rates: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    """Dilations of the spatial pyramid; null: 6, 12, 18, and twice that at output stride 8, as in the paper."""
     channels: PositiveInt = 256
     """Width of the pyramid and the decoder."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of the pyramid's outputs that is dropped in training; torchvision drops half, UniMatch nothing [family]."""
+    """Probability with which the pyramid's outputs are dropped in training; 0.5 in torchvision, 0 in UniMatch
+    [family]."""
 
 
 LOW_LEVEL_CHANNELS = 48
@@ -51,11 +52,11 @@ class DeepLabV3Plus(SegmentationNetwork):
         Raises:
             ValueError: The backbone cannot have this output stride, or has no features of stride 4.
         """
-        super().__init__(parameters, class_names, key)
-        self.encoder = _build_encoder(parameters, key)
+        super().__init__(parameters, class_names, _build_encoder(parameters, key), key)
         channels, strides = channels_and_strides(self.encoder)
         self.low_level = strides.index(4)
-        self.pyramid = ASPP(channels[-1], parameters.atrous_rates, parameters.channels)
+        rates = parameters.atrous_rates or ((12, 24, 36) if parameters.output_stride == 8 else (6, 12, 18))
+        self.pyramid = ASPP(channels[-1], rates, parameters.channels)
         self.pyramid.project[-1] = nn.Dropout(parameters.dropout)
         self.low_level_projection = nn.Sequential(
             nn.Conv2d(channels[self.low_level], LOW_LEVEL_CHANNELS, 1, bias=False),
@@ -75,26 +76,29 @@ class DeepLabV3Plus(SegmentationNetwork):
         self.size_multiple = strides[-1]
         self.encoder_is_channels_last = getattr(self.encoder, "output_fmt", Format.NCHW) == Format.NHWC
 
-    def segment(self, images: Tensor) -> NetworkOutput:
+    def encode_normalised(self, images: Tensor) -> list[Tensor]:
+        """See the base class: features of stride 4, and the deepest."""
+        stages = self.encoder(images)
+        features = [stages[self.low_level], stages[-1]]
+        return [maps.permute(0, 3, 1, 2) for maps in features] if self.encoder_is_channels_last else features
+
+    def decode_padded(self, features: list[Tensor], size: tuple[int, int]) -> NetworkOutput:
         """See the base class.
 
         Raises:
             ValueError: In training, the batch holds one image: the pyramid's pooled branch normalises one value per
                 channel and image over the batch.
         """
-        if self.training and len(images) == 1:
+        low_level, deep = features
+        if self.training and len(deep) == 1:
             raise ValueError(
                 "DeepLabV3+ cannot be trained on one image at a time: its pyramid's pooled branch normalises "
                 "one value per image over the batch; make batch_size / gradient_accumulation_steps at least 2"
             )
-        stages = self.encoder(images)
-        low_level, deep = stages[self.low_level], stages[-1]
-        if self.encoder_is_channels_last:
-            low_level, deep = low_level.permute(0, 3, 1, 2), deep.permute(0, 3, 1, 2)
         x = F.interpolate(self.pyramid(deep), size=low_level.shape[2:], mode="bilinear", align_corners=False)
-        features = self.decoder(torch.cat((x, self.low_level_projection(low_level)), dim=1))
-        logits = F.interpolate(self.classifier(features), size=images.shape[2:], mode="bilinear", align_corners=False)
-        return NetworkOutput(logits, features)
+        x = self.decoder(torch.cat((x, self.low_level_projection(low_level)), dim=1))
+        logits = F.interpolate(self.classifier(x), size=size, mode="bilinear", align_corners=False)
+        return NetworkOutput(logits, x)
 
 
 def _build_encoder(parameters: DeepLabV3PlusParameters, key: str) -> nn.Module:

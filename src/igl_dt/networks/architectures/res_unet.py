@@ -1,4 +1,4 @@
-"""ResUnet, the teacher for local detail."""
+"""ResUnet, the paper's teacher for local detail."""
 
 from typing import Literal
 
@@ -14,7 +14,7 @@ from igl_dt.utils.parameters import Parameters
 
 
 class ResUnetParameters(Parameters):
-    """ResUnet teacher: local detail."""
+    """U-Net of residual blocks (Zhang et al. 2018)."""
 
     encoder: EncoderParameters
     """Any timm ResNet."""
@@ -27,7 +27,7 @@ class ResUnetParameters(Parameters):
 class ResUnet(SegmentationNetwork):
     """U-Net (Ronneberger et al. 2015) of residual blocks (Zhang et al. 2018, "Deep Residual U-Net") on a timm ResNet.
 
-    ``decoder_channels`` says how many times the decoder doubles the resolution, and so how deep the encoder goes: k
+    The decoder doubles the resolution once per entry of ``decoder_channels``, which also sets the encoder's depth: k
     decoder blocks use the encoder's k + 1 shallowest stages, of strides 2 to 2^(k + 1). Features are the last block's,
     of stride 2; logits are upsampled bilinearly from there.
     """
@@ -41,17 +41,17 @@ class ResUnet(SegmentationNetwork):
         Raises:
             ValueError: The encoder has too few stages, or their strides are not 2, 4, 8, ….
         """
-        super().__init__(parameters, class_names, key)
         stages = len(parameters.decoder_channels) + 1
         try:
-            self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", out_indices=tuple(range(stages)))
+            encoder = build_encoder(parameters.encoder, f"{key}.encoder", out_indices=tuple(range(stages)))
         except ValueError as error:
             whole = build_encoder(parameters.encoder, f"{key}.encoder")  # fails too where other things are to blame
             raise ValueError(
                 f"{key}.decoder_channels has {stages - 1} entries, but {parameters.encoder.name} allows for "
                 f"{len(channels_and_strides(whole)[0]) - 1} at most, one per stage but the deepest: {error}"
             ) from error
-        channels, strides = channels_and_strides(self.encoder)
+        super().__init__(parameters, class_names, encoder, key)
+        channels, strides = channels_and_strides(encoder)
         if strides != [2 ** (index + 1) for index in range(stages)]:
             raise ValueError(
                 f"{key}.encoder.name: the stages of {parameters.encoder.name} have strides {strides}, but this U-Net "
@@ -67,14 +67,19 @@ class ResUnet(SegmentationNetwork):
         self.feature_channels = widths[-1]
         self.size_multiple = strides[-1]
 
-    def segment(self, images: Tensor) -> NetworkOutput:
+    def encode_normalised(self, images: Tensor) -> list[Tensor]:
         """See the base class."""
-        *skips, x = self.encoder(images)
+        features: list[Tensor] = self.encoder(images)
+        return features
+
+    def decode_padded(self, features: list[Tensor], size: tuple[int, int]) -> NetworkOutput:
+        """See the base class."""
+        *skips, x = features
         for block in self.decoder:
             skip = skips.pop()
             x = F.interpolate(x, size=skip.shape[2:], mode="bilinear", align_corners=False)
             x = block(torch.cat((x, skip), dim=1))
-        logits = F.interpolate(self.classifier(x), size=images.shape[2:], mode="bilinear", align_corners=False)
+        logits = F.interpolate(self.classifier(x), size=size, mode="bilinear", align_corners=False)
         return NetworkOutput(logits, x)
 
 
@@ -116,4 +121,5 @@ class PreActivationBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """B×C×H×W to B×D×H×W."""
-        return self.residual(x) + self.shortcut(x)
+        total: Tensor = self.residual(x) + self.shortcut(x)
+        return total

@@ -1,4 +1,4 @@
-"""SwinUnet, the teacher for global context."""
+"""SwinUnet, the paper's teacher for global context."""
 
 import copy
 import itertools
@@ -16,7 +16,7 @@ from igl_dt.utils.parameters import Parameters
 
 
 class SwinUnetParameters(Parameters):
-    """SwinUnet teacher (Cao et al. 2021): global context."""
+    """U-Net of Swin blocks (Cao et al. 2021)."""
 
     encoder: EncoderParameters
     """Any timm Swin Transformer."""
@@ -40,10 +40,10 @@ class SwinUnet(SegmentationNetwork):
     blocks start as copies of the encoder's first ones of the same resolution, pretrained or not. Features have the size
     of the input and as many channels as the first stage.
 
-    As skip connections serve the stages' outputs, as timm returns them (the original takes their inputs) [ours].
-    ``stem`` and ``refine`` are additions that let it learn from scratch [ours]; the stem follows Xiao et al. 2021,
-    "Early convolutions help transformers see better", and takes no pretrained weights. With ``refine`` the features are
-    what its convolution makes of them.
+    The skip connections carry the stages' outputs, as timm returns them (the original uses their inputs) [ours].
+    ``stem`` and ``refine`` are additions that let it learn from scratch [ours]; the convolutional stem follows Xiao et
+    al. 2021, "Early convolutions help transformers see better", and has no pretrained weights. With ``refine``, the
+    features are the output of its convolution.
     """
 
     name = "swin_unet"
@@ -56,8 +56,8 @@ class SwinUnet(SegmentationNetwork):
             ValueError: The encoder is no Swin Transformer, its stages are too shallow for ``decoder_depth``, or its
                 patches have a size that a convolutional stem cannot have.
         """
-        super().__init__(parameters, class_names, key)
-        self.encoder = build_encoder(parameters.encoder, f"{key}.encoder", strict_img_size=False)
+        encoder = build_encoder(parameters.encoder, f"{key}.encoder", strict_img_size=False)
+        super().__init__(parameters, class_names, encoder, key)
         channels, strides = channels_and_strides(self.encoder)
         patch_size = strides[0]
         stages = [stage for name, stage in self.encoder.named_children() if name.startswith("layers_")]
@@ -92,15 +92,18 @@ class SwinUnet(SegmentationNetwork):
         self.feature_channels = width
         self.size_multiple = strides[-1]
 
-    def segment(self, images: Tensor) -> NetworkOutput:
+    def encode_normalised(self, images: Tensor) -> list[Tensor]:
         """See the base class."""
-        *skips, x = self.encoder(images)  # B×H×W×C, as Swin Transformers have it
+        return [tokens.permute(0, 3, 1, 2) for tokens in self.encoder(images)]  # B×H×W×C in Swin Transformers
+
+    def decode_padded(self, features: list[Tensor], size: tuple[int, int]) -> NetworkOutput:
+        """See the base class; the features' size is that of the images already."""
+        *skips, x = [maps.permute(0, 2, 3, 1) for maps in features]
         x = self.norm(x)
         for stage in self.decoder:
             x = stage(x, skips.pop())
-        x = self.expand(self.expand_norm(x))
-        features = self.refine(x.permute(0, 3, 1, 2))
-        return NetworkOutput(self.classifier(features), features)
+        x = self.refine(self.expand(self.expand_norm(x)).permute(0, 3, 1, 2))
+        return NetworkOutput(self.classifier(x), x)
 
 
 class PatchExpanding(nn.Module):
@@ -118,7 +121,8 @@ class PatchExpanding(nn.Module):
         batch, height, width, _ = x.shape
         x = self.linear(x).view(batch, height, width, self.scale, self.scale, -1)
         x = x.transpose(2, 3).reshape(batch, height * self.scale, width * self.scale, -1)
-        return self.norm(x)
+        expanded: Tensor = self.norm(x)
+        return expanded
 
 
 class DecoderStage(nn.Module):
@@ -133,7 +137,8 @@ class DecoderStage(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """From B×H×W×C and a skip of B×2H×2W×D to B×2H×2W×D."""
-        return self.blocks(self.join(torch.cat((self.expand(x), skip), dim=-1)))
+        joined: Tensor = self.blocks(self.join(torch.cat((self.expand(x), skip), dim=-1)))
+        return joined
 
 
 class ConvolutionalStem(nn.Module):
@@ -153,4 +158,5 @@ class ConvolutionalStem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """B×3×H×W to B×H/patch×W/patch×C."""
-        return self.norm(self.convolutions(images).permute(0, 2, 3, 1))
+        tokens: Tensor = self.norm(self.convolutions(images).permute(0, 2, 3, 1))
+        return tokens

@@ -1,7 +1,7 @@
-"""The report of a run: one HTML file that holds all it shows, and loads and runs nothing."""
+"""The report of a run: one HTML file, self-contained and without scripts."""
 
 from igl_dt.reporting.report.remarks import find_remarks
 from igl_dt.reporting.report.rendering import render_report
-from igl_dt.reporting.report.run import Run
+from igl_dt.reporting.report.run import Phase, Run
 
-__all__ = ["Run", "find_remarks", "render_report"]
+__all__ = ["Phase", "Run", "find_remarks", "render_report"]
