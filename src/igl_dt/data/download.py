@@ -47,7 +47,7 @@ def fetch_archives(parameters: FetchingParameters, root: Path) -> None:
     if not parameters.archives:
         raise FetchingError(
             "this recipe has nothing to fetch: fetching.archives is empty. Recipes with archives are pascal and "
-            f"cityscapes (--env=pascal); those of another recipe belong into {root}, as docs/recipes.md says"
+            f"cityscapes (--env=pascal); those of another recipe belong into {root}, as docs/environments.md says"
         )
     folder = Path(parameters.folder)
     wanted = []
