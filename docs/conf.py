@@ -40,7 +40,9 @@ def setup(app: Sphinx) -> None:
 
 def _list_modules(app: Sphinx, page: str, source: list[str]) -> None:
     """Replace each line ``.. automodules:: PACKAGE`` by all of the package's modules, so that no page lists them."""
-    source[0] = re.sub(r"^\.\. automodules:: (\S+)$", lambda line: "\n".join(_directives(line[1])), source[0], flags=re.M)
+    source[0] = re.sub(
+        r"^\.\. automodules:: (\S+)$", lambda line: "\n".join(_directives(line[1])), source[0], flags=re.M
+    )
 
 
 def _directives(package: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import linecache
 from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -58,15 +59,24 @@ def digest_of_code(classes: Iterable[type], *modules: str) -> str:
 
     Comments, docstrings and layout do not count, so that editing them invalidates no unfinished training.
     """
-    outside = {kind.__module__: Path(inspect.getfile(kind)) for kind in classes}
+    outside = {kind.__module__: _source(kind) for kind in classes}
     inside = imported_modules([*modules, *outside])
-    files = outside | {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in inside}
-    lines = [f"{name} {_digest_of_source(file)}\n" for name, file in sorted(files.items())]
+    sources = outside | {name: Path(str(getattr(find_spec(name), "origin", ""))).read_text("utf-8") for name in inside}
+    lines = [f"{name} {_digest_of_source(source)}\n" for name, source in sorted(sources.items())]
     return digest("".join(lines).encode())
 
 
-def _digest_of_source(file: Path) -> str:
-    tree = ast.parse(file.read_bytes())
+def _source(kind: type) -> str:
+    """Return the source of the module that defines a class; of one in a notebook, that of its cell."""
+    try:
+        return Path(inspect.getfile(kind)).read_text("utf-8")
+    except (OSError, TypeError):  # a cell is no file, but Python keeps its lines for tracebacks
+        function: Any = vars(kind)["forward"]
+        return "".join(linecache.getlines(function.__code__.co_filename))
+
+
+def _digest_of_source(source: str) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
