@@ -23,13 +23,15 @@ from pydantic import ValidationError
 from sphinx.cmd.build import build_main
 
 from igl_dt.cli import cli
-from igl_dt.data.datasets import SOURCES, DataError
+from igl_dt.data import datasets
+from igl_dt.data.datasets import DataError
 from igl_dt.data.loading import Batch
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.networks import build_network
 from igl_dt.pipeline_registry import register_pipelines
+from igl_dt.utils import registry
 from tiny import CLASSES, NETWORKS, RESNET
 
 PROJECT = Path(__file__).parents[1]
@@ -238,7 +240,10 @@ def test_the_method_shown_is_that_of_the_notebook_and_learns(tmp_path: Path) -> 
 
 def test_the_source_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = blocks("adding_a_dataset.md", "python")
-    monkeypatch.setitem(SOURCES, "dashcam", load(source, tmp_path).list_samples)
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/dashcam.py").write_text(source)
+    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path / "datasets")])
+    registry._find.cache_clear()
     root = tmp_path / "drives"
     for drive, frames in (("drive_1", 3), ("drive_7", 2)):
         (root / drive).mkdir(parents=True)
@@ -258,6 +263,7 @@ def test_the_source_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (root / "drive_7/0_mask.png").unlink()
     with pytest.raises(DataError, match="drive_7/0"):
         read_manifest(dataset)
+    registry._find.cache_clear()
 
 
 def test_the_network_shown_works(tmp_path: Path) -> None:

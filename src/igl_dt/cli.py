@@ -15,7 +15,7 @@ def cli() -> None:
     kedro run                    everything, on built-in images;
                                  replaces what an earlier run left
     kedro run --env=smoke        the same in seconds, to see that it works;
-                                 other recipes are the folders in conf/
+                                 other environments are the folders in conf/
     kedro run --pipelines=NAME   a stage of it; for names: kedro registry list
     kedro run --params=seed=1    with another value of what is in conf/base/
     kedro viz run                graph and results in the browser
@@ -30,45 +30,47 @@ def dvc() -> None:
     """
 
 
-@dvc.command(short_help="Write each recipe's dvc.yaml from its graph.")
+@dvc.command(short_help="Write each environment's dvc.yaml from its graph.")
 @click.option("--check", is_flag=True, help="Write nothing; say what differs, and fail if anything does.")
 @click.pass_obj
 def sync(metadata: ProjectMetadata, check: bool) -> None:
-    """Write each recipe's dvc.yaml from its graph, catalog, parameters and imports.
+    """Write each environment's dvc.yaml from its graph, catalog, parameters and imports.
 
-    To be typed after a change of one of these; says what was not up to date.
+    Run it after a change of one of these; it lists what was not up to date.
     """
-    from igl_dt.dvc_ext.sync import describe, differences, find_recipes, render
+    from igl_dt.dvc_ext.sync import describe, differences, find_environments, render
 
     configure_project(metadata.package_name)
-    recipes = find_recipes(Path(metadata.project_path))
-    found = [line for recipe in recipes for line in differences(recipe)]
+    environments = find_environments(Path(metadata.project_path))
+    found = [line for environment in environments for line in differences(environment)]
     for line in found:
         click.echo(line)
     if check and found:
-        raise click.ClickException("type `kedro dvc sync` to write what the graph says")
-    for recipe in [] if check else recipes:
-        (recipe.project / recipe.path).write_text(render(describe(recipe)), "utf-8", newline="\n")
-    click.echo(f"{', '.join(str(recipe.path) for recipe in recipes)}: {'up to date' if not found else 'written'}")
+        raise click.ClickException("run `kedro dvc sync` to write what the graph says")
+    for environment in [] if check else environments:
+        (environment.project / environment.path).write_text(render(describe(environment)), "utf-8", newline="\n")
+    click.echo(
+        f"{', '.join(str(environment.path) for environment in environments)}: {'up to date' if not found else 'written'}"
+    )
 
 
-@cli.command(short_help="Make the committed results anew, and compare them bit by bit.")
-@click.option("--env", default="base", show_default=True, help="The recipe: an environment with a committed dvc.lock.")
-@click.option("--record", is_flag=True, help="Take what comes out as the recipe's new dvc.lock and surroundings.")
+@cli.command(short_help="Reproduce the committed results, and compare them bit by bit.")
+@click.option("--env", default="base", show_default=True, help="An environment with a committed dvc.lock.")
+@click.option("--record", is_flag=True, help="Take what comes out as the environment's new dvc.lock.")
 @click.pass_obj
 def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
-    """Make all results of the last commit anew, in a clone, and compare them with those in its dvc.lock.
+    """Reproduce all results of the last commit, in a clone, and compare them with those in its dvc.lock.
 
     It takes as long as `kedro run`, and changes nothing here but for --record. Ends with a line per result and, where
-    one is different, with what differs in the surroundings and exit code 1.
+    one is different, with what differs in the environment and exit code 1.
     """
     from igl_dt.dvc_ext.reproduce import ReproductionError, reproduce
-    from igl_dt.dvc_ext.sync import Recipe
+    from igl_dt.dvc_ext.sync import Environment
 
     configure_project(metadata.package_name)
-    recipe = Recipe(Path(metadata.project_path), env)
+    environment = Environment(Path(metadata.project_path), env)
     try:
-        report = reproduce(recipe, record)
+        report = reproduce(environment, record)
     except ReproductionError as error:
         raise click.ClickException(str(error)) from error
     click.echo(report.table())

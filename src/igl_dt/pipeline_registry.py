@@ -9,26 +9,29 @@ from igl_dt.pipelines import (
     export,
     prediction,
     reporting,
-    student_learning,
-    teacher_pretraining,
+    training,
     weights_evaluation,
 )
 
 
-def register_pipelines() -> dict[str, Pipeline]:
-    """Make the pipelines that Kedro runs and shows; ``full``, the main job, is all of them."""
-    stages = {
+def stages() -> dict[str, Pipeline]:
+    """Make the stages of a run, in their order."""
+    return {
         "data_splitting": data_splitting.create_pipeline(),
-        "teacher_pretraining": teacher_pretraining.create_pipeline(),
-        "student_learning": student_learning.create_pipeline(),
+        "teacher_pretraining": training.create_pipeline("teacher_pretraining"),
+        "student_learning": training.create_pipeline("student_learning"),
         "evaluation": evaluation.create_pipeline(),
         "reporting": reporting.create_pipeline(),
     }
-    full = sum(stages.values(), Pipeline([]))
+
+
+def register_pipelines() -> dict[str, Pipeline]:
+    """Make the pipelines that Kedro runs and shows; ``full``, the main job, is all stages."""
+    full = sum(stages().values(), Pipeline([]))
     others = {
         "prediction": prediction.create_pipeline(),
         "weights_evaluation": weights_evaluation.create_pipeline(),
         "export": export.create_pipeline(),
         "data_fetching": data_fetching.create_pipeline(),
     }
-    return stages | {"full": full, "__default__": full} | others
+    return stages() | {"full": full, "__default__": full} | others

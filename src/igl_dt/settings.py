@@ -1,8 +1,15 @@
 """Settings of the Kedro project."""
 
-from igl_dt.kedro_ext.hooks import CheckParameters, KeepRecoveryStates, RunInTurn, SayErrorsPlainly, WriteRunManifest
+from igl_dt.kedro_ext.hooks import (
+    CheckParameters,
+    LockTrainings,
+    RunFromProject,
+    RunInTurn,
+    SayErrorsPlainly,
+    WriteRunManifest,
+)
 
-HOOKS = (CheckParameters(), RunInTurn(), KeepRecoveryStates(), WriteRunManifest(), SayErrorsPlainly())
+HOOKS = (CheckParameters(), RunInTurn(), LockTrainings(), RunFromProject(), WriteRunManifest(), SayErrorsPlainly())
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -1,16 +1,23 @@
 """Folders in the manner of CamVid are listed as they are, or it is said what they lack."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from igl_dt.data.datasets import DataError, Sample
-from igl_dt.data.datasets.camvid import list_samples
+from igl_dt.data.datasets import DataError, Listing, Sample
+from igl_dt.data.datasets.camvid import CamVid
+from igl_dt.data.manifest import read_manifest
+from igl_dt.data.parameters import DatasetParameters
+
+
+def list_samples(root: Path, options: Mapping[str, object]) -> Listing:
+    return CamVid(root, options).list_samples()
 
 
 def ids(folder: Path, split: str) -> list[str]:
-    return [image.id for image in list_samples(folder, {}).images if image.split == split]
+    return [image.id for image in list_samples(folder, {}).samples if image.split == split]
 
 
 def test_lists_every_sample_with_its_mask(unspoilt: Path) -> None:
@@ -24,7 +31,7 @@ def test_lists_every_sample_with_its_mask(unspoilt: Path) -> None:
 
 def test_a_training_image_without_mask_is_unlabeled(folder: Path) -> None:
     (folder / "train/masks/train3.png").unlink()
-    assert [image.id for image in list_samples(folder, {}).images if image.mask is None] == ["train3"]
+    assert [image.id for image in list_samples(folder, {}).samples if image.mask is None] == ["train3"]
 
 
 def test_a_list_at_the_root_chooses_the_images(folder: Path) -> None:
@@ -62,7 +69,7 @@ def spoil(folder: Path, how: str) -> None:
             (folder / "classes.txt").write_text("road\ntree\nroad\n")
         case "class id":
             (folder / "classes.txt").write_text("road\nid\n")
-        case "two files for one id":
+        case "have two files in":
             (folder / "train/images/train1.jpg").touch()
 
 
@@ -72,20 +79,20 @@ def spoil(folder: Path, how: str) -> None:
         ("no root", ["dataset.root", "{folder}", "train/images", "classes.txt"]),
         ("no images", ["{folder}/train/images", ".png"]),
         ("no val", ["{folder}/val/images"]),
-        ("no val mask", ["val1", "{folder}/val/masks"]),
+        ("no val mask", ["1 val or test images have no mask", "val1 (val)"]),
         ("listed but not there", ["{folder}/train.txt", "train99", "{folder}/train/images"]),
         ("binary list", ["{folder}/train.txt", "UTF-8"]),
         ("no classes", ["{folder}/classes.txt", "missing", "one per line"]),
         ("empty classes", ["{folder}/classes.txt", "empty", "one per line"]),
         ("class twice", ["{folder}/classes.txt", "twice", "road"]),
         ("class id", ["{folder}/classes.txt", "'id'", "another name"]),
-        ("two files for one id", ["train1.jpg", "train1.png", "remove one"]),
+        ("have two files in", ["train1.jpg", "train1.png", "remove one"]),
     ],
 )
 def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) -> None:
     spoil(folder, how)
     with pytest.raises(DataError) as raised:
-        list_samples(folder, {})
+        read_manifest(DatasetParameters(source="camvid", root=str(folder)))
     for part in named:
         assert part.format(folder=folder) in str(raised.value)
 

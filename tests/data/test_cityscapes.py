@@ -1,6 +1,7 @@
 """Cityscapes is listed as its archives unpack, with either kind of mask, or it is said what it lacks."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from igl_dt.data.datasets import DataError, Sample
-from igl_dt.data.datasets.cityscapes import LABEL_IDS, list_samples
-from igl_dt.data.datasets.listing import MaskFormat
+from igl_dt.data.datasets import DataError, Listing, MaskFormat, Sample
+from igl_dt.data.datasets.cityscapes import LABEL_IDS, Cityscapes
 from igl_dt.data.loading import ImageReader
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import DatasetParameters
+
+
+def list_samples(root: Path, options: Mapping[str, object]) -> Listing:
+    return Cityscapes(root, options).list_samples()
+
 
 IDS = {
     "train": ("aachen_000000_000019", "aachen_000001_000019", "zurich_000000_000019"),
@@ -63,10 +68,10 @@ def test_lists_every_sample_with_its_mask(folder: Path, masks: str) -> None:
 
 def test_the_archives_own_masks_are_the_default_and_need_the_official_table(folder: Path) -> None:
     listing = list_samples(folder, {})
-    assert str(listing.images[0].mask).endswith("_gtFine_labelIds.png")
-    assert listing.mask_format.rest == 255 and listing.mask_format.colors is None
-    assert listing.mask_format.ids is not None
-    table = dict(listing.mask_format.ids)
+    assert str(listing.samples[0].mask).endswith("_gtFine_labelIds.png")
+    masks = Cityscapes(folder, {}).mask_format()
+    assert masks.rest == 255 and masks.colors is None and masks.ids is not None
+    table = dict(masks.ids)
     assert list(table.values()) == list(range(19)) and len(listing.class_names) == 19
     for name, label_id, train_id in [
         ("road", 7, 0),
@@ -80,10 +85,10 @@ def test_the_archives_own_masks_are_the_default_and_need_the_official_table(fold
 
 
 def test_train_ids_are_read_as_they_are(folder: Path) -> None:
-    assert list_samples(folder, TRAIN_IDS).mask_format == MaskFormat()
+    assert Cityscapes(folder, TRAIN_IDS).mask_format() == MaskFormat()
     manifest = read_manifest(DatasetParameters(source="cityscapes", root=str(folder), options=TRAIN_IDS))
     assert manifest.class_names == tuple(LABEL_IDS)
-    assert len(manifest.images) == 4
+    assert len(manifest.samples) == 4
     seen = manifest.class_pixels.loc["lindau_000000_000019"]
     assert seen[seen > 0].to_dict() == {"road": 32, "bicycle": 64}
 
@@ -94,7 +99,7 @@ def test_either_kind_of_mask_gives_the_same_classes(folder: Path) -> None:
         dataset = DatasetParameters(source="cityscapes", root=str(folder), options=options)
         manifest = read_manifest(dataset)
         counted.append(manifest.class_pixels)
-        read.append(ImageReader(dataset).mask(manifest.images["mask"][0]))
+        read.append(ImageReader(dataset).mask(manifest.samples["mask"][0]))
     pd.testing.assert_frame_equal(*counted)
     np.testing.assert_array_equal(*read)
     assert read[0][:, 0].tolist() == [255, 255, 0, 0, 18, 18, 18, 18]

@@ -4,7 +4,7 @@ import logging
 import re
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,16 @@ from kedro.config import OmegaConfigLoader
 from PIL import Image
 
 from igl_dt.data.datasets import DataError, Listing, MaskFormat, mask_format
-from igl_dt.data.datasets.folder import list_samples
+from igl_dt.data.datasets.folder import Folder
 from igl_dt.data.loading import ImageReader
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.kedro_ext.parameters import ProjectParameters
+
+
+def list_samples(root: Path, options: Mapping[str, object]) -> Listing:
+    return Folder(root, options).list_samples()
+
 
 PROJECT = Path(__file__).parents[2]
 NAMES = ["background", "polyp"]
@@ -57,7 +62,7 @@ def found(root: Path, **others: object) -> dict[str, tuple[str, str | None]]:
 
 def splits(listing: Listing) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {}
-    for image in listing.images:
+    for image in listing.samples:
         given.setdefault(image.split, []).append(image.id)
     return given
 
@@ -101,13 +106,13 @@ class TestPairs:
         assert sorted(found(root)) == ["1", "2", "3", "4"]
 
     def test_an_image_without_mask_is_unlabeled(self, make: Make) -> None:
-        images = list_samples(make("images/{1,2,3,4,5}.jpg", "masks/{1,2,3,4}.png"), options()).images
+        images = list_samples(make("images/{1,2,3,4,5}.jpg", "masks/{1,2,3,4}.png"), options()).samples
         assert [(image.id, image.split) for image in images if image.mask is None] == [("5", "train")]
 
     def test_further_unlabeled_images(self, make: Make) -> None:
         root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png", "more/x/{1,9}.jpg")
         listing = list_samples(root, options(unlabeled="more"))
-        assert {p.id: (p.split, p.image) for p in listing.images if p.mask is None} == {
+        assert {p.id: (p.split, p.image) for p in listing.samples if p.mask is None} == {
             "unlabeled/x/1": ("train", "more/x/1.jpg"),
             "unlabeled/x/9": ("train", "more/x/9.jpg"),
         }
@@ -173,7 +178,7 @@ class TestSplits:
             (video,) = {id_[:2] for id_ in drawn["val"]}
             assert drawn["val"] == [f"{video}_0"]
             assert not any(video in id_ for id_ in drawn["train"]) and len(drawn["train"]) == 4 + 3
-        assert "2 unlabelled images are of groups measured with, and left out: " in caplog.text
+        assert "2 unlabelled images are left out, as val or test has their group: " in caplog.text
 
 
 MASKS: list[tuple[dict[str, object], MaskFormat]] = [
@@ -197,7 +202,6 @@ MASKS: list[tuple[dict[str, object], MaskFormat]] = [
 def test_options_say_what_masks_hold(make: Make, given: dict[str, object], expected: MaskFormat) -> None:
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
     read = mask_format(DatasetParameters(source="folder", root=str(root), options=options(**given)))
-    assert read == list_samples(root, options(**given)).mask_format
     for name in ("rest", "colors"):
         assert getattr(read, name) == getattr(expected, name)
     assert dict(read.ids or ()) == dict(expected.ids or ()) and (read.ids is None) == (expected.ids is None)
@@ -218,7 +222,7 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
     manifest = read_manifest(dataset)
     assert manifest.class_names == ("background", "polyp")
     assert manifest.class_pixels.loc["1"].tolist() == [2, 3]
-    np.testing.assert_array_equal(ImageReader(dataset).mask(manifest.images["mask"][0]), truth)
+    np.testing.assert_array_equal(ImageReader(dataset).mask(manifest.samples["mask"][0]), truth)
 
 
 @pytest.mark.parametrize(
@@ -228,34 +232,34 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
         ({"fractions": {"vall": 0.1, "val": 0.1}}, ["fractions.vall: unknown; did you mean 'val'?"]),
         ({"size": 3, 7: 3}, ["size: unknown. It takes: images, masks, unlabeled, class_names"]),
         ({"images": None}, ["images: missing"]),
-        ({"class_names": None, "rest": "polyp"}, ["class_names is missing: it is needed beside rest"]),
-        ({"class_names": None, "ignore_id": 7}, ["class_names is missing: it is needed beside ignore_id"]),
+        ({"class_names": None, "rest": "polyp"}, ["class_names is missing: rest needs it"]),
+        ({"class_names": None, "ignore_id": 7}, ["class_names is missing: ignore_id needs it"]),
         ({"images": "../images"}, ["images must be a folder or pattern in dataset.root, not '../images'"]),
         ({"masks": "/masks"}, ["masks must be a folder or pattern in dataset.root, not '/masks'"]),
         ({"unlabeled": ""}, ["unlabeled must be a folder or pattern"]),
-        ({"images": "images/{name}.png"}, ["images has {name}: there are {id} and {split}"]),
-        ({"images": "{split}/images"}, ["images has {split}", "only beside folders"]),
+        ({"images": "images/{name}.png"}, ["images has {name}: only {id} and {split} are known"]),
+        ({"images": "{split}/images"}, ["images has {split}", "only with folders"]),
         ({"folders": {"train": "a", "val": "b"}}, ["exactly one of folders, lists and fractions"]),
         ({"fractions": None}, ["exactly one of folders, lists and fractions"]),
-        ({"fractions": None, "folders": {"train": "a", "val": "b"}}, ["images must have {split}", "'images'"]),
+        ({"fractions": None, "folders": {"train": "a", "val": "b"}}, ["images must contain {split}", "'images'"]),
         ({"fractions": 0.2}, ["fractions: ", "not 0.2"]),
         ({"fractions": {"val": -0.1}}, ["fractions.val: Input should be greater than 0, not -0.1"]),
         ({"fractions": {"val": 0.5, "test": 0.5}}, ["leave nothing to train on", "less than 1"]),
         ({"fractions": {"test": 0.5}}, ["fractions.val: missing"]),
         ({"seed": -1}, ["seed: ", "not -1"]),
-        ({"group": "("}, ["group is no regular expression"]),
+        ({"group": "("}, ["group is not a regular expression"]),
         ({"group": "v[0-9]"}, ["group must have one group in parentheses, such as (patient[0-9]+), not 0"]),
-        ({"class_names": ["polyp"]}, ["class_names has 1 classes", "what is around the things is a class too"]),
+        ({"class_names": ["polyp"]}, ["class_names has 1 classes", "the background included"]),
         ({"class_names": ["a", "b", "a"]}, ["class_names names a class twice: a"]),
         ({"class_names": ["id", "b"]}, ["class_names names a class 'id'"]),
         ({"class_names": ["a", "truth"]}, ["class_names names a class 'truth'"]),
-        ({"class_names": ["a", "ignored"]}, ["class_names has a blank or 'ignored'"]),
+        ({"class_names": ["a", "ignored"]}, ["class_names contains an empty name or 'ignored'"]),
         ({"class_names": [True, "b"]}, ["class_names.0: Input should be a valid string, not True"]),
-        ({"ids": {"background": 0}}, ["ids does not name polyp: every class needs one"]),
-        ({"ids": {"background": 0, "polyp": []}}, ["ids does not name polyp"]),
+        ({"ids": {"background": 0}}, ["ids has no entry for polyp: every class needs one"]),
+        ({"ids": {"background": 0, "polyp": []}}, ["ids has no entry for polyp"]),
         (
             {"ids": {"background": 0, "polyp": 1, "polip": 2}},
-            ["ids names polip", "there are background, polyp, ignored"],
+            ["ids has the unknown class 'polip'; did you mean 'polyp'?"],
         ),
         ({"ids": {"background": 0, "polyp": [1, 0]}}, ["ids has 0 more than once"]),
         ({"ids": {"background": -1, "polyp": 1}}, ["ids.background.0: ", "not -1"]),
@@ -264,8 +268,11 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
         ({"colors": {"background": [0, 0], "polyp": [1, 1, 1]}}, ["colors.background.0"]),
         ({"colors": {"background": [0, 0, 256], "polyp": [1, 1, 1]}}, ["colors.background.0.2: ", "not 256"]),
         ({"colors": {"background": [1, 1, 1], "polyp": [1, 1, 1]}}, ["colors has (1, 1, 1) more than once"]),
-        ({"colors": {"background": [0, 0, 0], "polyp": [1, 1, 1]}, "ignore_id": 3}, ["colors are given beside"]),
-        ({"rest": "nothing"}, ["rest is 'nothing': there are background, polyp, ignored"]),
+        (
+            {"colors": {"background": [0, 0, 0], "polyp": [1, 1, 1]}, "ignore_id": 3},
+            ["colors excludes ids and ignore_id"],
+        ),
+        ({"rest": "nothing"}, ["rest is 'nothing'; there are background, polyp, ignored"]),
     ],
 )
 def test_wrong_options_are_named(make: Make, given: dict[str, object], named: list[str]) -> None:
@@ -324,33 +331,37 @@ def spoil(root: Path, how: str) -> None:
             {"masks": "masks/*_l.png"},
             ["no images in {root}/masks for dataset.options.masks, 'masks/*_l.png'"],
         ),
-        ("nothing", {"unlabeled": "images"}, ["dataset.options.unlabeled", "4 such files are taken already"]),
-        ("nothing", {"images": "masks"}, ["dataset.options.images, 'masks'", "4 such files are taken already"]),
+        ("nothing", {"unlabeled": "images"}, ["dataset.options.unlabeled", "4 such files are used already"]),
+        ("nothing", {"images": "masks"}, ["dataset.options.images, 'masks'", "4 such files are used already"]),
         ("nothing", {"images": "images/*/*.jpg"}, ["no images in {root}/images for dataset.options.images"]),
-        ("one image", {}, ["fractions of 1 images with masks give none for val", "label more images"]),
-        ("nothing", {"fractions": {"val": 0.1}}, ["fractions of 4 images with masks give none for val"]),
-        ("nothing", {"group": "()[0-9]"}, ["group '()[0-9]' finds nothing in the id '1'"]),
-        ("nothing", {"group": "(x)"}, ["group '(x)' finds nothing in the id '1': every image needs a group"]),
+        ("one image", {}, ["fractions of 1 images with masks give no val image", "label more images"]),
+        ("nothing", {"fractions": {"val": 0.1}}, ["fractions of 4 images with masks give no val image"]),
+        ("nothing", {"group": "()[0-9]"}, ["group '()[0-9]' does not match the id '1'"]),
+        ("nothing", {"group": "(x)"}, ["group '(x)' does not match the id '1': every image needs a group"]),
         (
             "nothing",
             {"images": "{id}mages/*.jpg"},
             [
-                "3 times two files for one id of dataset.options.images",
+                "3 ids of dataset.options.images have two files",
                 "'i' (images/1.jpg and images/2.jpg)",
                 "remove one",
             ],
         ),
-        ("other endings", {}, ["two files for one id", "in {root}: '1' (images/1.jpg and images/1.png); remove one"]),
-        ("mask without image", {}, ["1 masks in {root} belong to no image: masks/9.png", "ids such as '1'"]),
-        ("other case", {}, ["belong to no image: masks/A.png", "is 'A', and there is 'a': rename"]),
+        ("other endings", {}, ["have two files in", "in {root}: '1' (images/1.jpg and images/1.png); remove one"]),
+        ("mask without image", {}, ["1 masks in {root} have no image: masks/9.png", "ids such as '1'"]),
+        ("other case", {}, ["have no image: masks/A.png", "is 'A', and there is an image 'a': rename"]),
         (
             "nothing",
             {"masks": "{id}asks/*.png"},
-            ["two files for one id of dataset.options.masks", "'m' (", "write {{id}} for what tells them apart"],
+            [
+                "ids of dataset.options.masks have two files",
+                "'m' (",
+                "write {{id}} for the part of the path in which they differ",
+            ],
         ),
-        ("nothing", {"masks": "{id}.png"}, ["belong to no image", "is 'masks/1'", "ids such as '1'", "{{id}}_label"]),
+        ("nothing", {"masks": "{id}.png"}, ["have no image", "is 'masks/1'", "ids such as '1'", "{{id}}_label"]),
         ("linked folder", {}, ["{root}/images/more leads out of dataset.root, {root} (to "]),
-        ("linked in a circle", {}, ["{root}/images/more is a link to a folder that it lies in itself", "remove it"]),
+        ("linked in a circle", {}, ["{root}/images/more is a link to ", "remove it"]),
         ("linked out", {}, ["{root}/images leads out of dataset.root, {root}"]),
     ],
 )
@@ -366,15 +377,15 @@ def test_says_what_is_wrong_and_where(make: Make, how: str, given: dict[str, obj
 @pytest.mark.parametrize(
     ("lists", "named"),
     [
-        ({"val": "9"}, ["val.txt names 1 ids that are no images of dataset.options.images: 9"]),
-        ({"val": "3.jpg"}, ["val.txt", "3.jpg; did you mean '3'? Ids are taken letter by letter"]),
+        ({"val": "9"}, ["val.txt names 1 ids that are not images of dataset.options.images: 9"]),
+        ({"val": "3.jpg"}, ["val.txt", "3.jpg; did you mean '3'? Ids must match exactly"]),
         ({"val": "images/3.jpg"}, ["val.txt", "did you mean '3'?"]),
         ({"val": "A1"}, ["val.txt", "did you mean 'a1'?"]),
         ({"val": "3\n3"}, ["val.txt names 1 ids more than once: 3"]),
         ({"val": "\n"}, ["val.txt is empty"]),
         ({"val": None}, ["val.txt is missing"]),
         ({"val": "3", "test": "3"}, ["1 ids are in two of dataset.options.lists: 3 (of val and test)"]),
-        ({"val": "3\na1"}, ["1 val or test images have no mask, which is needed to measure with: a1 (val)"]),
+        ({"val": "3\na1"}, ["1 val or test images have no mask, which evaluation needs: a1 (val)"]),
     ],
 )
 def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: list[str]) -> None:
@@ -382,8 +393,9 @@ def test_wrong_lists_are_named(make: Make, lists: dict[str, str | None], named: 
     for name, text in lists.items():
         if text is not None:
             (root / f"{name}.txt").write_text(text)
+    given = options(fractions=None, lists={name: f"{name}.txt" for name in lists})
     with pytest.raises(DataError) as raised:
-        list_samples(root, options(fractions=None, lists={name: f"{name}.txt" for name in lists}))
+        read_manifest(DatasetParameters(source="folder", root=str(root), options=given))
     for part in named:
         assert part in str(raised.value)
 
@@ -392,7 +404,7 @@ def test_classes_may_be_named_in_a_file(make: Make) -> None:
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
     (root / "classes.txt").write_text("background\r\npolyp\r\n")
     listing = list_samples(root, options(class_names=None))
-    assert listing.class_names == ("background", "polyp") and listing.mask_format == MaskFormat()
+    assert listing.class_names == ("background", "polyp")
     for text, named in ((None, "is missing: it must name the classes"), ("polyp", "has 1 classes"), ("", "is empty")):
         if text is None:
             (root / "classes.txt").unlink()
@@ -405,7 +417,7 @@ def test_classes_may_be_named_in_a_file(make: Make) -> None:
 def test_folders_are_linked_within_the_root(make: Make) -> None:
     root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png", "visit2/{a,b}.jpg")
     (root / "images/more").symlink_to(root / "visit2")
-    assert {image.id for image in list_samples(root, options()).images} == {*"1234", "more/a", "more/b"}
+    assert {image.id for image in list_samples(root, options()).samples} == {*"1234", "more/a", "more/b"}
 
 
 def test_a_group_on_two_sides_of_a_list_is_named(make: Make) -> None:
@@ -452,5 +464,5 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
             mode = "RGB" if kind == "images" else "L"
             Image.new(mode, (40, 30), color).save(root / kind / f"{index:04d}.{ending}")
     manifest = read_manifest(dataset.model_copy(update={"root": str(root)}))
-    assert manifest.images["split"].value_counts().to_dict() == {"train": 32, "val": 4, "test": 4}
+    assert manifest.samples["split"].value_counts().to_dict() == {"train": 32, "val": 4, "test": 4}
     assert manifest.class_pixels["polyp"].eq(1200).all()

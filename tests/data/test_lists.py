@@ -9,7 +9,7 @@ import pytest
 
 from igl_dt.data import lists
 from igl_dt.data.datasets import DataError
-from igl_dt.data.lists import PUBLISHED, Partition, hash_ids, read_list, recognize
+from igl_dt.data.lists import Partition, hash_ids, published_partitions, read_list, recognize
 
 
 def make_manifest(*rows: tuple[str, str, str | None], split: str = "train") -> pd.DataFrame:
@@ -159,7 +159,7 @@ class TestNames:
     def test_a_name_of_several_is_refused(self, tmp_path: Path, line: str, meant: str) -> None:
         with pytest.raises(DataError) as raised:
             read(tmp_path, line, self.NESTED)
-        assert f"names 1 images by a name of several: {line} ({meant})" in str(raised.value)
+        assert f"names 1 images ambiguously: {line} ({meant})" in str(raised.value)
 
     def test_in_one_folder_names_may_differ_in_the_ending_alone(self, tmp_path: Path) -> None:
         manifest = make_manifest(("png", "1.png", None), ("jpg", "1.jpg", None))
@@ -171,7 +171,7 @@ class TestNames:
         "line", ["000032", "x2007_000032", "2007_000032.txt", "Images/000032.jpg", "2007_000032 1"]
     )
     def test_a_part_of_a_name_is_no_name(self, tmp_path: Path, line: str) -> None:
-        with pytest.raises(DataError, match="names 1 ids that are no training images: " + re.escape(line)):
+        with pytest.raises(DataError, match="names 1 ids that are not training images: " + re.escape(line)):
             read(tmp_path, line, PASCAL)
 
 
@@ -193,7 +193,7 @@ class TestNames:
         (
             "2007_000032.jpg 2007_000039.png\n2007_000039.jpg nowhere.png",
             [
-                "names 2 images with a mask that is not theirs: 2007_000032.jpg with 2007_000039.png, "
+                "names 2 images with the mask of another: 2007_000032.jpg with 2007_000039.png, "
                 "2007_000039.jpg with nowhere.png"
             ],
         ),
@@ -204,7 +204,7 @@ class TestNames:
             [
                 r"list.txt names 1 ids of val or test images: 2007_000033 \(val\)",
                 "list.txt names 1 ids more than once: 2007_000032",
-                "list.txt names 9 ids that are no training images: x0, x1, x2, x3, x4, … and 4 more",
+                "list.txt names 9 ids that are not training images: x0, x1, x2, x3, x4, … and 4 more",
             ],
         ),
     ],
@@ -218,7 +218,7 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, content: str, problem
 
 
 def test_no_text(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"list\.txt is no text in UTF-8"):
+    with pytest.raises(DataError, match=r"list\.txt is not UTF-8 text"):
         read(tmp_path, "2007_000032".encode("utf-16"), PASCAL)
 
 
@@ -227,7 +227,7 @@ class TestRecognition:
     def published(self, monkeypatch: pytest.MonkeyPatch) -> None:
         table = {("1", "2"): "first 1/8", ("2", "3"): "second 1/8", ("4",): "first 1/4"}
         partitions = {hash_ids(ids): Partition(name, name.split()[1]) for ids, name in table.items()}
-        monkeypatch.setattr(lists, "PUBLISHED", partitions)
+        monkeypatch.setattr(lists, "published_partitions", lambda: partitions)
 
     @pytest.mark.parametrize(
         ("ids", "name", "others"),
@@ -244,11 +244,12 @@ class TestRecognition:
 
 
 def test_the_published_lists_of_662_images_are_not_taken_for_one_another() -> None:
-    share = {partition.name for partition in PUBLISHED.values() if partition.share == "pascal labeled 1/16"}
+    published = published_partitions()
+    share = {partition.name for partition in published.values() if partition.share == "pascal labeled 1/16"}
     assert {name.split("(")[0] for name in share} == {
         "CPS and UniMatch pascal 1/16 ",
         "U2PL pascal 1/16 ",
         "UniMatch pascal 1/16 ",
     }
-    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in PUBLISHED)
-    assert len({partition.name for partition in PUBLISHED.values()}) == len(PUBLISHED)
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in published)
+    assert len({partition.name for partition in published.values()}) == len(published)

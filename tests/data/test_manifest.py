@@ -2,17 +2,19 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from pydantic import ValidationError
 
-from igl_dt.data.datasets import MASK_FORMATS, SOURCES, DataError, Listing, MaskFormat, Sample
-from igl_dt.data.datasets.listing import SHOWN
-from igl_dt.data.manifest import COLUMNS, _check_ids, read_manifest
+from igl_dt.data.datasets import DataError, Sample
+from igl_dt.data.datasets.base import SHOWN
+from igl_dt.data.manifest import COLUMNS, _check_samples, read_manifest
 from igl_dt.data.parameters import DatasetParameters
 
 
@@ -21,7 +23,7 @@ def read(folder: Path):
 
 
 def test_one_row_per_image_sorted_by_split_and_id(unspoilt: Path) -> None:
-    images = read(unspoilt).images
+    images = read(unspoilt).samples
     assert tuple(images.columns) == COLUMNS
     assert images["split"].value_counts().to_dict() == {"train": 8, "val": 2, "test": 2}
     assert images["id"].is_unique
@@ -30,7 +32,7 @@ def test_one_row_per_image_sorted_by_split_and_id(unspoilt: Path) -> None:
 
 
 def test_the_hash_is_that_of_both_files(unspoilt: Path) -> None:
-    for row in read(unspoilt).images.itertuples():
+    for row in read(unspoilt).samples.itertuples():
         both = (unspoilt / row.image).read_bytes() + (unspoilt / row.mask).read_bytes()
         assert row.sha256 == hashlib.sha256(both).hexdigest()
 
@@ -38,7 +40,7 @@ def test_the_hash_is_that_of_both_files(unspoilt: Path) -> None:
 def test_an_image_without_mask_has_no_pixels_and_the_hash_of_its_own_file(folder: Path) -> None:
     (folder / "train/masks/train3.png").unlink()
     manifest = read(folder)
-    row = manifest.images.set_index("id").loc["train3"]
+    row = manifest.samples.set_index("id").loc["train3"]
     assert row["mask"] is None or pd.isna(row["mask"])
     assert row["sha256"] == hashlib.sha256((folder / row["image"]).read_bytes()).hexdigest()
     assert "train3" not in manifest.class_pixels.index and len(manifest.class_pixels) == 11
@@ -99,7 +101,7 @@ def test_a_listed_file_that_leads_nowhere_is_a_bad_one_too(folder: Path) -> None
 def test_ids_must_be_unique_over_the_splits(folder: Path) -> None:
     for kind in ("images", "masks"):
         (folder / f"val/{kind}/val1.png").rename(folder / f"val/{kind}/train1.png")
-    with pytest.raises(DataError, match=r"1 ids are there twice .*: 'train1' in train and again in val"):
+    with pytest.raises(DataError, match=r"1 ids occur twice .*: 'train1' in train and again in val"):
         read(folder)
 
 
@@ -113,7 +115,7 @@ def draw(folder: Path, id_: str, split: str = "train") -> None:
 def test_ids_must_differ_by_more_than_case_or_coding(folder: Path, id_: str, alike: str) -> None:
     draw(folder, id_)
     draw(folder, alike)
-    with pytest.raises(DataError, match=r"1 ids differ only by case, or in .* \(rename one\): ") as raised:
+    with pytest.raises(DataError, match=r"1 ids differ only in case or in .* \(rename one\): ") as raised:
         read(folder)
     assert repr(id_) in str(raised.value) and repr(alike) in str(raised.value)
 
@@ -123,31 +125,31 @@ def test_ids_must_differ_by_more_than_case_or_coding(folder: Path, id_: str, ali
 )
 def test_odd_names_come_back_from_a_table(folder: Path, tmp_path: Path, id_: str) -> None:
     draw(folder, id_)
-    images = read(folder).images
+    images = read(folder).samples
     images.to_csv(tmp_path / "manifest.csv", index=False, lineterminator="\n")
     again = pd.read_csv(tmp_path / "manifest.csv", dtype={"id": str}, keep_default_na=False)
     assert id_ in set(again["id"]) and f"train/images/{id_}.png" in set(again["image"])
     assert list(again["id"]) == list(images["id"])
 
 
-UNTOLD = "1 names have a character that no table or list can hold (rename the files): "
+UNSAFE = "1 names have a character that tables and lists cannot hold (rename the files): "
 
 
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("two\nlines", UNTOLD + r"'two\nlines'"),
-        ("tab\tstop", UNTOLD + r"'tab\tstop'"),
+        ("two\nlines", UNSAFE + r"'two\nlines'"),
+        ("tab\tstop", UNSAFE + r"'tab\tstop'"),
         (
             "separator\u2028",
-            UNTOLD + r"'separator\u2028'",
+            UNSAFE + r"'separator\u2028'",
         ),
         (
             os.fsdecode(b"no UTF-8 \xff"),
-            UNTOLD + r"'no UTF-8 \udcff'",
+            UNSAFE + r"'no UTF-8 \udcff'",
         ),
-        (" blank", "1 ids begin or end with a blank, which lists cannot (rename the files): ' blank'"),
-        ("blank ", "1 ids begin or end with a blank, which lists cannot (rename the files): 'blank '"),
+        (" blank", "1 ids begin or end with a space, which lists cannot hold (rename the files): ' blank'"),
+        ("blank ", "1 ids begin or end with a space, which lists cannot hold (rename the files): 'blank '"),
     ],
 )
 def test_names_that_no_list_can_hold_are_refused(folder: Path, name: str, told: str) -> None:
@@ -163,7 +165,7 @@ class TestLinks:
         image.rename(folder / "elsewhere.png")
         image.symlink_to(folder / "elsewhere.png")
         (folder.parent / "link").symlink_to(folder)
-        assert read(folder).images.equals(read(folder.parent / "link").images)
+        assert read(folder).samples.equals(read(folder.parent / "link").samples)
 
     @pytest.mark.parametrize("what", ["train/images/train6.png", "train/masks/train6.png", "val/masks"])
     def test_out_of_the_root_are_refused(self, folder: Path, what: str) -> None:
@@ -176,36 +178,95 @@ class TestLinks:
         assert f"{folder / what}" in str(raised.value)
 
 
-def test_an_image_without_a_labelled_pixel_is_said_in_a_warning(folder: Path, caplog) -> None:
-    for path in ("train/masks/train3.png", "val/masks/val0.png"):
-        Image.new("L", (32, 24), 255).save(folder / path)
-    pixels = read(folder).class_pixels
-    assert pixels.loc["train3"].sum() == 0
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ["2 images have masks in which every pixel is ignored: train3, val0"]
+def set_masks(folder: Path, values: list[int], class_names: list[str]) -> None:
+    """Let all masks hold these values, and nothing else."""
+    for path in folder.glob("*/masks/*.png"):
+        mask = np.array(values, np.uint8)[np.arange(24 * 32).reshape(24, 32) % len(values)]
+        Image.fromarray(mask).save(path)
+    (folder / "classes.txt").write_text("\n".join(class_names))
+
+
+HINT = r"the masks hold the values .*: if these are .* dataset\.options of the source folder:\n  ids: "
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "ids"),
+    [
+        ([0, 255], ["background", "polyp"], "{background: 0, polyp: 255}"),
+        ([1, 2], ["background", "polyp"], "{background: 1, polyp: 2}"),
+        ([1, 3, 255], ["a", "b", "c"], "{a: 1, b: 2, c: 3}"),
+        ([0, 85, 170, 255], ["a", "b", "c", "d: e"], "{a: 0, b: 85, c: 170, 'd: e': 255}"),
+        ([0, 85, 170, 255], ["a", "b", "c"], "{a: 0, b: 85, c: 170}"),
+        ([0, 80], ["a", "b", "c"], None),
+        ([0, 60, 120], ["a", "b", "no"], "{a: 0, b: 60, 'no': 120}"),
+        ([0, 40, 120], ["a", "b", "c", "d"], "{a: 0, b: 40, c: 80, d: 120}"),
+        ([0, 128, 255], ["a", "b", "c"], "{a: 0, b: 128, c: 255}"),
+        ([0, 1, 7], ["a", "b"], None),
+    ],
+)
+def test_masks_with_other_ids_are_refused_with_the_ids_they_need(
+    folder: Path, values: list[int], names: list[str], ids: str | None
+) -> None:
+    set_masks(folder, values, names)
+    with pytest.raises(DataError) as raised:
+        read(folder)
+    if ids is None:
+        assert "ids:" not in str(raised.value)
+    else:
+        assert re.search(HINT + re.escape(ids) + "$", str(raised.value)), raised.value
+
+
+def test_the_ids_of_the_hint_are_right(folder: Path, tmp_path: Path) -> None:
+    set_masks(folder, [0, 255], ["background", "polyp"])
+    options = {"images": "{split}/images", "masks": "{split}/masks", "folders": {"train": "train", "val": "val"}}
+    options["class_names"] = ["background", "polyp"]
+    with pytest.raises(DataError, match="255 marks ignored pixels, so that 'polyp' never occurs") as raised:
+        read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
+    options |= yaml.safe_load(str(raised.value).splitlines()[-1])
+    manifest = read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
+    assert (manifest.class_pixels == 24 * 32 / 2).all(axis=None)
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0, 1, 255], [0, 2, 255], [1, 255], [0]])
+def test_valid_ids_are_not_questioned(folder: Path, values: list[int]) -> None:
+    set_masks(folder, values, ["a", "b", "c"])
+    read(folder)
+    if 2 not in values:
+        set_masks(folder, values, ["a", "b"])
+        read(folder)
+
+
+def test_a_distorting_size_is_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for size, warned in (((24, 32), False), ((48, 60), False), ((24, 24), True), ((12, 32), True), (None, False)):
+        caplog.clear()
+        read_manifest(DatasetParameters(source="camvid", root=str(folder), image_size=size))
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == warned, (size, warnings)
+        if size == (24, 24):
+            assert warnings[0].startswith(
+                "dataset.image_size 24×24 (height×width) changes the aspect ratio of 12 of 12 images by more than "
+                "10 % (at most 33 %): test0, test1, train0, "
+            )
+            assert warnings[0].endswith("dataset.short_side or dataset.long_side in its place keep it")
 
 
 def test_one_image_is_no_data_set(folder: Path) -> None:
     (folder / "train.txt").write_text("train3\n")
     (folder / "val.txt").write_text("val1\n")
-    assert len(read(folder).images) == 4
+    assert len(read(folder).samples) == 4
     with pytest.raises(DataError, match="the data set has no val images"):
-        _check_ids([Sample("train3", "train", "train3.png", None)])
+        _check_samples([Sample("train3", "train", "train3.png", None)])
+
+
+def test_evaluation_needs_masks() -> None:
+    samples = [Sample(f"{split}0", split, f"{split}.png", None) for split in ("train", "val", "test")]
+    with pytest.raises(DataError, match=r"^2 val or test images have no mask, .*: val0 \(val\), test0 \(test\)$"):
+        _check_samples(samples)
 
 
 def test_a_file_is_one_image(unspoilt: Path) -> None:
     with pytest.raises(DataError, match=r"1 files are listed twice .*: a\.png as 'a' and again as 'b'"):
-        _check_ids([Sample("a", "train", "a.png", None), Sample("b", "val", "a.png", None)])
-
-
-@pytest.mark.parametrize("source", SOURCES)
-def test_masks_are_checked_as_they_will_be_read(unspoilt: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
-    """A source that converts masks must say so to who reads them later."""
-    listing = Listing((), (), MaskFormat(rest=3))
-    monkeypatch.setitem(SOURCES, source, lambda root, options: listing)
-    monkeypatch.setitem(MASK_FORMATS, source, lambda options: MaskFormat())
-    with pytest.raises(AssertionError, match=f"MASK_FORMATS does not know the masks of {source}"):
-        read_manifest(DatasetParameters(source=source, root=str(unspoilt)))
+        _check_samples([Sample("a", "train", "a.png", None), Sample("b", "val", "a.png", None)])
 
 
 def test_sizes_are_positive() -> None:
@@ -215,5 +276,5 @@ def test_sizes_are_positive() -> None:
 
 
 def test_an_unknown_source_names_the_known_ones_and_the_nearest() -> None:
-    with pytest.raises(DataError, match=r"dataset\.source 'camvit'.*camvid.*shapes.*did you mean 'camvid'"):
+    with pytest.raises(DataError, match=r"^unknown dataset\.source 'camvit'; did you mean 'camvid'\?$"):
         read_manifest(DatasetParameters(source="camvit", root="."))

@@ -1,16 +1,22 @@
 """Pascal VOC is listed as its archive unpacks, with masks of SBD where wanted, or it is said what it lacks."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from igl_dt.data.datasets import DataError, Sample
-from igl_dt.data.datasets.pascal import CLASS_NAMES, list_samples
+from igl_dt.data.datasets import DataError, Listing, Sample
+from igl_dt.data.datasets.pascal import CLASS_NAMES, PascalVoc
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import DatasetParameters
+
+
+def list_samples(root: Path, options: Mapping[str, object]) -> Listing:
+    return PascalVoc(root, options).list_samples()
+
 
 OFFICIAL = {"train": ("2007_000032", "2007_000039"), "val": ("2007_000033",)}
 SBD = "2008_000002"
@@ -41,12 +47,12 @@ def folder(tmp_path: Path) -> Path:
 def test_lists_the_official_images_with_their_masks(folder: Path) -> None:
     listing = list_samples(folder, {})
     assert len(listing.class_names) == 21
-    assert [(image.split, image.id) for image in listing.images] == [
+    assert [(image.split, image.id) for image in listing.samples] == [
         ("train", "2007_000032"),
         ("train", "2007_000039"),
         ("val", "2007_000033"),
     ]
-    assert listing.images[0] == Sample(
+    assert listing.samples[0] == Sample(
         "2007_000032", "train", "JPEGImages/2007_000032.jpg", "SegmentationClass/2007_000032.png"
     )
 
@@ -60,7 +66,7 @@ def test_the_root_may_be_the_folder_above(folder: Path) -> None:
 
 
 def test_sbd_adds_images_and_official_masks_stay(folder: Path) -> None:
-    images = list_samples(folder, {"training_list": "trainaug"}).images
+    images = list_samples(folder, {"training_list": "trainaug"}).samples
     assert {image.id: image.mask for image in images} == {
         "2007_000032": "SegmentationClass/2007_000032.png",
         "2007_000039": "SegmentationClass/2007_000039.png",
@@ -73,14 +79,14 @@ def test_all_masks_may_lie_in_one_folder(folder: Path) -> None:
     """As those who publish lists hand them out."""
     shutil.copy(folder / f"SegmentationClassAug/{SBD}.png", folder / "SegmentationClass")
     shutil.rmtree(folder / "SegmentationClassAug")
-    assert len(list_samples(folder, {"training_list": "trainaug"}).images) == 4
+    assert len(list_samples(folder, {"training_list": "trainaug"}).samples) == 4
 
 
 def test_ids_are_the_palettes_indices(folder: Path) -> None:
     options = {"training_list": "trainaug"}
     manifest = read_manifest(DatasetParameters(source="pascal", root=str(folder), options=options))
     assert manifest.class_names == CLASS_NAMES
-    assert len(manifest.images) == 4
+    assert len(manifest.samples) == 4
     for number, id_ in enumerate((*OFFICIAL["train"], *OFFICIAL["val"], SBD)):
         seen = manifest.class_pixels.loc[id_]
         assert seen[seen > 0].to_dict() == {"background": 48, CLASS_NAMES[15 + number]: 36}

@@ -2,15 +2,23 @@
 
 import hashlib
 import json
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from igl_dt.data.datasets import shapes
-from igl_dt.data.datasets.listing import DataError
-from igl_dt.data.datasets.shapes import CLASS_NAMES, ShapesOptions, draw_scene, list_samples
+from igl_dt.data.datasets import DataError, Listing, shapes
+from igl_dt.data.datasets.shapes import CLASS_NAMES, Shapes, ShapesOptions, draw_scene
+
+
+def list_samples(root: Path, options: Mapping[str, object]) -> Listing:
+    return Shapes(root, options).list_samples()
+
 
 OPTIONS = ShapesOptions()
 SMALL = {"train": 3, "val": 1, "test": 1, "min_side": 32, "max_side": 48}
@@ -77,7 +85,7 @@ def test_a_listing_names_the_files_that_were_drawn(tmp_path: Path):
     sample = listing.samples[1]
     assert (np.array(Image.open(root / sample.image)) == image).all()
     assert (np.array(Image.open(root / str(sample.mask))) == mask).all()
-    assert [path.name for path in root.parent.iterdir()] == ["shapes"]
+    assert sorted(path.name for path in root.parent.iterdir()) == [".shapes.lock", "shapes"]
 
 
 def test_nothing_is_drawn_twice(tmp_path: Path):
@@ -122,7 +130,27 @@ def test_an_interruption_leaves_nothing_half_drawn(tmp_path: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         list_samples(root, SMALL | {"seed": 1})
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["shapes"] * drawn_before
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["shapes"] * drawn_before
+
+
+def test_of_processes_that_start_at_once_one_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn, both_started = [], threading.Barrier(2)
+
+    def slowly(seed, split, index, options):
+        drawn.append((split, index))
+        time.sleep(0.01)
+        return draw_scene(seed, split, index, options)
+
+    def start(root: Path) -> Listing:
+        both_started.wait()
+        return list_samples(root, SMALL)
+
+    monkeypatch.setattr(shapes, "draw_scene", slowly)
+    root = tmp_path / "shapes"
+    with ThreadPoolExecutor(2) as pool:  # the lock is between open files, so threads do for processes
+        first, second = pool.map(start, [root, root])
+    assert first == second and len(drawn) == 5
+    assert all((root / sample.image).is_file() for sample in first.samples)
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path):

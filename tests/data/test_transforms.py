@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import functional
 
+from igl_dt.data import transforms
 from igl_dt.data.parameters import AugmentationParameters, StrongAugmentation
 from igl_dt.data.transforms import (
     CropWindow,
@@ -123,6 +125,23 @@ NEVER = {"jitter_probability": 0, "grayscale_probability": 0, "blur_probability"
 
 def strong(seed: int = 0, **changes: object) -> np.ndarray:
     return np.asarray(strong_view(IMAGE, StrongAugmentation(**(NEVER | changes)), np.random.default_rng(seed)), int)
+
+
+def test_jitter_is_that_of_torchvision() -> None:
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        for amount in (-0.5, -0.1, 0.001, 0.37) if name == "hue" else (0.0, 0.6, 1.5):
+            expected = getattr(functional, f"adjust_{name}")(IMAGE, amount)
+            assert getattr(transforms, f"_adjust_{name}")(IMAGE, amount).tobytes() == expected.tobytes(), name
+
+
+def test_blur_may_be_scaled_to_the_crop() -> None:
+    def blurred(side: int, sigma: float, reference: int | None) -> bytes:
+        given = NEVER | {"blur_probability": 1, "blur_sigma": (sigma, sigma), "reference_crop": reference}
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (side, side + 9, 3), dtype=np.uint8))
+        return strong_view(image, StrongAugmentation(**given), np.random.default_rng(0)).tobytes()
+
+    assert blurred(64, 2.0, reference=128) == blurred(64, 1.0, reference=None) != blurred(64, 2.0, reference=None)
+    assert blurred(64, 2.0, reference=64) == blurred(64, 2.0, reference=None)
 
 
 def test_the_strong_view_is_a_function_of_its_generator_and_leaves_the_weak_one_alone() -> None:

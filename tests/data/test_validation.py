@@ -12,7 +12,7 @@ from PIL import Image
 
 from igl_dt.data import validation as checks
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.listing import SHOWN
+from igl_dt.data.datasets.base import SHOWN
 from igl_dt.data.manifest import Manifest, read_manifest
 from igl_dt.data.parameters import DatasetParameters
 
@@ -42,7 +42,7 @@ def read(folder: Path, memory: Path | None = None) -> Manifest:
 def assert_same(one: Manifest, other: Manifest) -> None:
     """The tables are the same to the byte, as they are written."""
     assert one.class_names == other.class_names
-    for table, again in ((one.images, other.images), (one.class_pixels, other.class_pixels)):
+    for table, again in ((one.samples, other.samples), (one.class_pixels, other.class_pixels)):
         pd.testing.assert_frame_equal(table, again)
         assert table.to_csv() == again.to_csv()
 
@@ -123,7 +123,7 @@ def test_a_damaged_memory_is_no_memory(folder: Path, memory: Path, read_files: l
     read_files.clear()
     assert_same(read(folder, memory), plain)
     assert len(read_files) == 24
-    said = "cannot be read, so all files are" if how == "a folder" else "is damaged: all files are read"
+    said = "cannot be read, so all files are" if how == "a folder" else "is damaged: all files are read again"
     assert f"{memory} {said}" in caplog.text
     if how != "a folder":
         assert memory.read_bytes() == content  # mended
@@ -145,7 +145,10 @@ def test_what_other_checks_found_does_not_count(
     with caplog.at_level(logging.INFO, "igl_dt"):
         assert_same(read(folder, memory), read(folder))
     assert len(read_files) == 48
-    assert f"{memory} is of other code, masks or another folder: all files are read" in caplog.messages
+    assert (
+        f"{memory} was written by other code, or for other masks or another folder: all files are read again"
+        in caplog.messages
+    )
 
 
 def test_bad_files_are_named_again_and_good_ones_not_read_again(

@@ -39,7 +39,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         parameters[stage]["augmentation"] = {"crop_size": [24, 32]}
     (root / "conf/tiny").mkdir()
     (root / "conf/tiny/parameters.yml").write_text(yaml.safe_dump(parameters), "utf-8")
-    (root / "conf/tiny/globals.yml").write_text("recipe: tiny\n", "utf-8")
+    (root / "conf/tiny/globals.yml").write_text("run: tiny\n", "utf-8")
     monkeypatch.chdir(root)
     monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
     return root
@@ -61,7 +61,7 @@ def _draw_images(root: Path) -> None:
 def fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the project with changed parameters; give the message with which it fails before it trains."""
     trained = []
-    monkeypatch.setattr("igl_dt.stages.train", lambda method, *_: trained.append(method))
+    monkeypatch.setattr("igl_dt.training.trainer.fit", lambda method, *_, **__: trained.append(method))
 
     def fails(parameters: dict | None = None, pipeline: str = "full") -> str:
         bootstrap_project(project)
@@ -89,19 +89,34 @@ def test_paths_are_relative_to_the_project_wherever_the_command_is_typed(
     test_nothing_is_wrong_to_begin_with(project)
 
 
+def student(section: dict) -> dict:
+    return {"student_learning": {"networks": {"student": {"deeplab_v3_plus": section}}}}
+
+
 class TestNetworks:
-    @pytest.mark.parametrize("network", ["swin_unet", "res_unet", "student"])
-    def test_an_unknown_backbone(self, fails: Run, network: str) -> None:
-        message = fails({"networks": {network: {"encoder": {"name": "resnet19"}}}})
-        assert f"networks.{network}.encoder.name" in message and "'resnet19'" in message and "resnet18" in message
+    @pytest.mark.parametrize(
+        ("key", "architecture"),
+        [
+            ("teacher_pretraining.networks.global_teacher", "swin_unet"),
+            ("teacher_pretraining.networks.local_teacher", "res_unet"),
+            ("student_learning.networks.student", "deeplab_v3_plus"),
+        ],
+    )
+    def test_an_unknown_backbone(self, fails: Run, key: str, architecture: str) -> None:
+        stage, networks, role = key.split(".")
+        message = fails({stage: {networks: {role: {architecture: {"encoder": {"name": "resnet19"}}}}}})
+        assert f"{key}.{architecture}.encoder.name" in message and "'resnet19'" in message and "resnet18" in message
 
     def test_an_unknown_option_of_a_backbone(self, fails: Run) -> None:
-        message = fails({"networks": {"student": {"encoder": {"options": {"chanels": [8, 16, 32, 64]}}}}})
-        assert "networks.student.encoder" in message and "chanels" in message
+        message = fails(student({"encoder": {"options": {"chanels": [8, 16, 32, 64]}}}))
+        assert "student_learning.networks.student.deeplab_v3_plus.encoder" in message and "chanels" in message
 
     def test_pretrained_weights_that_are_not_there(self, fails: Run) -> None:
-        message = fails({"networks": {"student": {"encoder": {"pretrained": "no/weights.pth"}}}})
-        assert "networks.student.encoder.pretrained" in message and "no/weights.pth" in message
+        message = fails(student({"encoder": {"pretrained": "no/weights.pth"}}))
+        assert (
+            "student_learning.networks.student.deeplab_v3_plus.encoder.pretrained" in message
+            and "no/weights.pth" in message
+        )
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
     @pytest.mark.parametrize("pipeline", ["full", "teacher_pretraining"])

@@ -129,8 +129,8 @@ def test_the_run_manifest_tells_how_to_do_it_again(reproduced: Path, type_comman
         assert len(entry["commit"]) == 40
         assert entry["parameters"]["seed"] == 0 and entry["seconds"] >= 0
         assert entry["versions"]["torch"] and entry["unfinished"] == []
-        assert ("surroundings" in entry) == (stage not in ("data_splitting", "reporting"))
-    assert record["student_learning"]["surroundings"]["threads"] == "1"
+        assert ("environment" in entry) == (stage not in ("data_splitting", "reporting"))
+    assert record["student_learning"]["environment"]["threads"] == "1"
     assert "data/06_models/smoke/student.safetensors" in record["student_learning"]["sha256"]
     page = (reproduced / "data/08_reporting/smoke/report.html").read_text("utf-8")
     assert all(entry["command"] in page for entry in record.values()) and "not recorded" not in page

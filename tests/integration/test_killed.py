@@ -22,16 +22,16 @@ COMMAND = (
 )
 
 TEACHERS = "09_recovery/smoke/teacher_pretraining/*/*.pt"
-STUDENT = "09_recovery/smoke/student_learning/student-*/*.pt"
+STUDENT = "09_recovery/smoke/student_learning/*/*.pt"
 
 
 @pytest.fixture
-def start(environment: dict[str, str]) -> Callable[[Path], subprocess.Popen[str]]:
+def start(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
     """Start the run in a process group of its own."""
 
-    def start(root: Path) -> subprocess.Popen[str]:
+    def start(root: Path, command: tuple[str, ...] = COMMAND) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            COMMAND,
+            command,
             cwd=root,
             env=environment | {"PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
@@ -61,7 +61,7 @@ def assert_same(once: dict[str, bytes], again: dict[str, bytes]) -> None:
     assert [name for name in once if once[name] != again[name]] == []
 
 
-@pytest.mark.parametrize("pattern", [TEACHERS, STUDENT, "07_model_output/smoke/*.csv"])
+@pytest.mark.parametrize("pattern", [TEACHERS, STUDENT, "07_model_output/smoke/confusion/*.csv"])
 def test_goes_on_to_the_same_bytes(full: Path, make_project, start, type_command, outputs, pattern: str) -> None:
     root = make_project("killed")
     process = start(root)
@@ -72,8 +72,8 @@ def test_goes_on_to_the_same_bytes(full: Path, make_project, start, type_command
     assert record["student_learning"]["unfinished"] or pattern.endswith("csv")
     (root / "data/08_reporting/smoke/.run_manifest.json.1.tmp").touch()  # as if killed while it wrote
     said = type_command(root, *COMMAND)
-    assert "goes on after step" in said
-    assert "starts afresh" not in said
+    assert "resumes after step" in said
+    assert "starts from scratch" not in said
     assert_same(outputs(full), outputs(root))
     assert not list((root / "data/09_recovery").rglob("*.pt"))
 
@@ -84,21 +84,48 @@ def test_ctrl_c_saves_and_says_how_to_go_on(full: Path, make_project, start, typ
     wait_for_file(process, root, STUDENT)
     said = kill(process, signal.SIGINT)
     assert process.returncode != 0
-    assert "was stopped after step" in said and "the same command goes on from there" in said
+    assert "was stopped after step" in said and "the same command resumes from there" in said
     assert "Traceback" not in said
-    assert "goes on after step" in type_command(root, *COMMAND)
+    assert "resumes after step" in type_command(root, *COMMAND)
     assert_same(outputs(full), outputs(root))
 
 
-def test_a_second_run_of_the_recipe_is_refused(make_project, start, type_command) -> None:
+def test_a_second_training_of_the_run_is_refused(make_project, start, type_command) -> None:
     root = make_project("twice")
     process = start(root)
     wait_for_file(process, root, TEACHERS)
     os.killpg(process.pid, signal.SIGSTOP)  # so that it is not done before the second one has begun
     said = type_command(root, *COMMAND, code=1)
     kill(process)
-    assert "another run of this recipe is under way" in said and "Traceback" not in said
+    assert "another training of this run holds" in said and "Traceback" not in said
     type_command(root, "kedro", "run", "--env=smoke", "--pipelines=data_splitting")
+
+
+def test_a_method_outside_the_project_resumes_with_all_it_holds(make_project, start, type_command, outputs) -> None:
+    """Mean Teacher in a file of its own, chosen by two parameters, without teachers."""
+    root = make_project("outside")
+    shutil.copy(Path(__file__).parent / "outside/my_methods.py", root)
+    type_command(root, "kedro", "run", "--env=smoke", "--pipelines=data_splitting")
+    other = root.with_name("other")
+    shutil.copytree(root, other)
+    method = "student_learning.method.name=my_methods:MeanTeacher,student_learning.method.my_mean_teacher.decay=0.5"
+    command = (
+        *("kedro", "run", "--env=smoke", "--pipelines=student_learning,evaluation,reporting"),
+        f"--params=runtime.threads=1,runtime.recovery_seconds=0,{method}",
+    )
+    process = start(root, command)
+    wait_for_file(process, root, "09_recovery/smoke/student_learning/*/00000000[3-7]-*.pt")
+    kill(process)
+    assert not (root / "data/06_models/smoke/student.safetensors").exists()
+    assert re.search(r"student_learning resumes after step \d", type_command(root, *command))
+    type_command(other, *command)
+    assert_same(outputs(other), outputs(root))
+    metrics = json.loads((root / "data/08_reporting/smoke/metrics.json").read_text("utf-8"))
+    assert list(metrics)[:4] == ["student", "student_best", "student_ema", "student_ema_best"]
+    assert metrics["student"]["miou"] != metrics["student_ema"]["miou"]
+    networks = json.loads((root / "data/08_reporting/smoke/networks.json").read_text("utf-8"))
+    assert networks["student_ema"]["trained_by"] == "my_mean_teacher" and "global_teacher" not in networks
+    assert "my_mean_teacher" in (root / "data/08_reporting/smoke/report.html").read_text("utf-8")
 
 
 @pytest.mark.slow
@@ -125,6 +152,6 @@ def test_killed_at_twenty_random_moments(full: Path, make_project, start, type_c
             shutil.rmtree(root)
         said = type_command(root, *COMMAND)
         assert_same(outputs(full), outputs(root))
-        went_on = re.findall(r"(\S+) goes on after step (\d+)", said)
+        went_on = re.findall(r"(\S+) resumes after step (\d+)", said)
         print(f"run {number + 1} of 20: killed, went on {went_on or 'from the start'}, the same bytes", flush=True)
         shutil.rmtree(root)

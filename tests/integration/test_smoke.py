@@ -15,7 +15,7 @@ from PIL import Image
 
 SPLITS = {"manifest.csv", "labeled.csv", "unlabeled.csv", "val.csv", "test.csv", "split_summary.json"}
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
-NETWORKS = {"student", "student_best", "swin_unet", "res_unet", "supervised", "supervised_best"}
+NETWORKS = {"student", "student_best", "global_teacher", "local_teacher", "supervised", "supervised_best"}
 
 THREADS = {"runtime": {"threads": 1}}  # two would wait for each other where the tests' machine is busy
 
@@ -40,7 +40,7 @@ def test_the_promised_files_are_there(full: Path) -> None:
     assert {path.name for path in (full / "data/05_model_input/smoke").iterdir()} >= SPLITS
     weights = full / "data/06_models/smoke"
     assert {path.stem for path in weights.rglob("*.safetensors")} == NETWORKS
-    assert {path.stem for path in weights.glob("*.safetensors")} >= {"swin_unet", "res_unet", "student"}
+    assert {path.stem for path in weights.glob("*.safetensors")} >= {"global_teacher", "local_teacher", "student"}
     reporting = full / "data/08_reporting/smoke"
     assert (reporting / "image_scores.csv").is_file()
     figures = sorted(reporting.glob("*.png"))
@@ -65,15 +65,20 @@ def test_the_report_says_what_the_metrics_say_and_how_they_came_about(full: Path
     for stage in STAGES[:4]:  # the last one is not yet done when it writes the report
         assert f'<td class="n">{record[stage]["seconds"]}</td>' in page
         assert f'<td class="n">{record[stage]["peak_memory_mib"]}</td>' in page
-    fingerprints = json.loads((full / "data/06_models/smoke/fingerprints.json").read_text("utf-8"))
-    for said in (summary["sha256"]["labeled"], *fingerprints.values(), html.escape(record["evaluation"]["command"])):
+    networks = json.loads((reporting / "networks.json").read_text("utf-8"))
+    fingerprints = [network["fingerprint"] for network in networks.values()]
+    for said in (summary["sha256"]["labeled"], *fingerprints, html.escape(record["evaluation"]["command"])):
         assert said in page
     assert page.count("data:image/png;base64,") == 6
 
 
 def test_pseudo_labels_are_measured_at_each_validation(full: Path) -> None:
     history = pd.read_csv(full / "data/08_reporting/smoke/history_teachers.csv")
-    columns = [f"pseudo_label_{kind}.{net}" for kind in ("accuracy", "confident") for net in ("swin_unet", "res_unet")]
+    columns = [
+        f"pseudo_label_{kind}.{net}"
+        for kind in ("accuracy", "confident")
+        for net in ("global_teacher", "local_teacher")
+    ]
     for column in (*columns, "pseudo_label_agreement"):
         assert history.loc[history[column].notna(), "step"].tolist() == [4, 8]
         assert history[column].dropna().between(0, 1).all()
@@ -91,7 +96,7 @@ def test_metrics_have_an_entry_per_network(full: Path) -> None:
 
 def test_each_measured_image_has_a_score_per_network(full: Path) -> None:
     scores = pd.read_csv(full / "data/08_reporting/smoke/image_scores.csv")
-    assert list(scores) == ["id", "student", "swin_unet", "res_unet", "supervised"]
+    assert list(scores) == ["id", "student", "global_teacher", "local_teacher", "supervised"]
     assert scores["id"].tolist() == pd.read_csv(full / "data/05_model_input/smoke/test.csv")["id"].tolist()
     assert scores.drop(columns="id").stack().between(0, 1).all()
 
@@ -115,7 +120,7 @@ def test_its_weights_are_measured_apart_with_the_same_scores_and_become_a_file_f
 @pytest.mark.parametrize(
     ("name", "networks", "losses"),
     [
-        ("teachers", {"swin_unet", "res_unet"}, {"swin_unet.supervised", "res_unet.cross_pseudo"}),
+        ("teachers", {"global_teacher", "local_teacher"}, {"global_teacher.supervised", "local_teacher.cross_pseudo"}),
         ("student", {"student"}, {"supervised", "labeled_pseudo_label", "global_context", "local_regional"}),
         ("supervised", {"supervised"}, {"supervised"}),
     ],
@@ -140,7 +145,7 @@ def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, kedro_run
     assert once.keys() == again.keys()
     assert [name for name in once if once[name] != again[name]] == []
 
-    # With nothing to learn anew before it, the student alone: without its reference, which leaves no trace.
+    # With nothing new before it, the student alone: without its reference, which leaves no trace.
     for stage in ("student_learning", "evaluation", "reporting"):
         run_here(root, stage, {"student_learning": {"reference": False}})
     without = outputs(root)
@@ -149,7 +154,7 @@ def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, kedro_run
     gone = once.keys() - without.keys()
     assert {Path(name).stem for name in gone if name.endswith(".safetensors")} == {"supervised", "supervised_best"}
     assert all("supervised" in name for name in gone) and not without.keys() - once.keys()
-    for name in ("student", "student_best", "swin_unet", "res_unet"):
+    for name in ("student", "student_best", "global_teacher", "local_teacher"):
         path = f"data/06_models/smoke/{name}.safetensors"
         assert without[path] == once[path]
     assert without["data/08_reporting/smoke/history_student.csv"] == once["data/08_reporting/smoke/history_student.csv"]

@@ -117,7 +117,7 @@ def image_width(page: Any, name: str) -> int:
 @in_browser
 def test_collapsed_it_is_the_five_stages_and_fits_the_screen(page: Any) -> None:
     names = shown(page)
-    assert names >= STAGES | {"labeled", "unlabeled", "swin_unet", "res_unet", "student", "metrics"}
+    assert names >= STAGES | {"labeled", "unlabeled", "global_teacher", "local_teacher", "student", "metrics"}
     assert not {name for name in names if name.endswith("_node")}
     page.wait_for_timeout(1000)  # it glides into place
     height = page.viewport_size["height"]
@@ -130,7 +130,7 @@ def test_clicks_show_numbers_lists_and_networks(page: Any) -> None:
     click(page, "metrics")
     preview = page.locator(".pipeline-metadata__preview-json")
     preview.wait_for()
-    assert "student" in preview.inner_text() and "swin_unet" in preview.inner_text()
+    assert "student" in preview.inner_text() and "global_teacher" in preview.inner_text()
     click(page, "student")
     page.locator(".pipeline-metadata__preview-json", has_text="parameters").wait_for()
     click(page, "per_class_table")

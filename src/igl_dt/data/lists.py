@@ -1,33 +1,37 @@
-"""Lists of images as they are published, and which image of the manifest each line means.
+"""Lists of images in the published formats, matched to the images of the manifest.
 
-Four formats, told apart line by line:
+Four formats, recognised line by line:
 
 - ``ids``: one id per line (U2PL and CPS for Pascal VOC);
 - ``U2PL``: one path of an image per line (U2PL for Cityscapes);
 - ``UniMatch``: the image's path, a space, and the mask's path;
 - ``CPS``: the same with a tab (CPS for Cityscapes).
 
-Blank lines, byte order marks, either end of line and what follows a ``#`` play no part.
+Blank lines, byte order marks, the kind of line break and everything after a ``#`` are ignored.
 
-A name means an image where, without the files' endings, one of the two ends with the other, folder by folder: the
-name, and the image's id, image or mask. So ``JPEGImages/2007_000032.jpg``, ``VOC2012/JPEGImages/2007_000032.jpg``,
-``2007_000032.jpg`` and ``2007_000032`` mean the same. Where a name is an image's own to the letter, it means that one.
+A name matches an image if, without suffixes, the name or one of the image's own names (its id, image path or mask
+path) is a trailing part of the other, folder by folder. So ``JPEGImages/2007_000032.jpg``,
+``VOC2012/JPEGImages/2007_000032.jpg``, ``2007_000032.jpg`` and ``2007_000032`` match the same image. An exact match
+takes precedence.
 """
 
+import csv
 import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.listing import IMAGE_SUFFIXES, iterate_lines, show
+from igl_dt.data.datasets.base import IMAGE_SUFFIXES, iterate_lines, show
 
 ENDINGS = ("_leftImg8bit", "_gtFine", "_gtFine_labelIds", "_gtFine_labelTrainIds")
-"""What Cityscapes appends to an image's name, according to what the file holds."""
+"""What Cityscapes appends to the id in file names."""
 
 _PAIR = re.compile(rf"(\S.*?(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))\s+(\S.*)", re.IGNORECASE)
 _CPS = re.compile(r"/images/[^/.]+/([^/]+)\t/segmentation/[^/.]+/([^/]+)")
@@ -36,23 +40,23 @@ _LEADS_OUT = re.compile(r"[/\\]|[a-zA-Z]:[/\\]|(?:.*[/\\])?\.\.(?:[/\\]|$)")
 
 
 class IdList(NamedTuple):
-    """A list as it was read."""
+    """A list that was read."""
 
     ids: list[str]
-    """Of the images it means, in its order."""
+    """Ids of the listed images, in the order of the list."""
     format: str
-    """Of its lines; several are joined by ``+``."""
+    """Format of the lines; several are joined by ``+``."""
     file_sha256: str
-    """Of the file, byte by byte."""
+    """sha256 of the file."""
 
 
 def read_list(path: Path, manifest: pd.DataFrame) -> IdList:
     """Read a list of training images.
 
     Raises:
-        DataError: the file is missing, no text, or empty; or it names what leads out of the data set, what the
-            data set does not have, what more than one image has, an image with another's mask, an image of val or
-            test, or an image twice. All of this is in one error.
+        DataError: the file is missing, not text, or empty; or a line leads out of the data set, matches no image or
+            several, pairs an image with the mask of another, names an image of val or test, or one named before. All
+            problems are in one error.
     """
     if not path.is_file():
         raise DataError(f"the list {path} is missing")
@@ -63,19 +67,19 @@ def read_list(path: Path, manifest: pd.DataFrame) -> IdList:
 
 
 def _read_names(path: Path, manifest: pd.DataFrame) -> Iterator[tuple[str, str | None, str]]:
-    """Give each line's name of an image, that of its mask, and the line's format."""
+    """Yield for each line the name of the image, that of the mask, and the format."""
     known: frozenset[str] | None = None
     for line in iterate_lines(path):
         if "#" in line:
             known = frozenset((*manifest["id"], *manifest["image"])) if known is None else known
-            if line not in known:  # an image may be called so
+            if line not in known:  # a name may contain a #
                 line = _COMMENT.sub("", line)
         if line:
             yield _read_line(line)
 
 
 def _read_line(line: str) -> tuple[str, str | None, str]:
-    if pair := _CPS.fullmatch(line):  # absolute to the eye, but its folders are those of CPS's own copy of Cityscapes
+    if pair := _CPS.fullmatch(line):  # looks absolute, but is relative to the copy of Cityscapes that CPS uses
         return pair[1], pair[2], "CPS"
     if "\t" in line:
         image, mask = line.split("\t", maxsplit=1)
@@ -86,29 +90,29 @@ def _read_line(line: str) -> tuple[str, str | None, str]:
 
 
 def _find_ids(path: Path, manifest: pd.DataFrame) -> tuple[list[str], set[str]]:
-    """Give the ids of what a list names, and the formats of its lines; or say all that is wrong with it."""
+    """Return the ids that a list names, and the formats of its lines."""
     all_ids, splits = manifest["id"].tolist(), manifest["split"].tolist()
     columns = [all_ids, manifest["image"].tolist(), manifest["mask"].tolist()]
     matches = _Matches((image for image, *_ in _read_names(path, manifest)), columns)
     problems = defaultdict(list)
     ids: dict[str, None] = {}
     formats = set()
-    for image, mask, kind in _read_names(path, manifest):  # once more: there is no room for a million pairs of paths
+    for image, mask, kind in _read_names(path, manifest):  # read again, as a million pairs of paths take much memory
         formats.add(kind)
         if _LEADS_OUT.match(image) or (mask is not None and _LEADS_OUT.match(mask)):
             problems["paths out of dataset.root (absolute, or with '..')"].append(f"{image} {mask or ''}".strip())
             continue
         rows = matches.rows(image)
         if not rows:
-            problems["ids that are no training images"].append(image)
+            problems["ids that are not training images"].append(image)
             continue
         if len(rows) > 1:
-            problems["images by a name of several"].append(f"{image} ({show((all_ids[row] for row in rows), ' or ')})")
+            problems["images ambiguously"].append(f"{image} ({show((all_ids[row] for row in rows), ' or ')})")
             continue
         row = rows[0]
         id_ = all_ids[row]
-        if mask is not None and not any(_means(mask, column[row]) for column in columns):
-            problems["images with a mask that is not theirs"].append(f"{image} with {mask}")
+        if mask is not None and not any(_matches(mask, column[row]) for column in columns):
+            problems["images with the mask of another"].append(f"{image} with {mask}")
         elif splits[row] != "train":
             problems["ids of val or test images"].append(f"{id_} ({splits[row]})")
         elif id_ in ids:
@@ -122,31 +126,31 @@ def _find_ids(path: Path, manifest: pd.DataFrame) -> tuple[list[str], set[str]]:
 
 
 class _Matches:
-    """The rows of the manifest that names in a list mean.
+    """The rows of the manifest that names in a list match.
 
-    The list is indexed and the manifest walked over: a short list needs no index of a million images.
+    The list is indexed and the manifest scanned, so that a short list needs no index of a million images.
 
     Args:
         listed: the names.
-        columns: what images are called in the manifest.
+        columns: names of the images in the manifest: ids, image paths, mask paths.
     """
 
     def __init__(self, listed: Iterable[str], columns: Sequence[Sequence[Any]]) -> None:
         self._row: dict[str, int | None] = dict.fromkeys(listed)
         self._several: dict[str, list[int]] = {}
-        # Each form is looser than the one before, and only for names that were not found: a name to the letter wins.
+        # Each form is looser than the one before, and only tried for names without a match: exact matches win.
         forms: tuple[Callable[[str], str], ...] = (str, _bare, _last)
         for form in forms:
             self._look_for([name for name, row in self._row.items() if row is None], form, columns)
 
     def rows(self, name: str) -> list[int]:
-        """Give the rows that a name can mean: one, where all is well."""
+        """Return the rows that a name matches; exactly one for a valid list."""
         row = self._row[name]
         return self._several.get(name, [] if row is None else [row])
 
     def _look_for(self, names: Sequence[str], form: Callable[[str], str], columns: Sequence[Sequence[Any]]) -> None:
         wanted: dict[str, str] = {}
-        more: dict[str, list[str]] = defaultdict(list)  # apart, as a million lists of one name each take much memory
+        more: dict[str, list[str]] = defaultdict(list)  # separate, as a million lists of one name each take much memory
         for name in names:
             if wanted.setdefault(key := form(name), name) != name:
                 more[key].append(name)
@@ -154,7 +158,7 @@ class _Matches:
             for row, own in enumerate(column):
                 if isinstance(own, str) and (key := form(own)) in wanted:  # an image may have no mask
                     for name in (wanted[key], *more.get(key, ())):
-                        if _means(name, own):
+                        if _matches(name, own):
                             self._add(name, row)
 
     def _add(self, name: str, row: int) -> None:
@@ -165,8 +169,8 @@ class _Matches:
             self._several[name].append(row)
 
 
-def _means(name: str, own: object) -> bool:
-    """Whether a name in a list can mean what is called ``own`` in the manifest."""
+def _matches(name: str, own: object) -> bool:
+    """Whether a name in a list matches the name ``own`` in the manifest."""
     if not isinstance(own, str):
         return False
     if name == own:
@@ -176,7 +180,7 @@ def _means(name: str, own: object) -> bool:
 
 
 def _bare(name: str) -> str:
-    """Take the file's endings away."""
+    """Remove suffixes."""
     stem, dot, suffix = name.rpartition(".")
     if stem and f"{dot}{suffix}".lower() in IMAGE_SUFFIXES:
         name = stem
@@ -186,100 +190,42 @@ def _bare(name: str) -> str:
 
 
 def _last(name: str) -> str:
-    """Take the folders away too."""
+    """Remove suffixes and folders."""
     return _bare(name).rpartition("/")[2]
 
 
 class Partition(NamedTuple):
-    """One part of a data set, as published."""
+    """A published part of a data set."""
 
     name: str
     share: str
-    """What it goes by: partitions of one share are easily taken for one another."""
+    """Data set, use and fraction; different partitions of one share are easily confused."""
 
 
-PUBLISHED = {
-    "325a965b6206ac6e9c4c86961d5f4d9f1aff9c361c42dc79719ca85de7e64cc6": Partition(
-        "UniMatch pascal 1/16 (92 of the 1464)", "pascal labeled 1/16"
-    ),
-    "3b208061a59a42b4954b136dc46b00f263178ebf25ead1164eb3509ab6657ce1": Partition(
-        "UniMatch pascal 1/8 (183 of the 1464)", "pascal labeled 1/8"
-    ),
-    "ea8aa0b2ceedf56b536241b16b57fadfd9c0c8301bd93f7c9b7ad6df2ffc4c26": Partition(
-        "UniMatch pascal 1/4 (366 of the 1464)", "pascal labeled 1/4"
-    ),
-    "81c3256e4a7fc4c31b6b1e9084c44eec318b44c58c622283035d02f6b17c0137": Partition(
-        "UniMatch pascal 1/2 (732 of the 1464)", "pascal labeled 1/2"
-    ),
-    "aa623bd2c8ce4443a8aaae51c524c0eb165e8e44caf6aa9e3ad33d7b75a3ef20": Partition(
-        "UniMatch pascal 1/1 (all 1464)", "pascal labeled 1/1"
-    ),
-    "7dada8ccc5eb6309b4b81e172dfc24f0d83ea72078675083778ca10487182748": Partition(
-        "CPS and UniMatch pascal 1/16 (662 of 10582, blended)", "pascal labeled 1/16"
-    ),
-    "df63f50a798512c3befb5364052733bd8bc169f609e034e9f55b5853798ead10": Partition(
-        "UniMatch pascal 1/8 (1323 of 10582, blended)", "pascal labeled 1/8"
-    ),
-    "62c450787069b36d88ea7bb35895a808885720ae833bae8b9c81775731062ea1": Partition(
-        "UniMatch pascal 1/4 (2646 of 10582, blended)", "pascal labeled 1/4"
-    ),
-    "0c6466b63b2f52069830afd605968347ec2696b15d25b91329d77d203023c1b1": Partition(
-        "U2PL pascal 1/16 (662 of 10582, all from the 1464)", "pascal labeled 1/16"
-    ),
-    "23fd9afa1c61151cd65d394f1f574b0e7ddee098e27e0640a55779a322360e44": Partition(
-        "UniMatch pascal 1/16 unlabeled (10490, beside 92)", "pascal unlabeled 1/16"
-    ),
-    "49b06340ca1534c3f15001ea9ce6d2815dd2ae1302390cfbdcfc0b004e17d960": Partition(
-        "CPS pascal 1/16 unlabeled (9920)", "pascal unlabeled 1/16"
-    ),
-    "888a9b418a483ee26972583fb7859e604a1e1abe2a64a555bcfdfacc0094d09e": Partition(
-        "U2PL pascal 1/16 unlabeled (9920)", "pascal unlabeled 1/16"
-    ),
-    "cdc1326d12f69ce5153aa5da04a4d8783e146868d42d19f82f44e74b97ac907d": Partition("pascal val (1449)", "pascal val"),
-    "d356a23daa743733be4afc4b4e5ce286ff4ad35b00a442266ea721713c78b219": Partition(
-        "UniMatch cityscapes 1/30 (100 of 2975)", "cityscapes labeled 1/30"
-    ),
-    "dc2a06a86232bc32e733a8ae33e60807e9b017bf9dd5ce03b106426f3c96c496": Partition(
-        "CPS and UniMatch cityscapes 1/16 (186 of 2975)", "cityscapes labeled 1/16"
-    ),
-    "2755fe0b6533339404a82029602157051c7be06d9d775ce445f5e5c43767d3bc": Partition(
-        "UniMatch cityscapes 1/8 (372 of 2975)", "cityscapes labeled 1/8"
-    ),
-    "605f06bce9cb841e11db460b00e05c6edfdbd3e66a390f3ade7ef00172af4694": Partition(
-        "UniMatch cityscapes 1/4 (744 of 2975)", "cityscapes labeled 1/4"
-    ),
-    "f071d8e32b163da41105b296af66975544141343a3af44449f74dd30a16facc9": Partition(
-        "UniMatch cityscapes 1/2 (1488 of 2975)", "cityscapes labeled 1/2"
-    ),
-    "c9b2d8a6a7290bcaf224c7cdec576682a677f7248a36dbfde498c55962a363fa": Partition(
-        "U2PL cityscapes 1/16 (186 of 2975)", "cityscapes labeled 1/16"
-    ),
-    "aee794749c4a6455e497b50c2486e2645ef659edd5fe05e33f1c4698b2a3fb62": Partition(
-        "CPS and UniMatch cityscapes 1/16 unlabeled (2789)", "cityscapes unlabeled 1/16"
-    ),
-    "de469ce7c7bf336f60834c6abff736161501ef38a448dab0585271b2a931759d": Partition(
-        "U2PL cityscapes 1/16 unlabeled (2789)", "cityscapes unlabeled 1/16"
-    ),
-    "73099b252b778d6fa89467ad05a7068b8a6a0f931693f909e1acbf189a36fb52": Partition(
-        "cityscapes val (500)", "cityscapes val"
-    ),
-}
-"""Partitions by the sha256 of their sorted names, without folders and endings, so that the format plays no part."""
+@cache
+def published_partitions() -> dict[str, Partition]:
+    """Return the published partitions by the sha256 of their sorted names, without folders and suffixes.
+
+    The hash does not depend on the format of the list.
+    """
+    content = files("igl_dt.data").joinpath("published_partitions.csv").read_text("utf-8")
+    return {row["sha256"]: Partition(row["name"], row["share"]) for row in csv.DictReader(content.splitlines())}
 
 
 def recognize(ids: Iterable[str]) -> tuple[str | None, list[str]]:
-    """Name the published partition that consists of these images.
+    """Find the published partition that consists of these images.
 
     Returns:
-        Its name, None where it is no known one; and those of the others that go by the same share but hold other
-        images: a result on the one must not be compared with a result on the other.
+        Its name (None: it is not a known one), and the names of other partitions of the same share, whose results are
+        not comparable.
     """
-    found = PUBLISHED.get(hash_ids(sorted(_last(id_) for id_ in ids)))
+    partitions = published_partitions()
+    found = partitions.get(hash_ids(sorted(_last(id_) for id_ in ids)))
     if found is None:
         return None, []
-    return found.name, [other.name for other in PUBLISHED.values() if other.share == found.share and other != found]
+    return found.name, [other.name for other in partitions.values() if other.share == found.share and other != found]
 
 
 def hash_ids(ids: Iterable[str]) -> str:
-    """Give the sha256 of ids, one per line."""
+    """Return the sha256 of ids, one per line."""
     return hashlib.sha256("".join(f"{id_}\n" for id_ in ids).encode()).hexdigest()

@@ -1,10 +1,10 @@
 """From a manifest to tensors: one image at its reading size, and the batch of one training step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from igl_dt.data.datasets import mask_format
-from igl_dt.data.datasets.listing import locate
-from igl_dt.data.image_io import read_image, read_mask
-from igl_dt.data.parameters import DatasetParameters
+from igl_dt.data.datasets.base import locate
+from igl_dt.data.image_io import read_image, read_mask, reading_size
+from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
+    CropWindow,
     crop_image,
     crop_mask,
     draw_cutmix_box,
@@ -26,7 +27,6 @@ from igl_dt.data.transforms import (
     padding_mask,
     strong_view,
 )
-from igl_dt.training.parameters import StageParameters
 from igl_dt.utils.seeding import generator
 
 
@@ -40,7 +40,7 @@ class ImageReader:
 
     def __init__(self, dataset: DatasetParameters, cache_mib: int = 0) -> None:
         self.root = Path(dataset.root)
-        self.image_size = dataset.image_size
+        self.dataset = dataset
         self._mask_format = mask_format(dataset)
         self._cache: dict[str, np.ndarray] = {}
         self._room = cache_mib * 2**20
@@ -58,8 +58,8 @@ class ImageReader:
             return self._cache[path]
         file = locate(self.root, path)
         array = read_mask(file, self._mask_format) if is_mask else read_image(file)
-        if self.image_size is not None and array.shape[:2] != self.image_size:
-            height, width = self.image_size
+        height, width = reading_size(array.shape[1], array.shape[0], self.dataset)
+        if array.shape[:2] != (height, width):
             resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR
             array = np.array(Image.fromarray(array).resize((width, height), resampling))
         if array.nbytes <= self._room:
@@ -86,17 +86,19 @@ class Batch(NamedTuple):
     """What one training step sees; images are uint8, B×3×H×W."""
 
     images: Tensor
-    """Labelled images."""
+    """Labelled images, as the student sees them."""
     masks: Tensor
     """Their masks: B×H×W uint8 class ids, 255 where there is nothing to learn."""
     weak: Tensor | None = None
-    """Unlabelled images in their weak view; None where a method is trained on labels alone."""
-    strong: Tensor | None = None
-    """The same crops with photometric augmentation; None where the stage asks for none."""
+    """Unlabelled images in their weak view; None where a method uses labelled images alone."""
+    strong: tuple[Tensor, ...] = ()
+    """Strong views of the same crops, each B×3×H×W; without photometric augmentation, the weak view itself."""
     padding: Tensor | None = None
     """B×H×W bool: pixels of the unlabelled crops that no image covers."""
-    cutmix: Tensor | None = None
-    """B×H×W bool: the box that each unlabelled image gets from its neighbour; None where CutMix is off."""
+    cutmix: tuple[Tensor, ...] = ()
+    """Per strong view, B×H×W bool: the box that each unlabelled image gets from its neighbour; empty without CutMix."""
+    images_weak: Tensor | None = None
+    """The labelled images in their weak view, where ``images`` are strong views; else None."""
 
     def to(self, device: torch.device) -> "Batch":
         """Move all tensors."""
@@ -109,20 +111,27 @@ class Batch(NamedTuple):
             yield self._map(itemgetter(slice(start, start + size)))
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        images, masks, *others = self
-        return Batch(change(images), change(masks), *(None if tensor is None else change(tensor) for tensor in others))
+        def changed(value: Any) -> Any:
+            if isinstance(value, tuple | list):  # data loaders make lists of tuples
+                return tuple(map(change, value))
+            return None if value is None else change(value)
+
+        return Batch(*map(changed, self))
 
 
 class TrainingBatches(Dataset[Batch]):
-    """The batch of each step, as a function of the seed, the stage and the step.
+    """The batch of each step, as a function of the seed, the stream and the step.
 
     Args:
         reader: reads the images.
         labeled: rows of the manifest.
-        unlabeled: rows of the manifest; None for training on labels alone.
-        parameters: batch size, augmentation and number of steps.
+        unlabeled: rows of the manifest; None for training on labelled images alone.
+        augmentation: how crops are drawn and augmented.
+        steps: of the training.
+        batch_size: labelled images per step; as many unlabelled ones come on top.
         seed: of the run.
-        stage: its name; stages of one name see the same crops in the same order.
+        stream: name of the random stream; trainings of one stream see the same crops in the same order.
+        strong_views: per unlabelled image, at least 1.
 
     Raises:
         DataError: there are no labelled or unlabelled images, or the crop is larger than any image ever becomes.
@@ -133,60 +142,83 @@ class TrainingBatches(Dataset[Batch]):
         reader: ImageReader,
         labeled: pd.DataFrame,
         unlabeled: pd.DataFrame | None,
-        parameters: StageParameters,
+        augmentation: AugmentationParameters,
+        *,
+        steps: int,
+        batch_size: int,
         seed: int,
-        stage: str,
+        stream: str,
+        strong_views: int = 1,
     ) -> None:
-        self.reader, self.parameters, self.seed, self.stage = reader, parameters, seed, stage
+        self.reader, self.augmentation, self.seed, self.stream = reader, augmentation, seed, stream
+        self.steps, self.batch_size, self.strong_views = steps, batch_size, strong_views
         self.labeled = list(zip(labeled["image"], labeled["mask"], strict=True))
         self.unlabeled = None if unlabeled is None else list(unlabeled["image"])
-        check_trainable(labeled, unlabeled, reader.image_size, parameters.augmentation, stage)
+        check_trainable(labeled, unlabeled, reader.dataset, augmentation, stream)
 
     def __len__(self) -> int:
-        return self.parameters.steps
+        return self.steps
+
+    @property
+    def images_per_step(self) -> int:
+        """Labelled and unlabelled images of a step."""
+        return self.batch_size * (1 if self.unlabeled is None else 2)
 
     def __getitem__(self, step: int) -> Batch:
-        augmentation = self.parameters.augmentation
-        labeled = []
-        for slot, index in self._draw(step, "labeled", len(self.labeled)):
-            rng = generator(self.seed, self.stage, "labeled", step, slot)
-            image_path, mask_path = self.labeled[index]
-            image = self.reader.image(image_path)
-            window = draw_window(image.shape[1], image.shape[0], augmentation, rng)
-            view = crop_image(image, window, augmentation.crop_size)
-            if augmentation.strong_labeled:
-                view = strong_view(view, augmentation.strong, rng)
-            mask = crop_mask(self.reader.mask(mask_path), window, augmentation.crop_size)
-            labeled.append((_to_tensor(np.array(view)), torch.from_numpy(mask)))
-        images, masks = (torch.stack(tensors) for tensors in zip(*labeled, strict=True))
-        if self.unlabeled is None:
-            return Batch(images, masks)
+        labeled = self._labeled_part(step)
+        return labeled if self.unlabeled is None else labeled._replace(**self._unlabeled_part(step, self.unlabeled))
 
-        weak, strong, padding, boxes = [], [], [], []
-        for slot, index in self._draw(step, "unlabeled", len(self.unlabeled)):
-            rng = generator(self.seed, self.stage, "unlabeled", step, slot)
-            image = self.reader.image(self.unlabeled[index])
-            window = draw_window(image.shape[1], image.shape[0], augmentation, rng)
-            view = crop_image(image, window, augmentation.crop_size)
+    def _labeled_part(self, step: int) -> Batch:
+        is_strong = self.augmentation.strong_labeled
+        weak, images, masks = [], [], []
+        for slot, index in self._draw(step, "labeled", len(self.labeled)):
+            image_path, mask_path = self.labeled[index]
+            view, window, rng = self._crop(image_path, "labeled", step, slot)
             weak.append(_to_tensor(np.array(view)))
-            padding.append(torch.from_numpy(padding_mask(window, augmentation.crop_size)))
-            boxes.append(torch.from_numpy(draw_cutmix_box(augmentation, rng)))
-            if augmentation.strong_unlabeled:
-                strong.append(_to_tensor(np.array(strong_view(view, augmentation.strong, rng))))
-        return Batch(
-            images,
-            masks,
-            torch.stack(weak),
-            torch.stack(strong) if strong else None,
-            torch.stack(padding),
-            torch.stack(boxes) if augmentation.cutmix_probability > 0 else None,
-        )
+            if is_strong:
+                images.append(self._strong(view, rng))
+            mask = crop_mask(self.reader.mask(mask_path), window, self.augmentation.crop_size)
+            masks.append(torch.from_numpy(mask))
+        seen, hidden = (torch.stack(images), torch.stack(weak)) if is_strong else (torch.stack(weak), None)
+        return Batch(seen, torch.stack(masks), images_weak=hidden)
+
+    def _unlabeled_part(self, step: int, paths: Sequence[str]) -> dict[str, Any]:
+        weak, padding = [], []
+        strong: list[list[Tensor]] = [[] for _ in range(self.strong_views)]
+        boxes: list[list[Tensor]] = [[] for _ in range(self.strong_views)]
+        for slot, index in self._draw(step, "unlabeled", len(paths)):
+            view, window, rng = self._crop(paths[index], "unlabeled", step, slot)
+            weak.append(_to_tensor(np.array(view)))
+            padding.append(torch.from_numpy(padding_mask(window, self.augmentation.crop_size)))
+            for number in range(self.strong_views):
+                if number:  # each further view has a stream of its own, so that their count changes no other draw
+                    rng = generator(self.seed, self.stream, "unlabeled", step, slot, "view", number)
+                boxes[number].append(torch.from_numpy(draw_cutmix_box(self.augmentation, rng)))
+                if self.augmentation.strong_unlabeled:
+                    strong[number].append(self._strong(view, rng))
+        stacked = torch.stack(weak)
+        return {
+            "weak": stacked,
+            "strong": tuple(torch.stack(views) if views else stacked for views in strong),
+            "padding": torch.stack(padding),
+            "cutmix": tuple(map(torch.stack, boxes)) if self.augmentation.cutmix_probability > 0 else (),
+        }
+
+    def _crop(self, path: str, part: str, step: int, slot: int) -> tuple[Image.Image, CropWindow, np.random.Generator]:
+        """Give the weak view of a slot's image, where it lies, and the generator that goes on from there."""
+        rng = generator(self.seed, self.stream, part, step, slot)
+        image = self.reader.image(path)
+        window = draw_window(image.shape[1], image.shape[0], self.augmentation, rng)
+        return crop_image(image, window, self.augmentation.crop_size), window, rng
+
+    def _strong(self, view: Image.Image, rng: np.random.Generator) -> Tensor:
+        return _to_tensor(np.array(strong_view(view, self.augmentation.strong, rng)))
 
     def _draw(self, step: int, name: str, count: int) -> Iterator[tuple[int, int]]:
         """Give the step's slots and the images in them: each image once per epoch, in an order new each epoch."""
-        for slot in range(self.parameters.batch_size):
-            epoch, position = divmod(step * self.parameters.batch_size + slot, count)
-            yield slot, int(_permutation(self.seed, self.stage, name, epoch, count)[position])
+        for slot in range(self.batch_size):
+            epoch, position = divmod(step * self.batch_size + slot, count)
+            yield slot, int(_permutation(self.seed, self.stream, name, epoch, count)[position])
 
     def loader(self, start: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
         """Give the batches from step ``start`` on, read by so many processes beside this one (0: by this one)."""
@@ -201,8 +233,8 @@ class TrainingBatches(Dataset[Batch]):
 
 
 @lru_cache(maxsize=4)
-def _permutation(seed: int, stage: str, name: str, epoch: int, count: int) -> np.ndarray:
-    return generator(seed, stage, name, "order", epoch).permutation(count)
+def _permutation(seed: int, stream: str, name: str, epoch: int, count: int) -> np.ndarray:
+    return generator(seed, stream, name, "order", epoch).permutation(count)
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:

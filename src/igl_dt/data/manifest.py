@@ -1,11 +1,10 @@
-"""The manifest: the table that says which images there are, checked before anything is trained.
+"""The manifest: the table of all images, checked before anything is trained.
 
-Columns: ``id``, ``split`` (train, val or test), ``image`` and ``mask`` (paths relative to the data set's root; no
-mask: empty), ``width``, ``height`` (pixels on disk) and ``sha256`` (of the image file's bytes followed by the mask
-file's). Everything downstream reads from this table and from nothing else.
+Columns: ``id``, ``split`` (train, val or test), ``image`` and ``mask`` (paths relative to the data set's root; empty
+without a mask), ``width``, ``height`` (pixels on disk) and ``sha256`` (of the bytes of the image file followed by those
+of the mask file). Everything downstream reads this table and nothing else.
 """
 
-import difflib
 import logging
 import re
 from collections import defaultdict
@@ -15,20 +14,23 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from igl_dt.data.datasets import SOURCES, DataError, Sample, mask_format
-from igl_dt.data.datasets.listing import fold, show
+from igl_dt.data.datasets import DataError, Sample, open_dataset
+from igl_dt.data.datasets.base import fold, show
 from igl_dt.data.parameters import DatasetParameters
-from igl_dt.data.validation import check_files
+from igl_dt.data.validation import Checked, check_files
+from igl_dt.utils.parameters import Size
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("id", "split", "image", "mask", "width", "height", "sha256")
-UNTOLD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Characters that no table or list can hold: line breaks and their like, and bytes of a name that are no UTF-8."""
+DISTORTION = 0.1
+"""Change of the aspect ratio above which there is a warning."""
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Characters that tables and lists cannot hold: control characters, and bytes of a file name that are not UTF-8."""
 
 
 class Manifest(NamedTuple):
-    """A data set that was checked."""
+    """A checked data set."""
 
     samples: pd.DataFrame
     """The table described above, sorted by split and id."""
@@ -38,34 +40,28 @@ class Manifest(NamedTuple):
 
 
 def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> Manifest:
-    """List a data set, open every file of it, and check that images and masks belong together.
+    """List a data set, open every file, and check that images and masks belong together.
 
     Args:
         parameters: which data set.
-        memory: file with what an earlier check found, so that only new and changed files are read; None: all are.
-            Changes no result.
+        memory: file with the results of earlier checks, so that only new and changed files are read; None: all files
+            are read. Does not change the result.
 
     Raises:
-        DataError: unknown source; no training or validation images; an id that is there twice, or cannot be told from
-            another or written to a table; a file that does not open, or lies outside the root; a mask of another size
-            than its image, or with an id that is neither a class nor 255. All problems of the files are in one error.
+        DataError: unknown source or option; no training or validation images; a val or test image without a mask; an
+            id that is not unique, or cannot be written to a table; a file that cannot be read, or lies outside the
+            root; a mask whose size differs from its image's, or with an id that is neither a class nor 255. All
+            problems of the files are in one error.
     """
-    if parameters.source not in SOURCES:
-        nearest = difflib.get_close_matches(parameters.source, SOURCES, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise DataError(f"unknown dataset.source {parameters.source!r}: there are {', '.join(sorted(SOURCES))}{hint}")
-    root = Path(parameters.root)
-    listing = SOURCES[parameters.source](root, parameters.options)
-    if listing.mask_format != mask_format(parameters):  # with which the masks will be read
-        raise AssertionError(f"igl_dt.data.datasets.MASK_FORMATS does not know the masks of {parameters.source}")
-    _check_ids(listing.samples)
+    dataset = open_dataset(parameters)
+    listing = dataset.list_samples()
+    _check_samples(listing.samples)
     samples = sorted(listing.samples, key=lambda sample: (sample.split, sample.id))
-    checks = check_files(root, listing.mask_format, len(listing.class_names), samples, memory)
+    checks = check_files(dataset.root, dataset.mask_format(), listing.class_names, samples, memory)
     checked = list(zip(samples, checks, strict=True))
     rows = [(p.id, p.split, p.image, p.mask, check.width, check.height, check.sha256) for p, check in checked]
     pixels = {sample.id: check.class_pixels for sample, check in checked if check.class_pixels is not None}
-    if empty := [id_ for id_, counts in pixels.items() if not any(counts)]:
-        logger.warning("%d images have masks in which every pixel is ignored: %s", len(empty), show(empty))
+    _warn_of_distortion(parameters.image_size, checked)
     return Manifest(
         pd.DataFrame(rows, columns=list(COLUMNS)),
         pd.DataFrame.from_dict(pixels, orient="index", columns=list(listing.class_names)).rename_axis("id"),
@@ -73,24 +69,45 @@ def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> 
     )
 
 
-def _check_ids(samples: Sequence[Sample]) -> None:
+def _warn_of_distortion(image_size: Size | None, checked: Sequence[tuple[Sample, Checked]]) -> None:
+    if image_size is None:
+        return
+    target = image_size[1] / image_size[0]
+    stretches = {sample.id: target / (check.width / check.height) for sample, check in checked}
+    distorted = {id_: max(stretch, 1 / stretch) - 1 for id_, stretch in stretches.items()}
+    if strong := [id_ for id_, share in distorted.items() if share > DISTORTION]:
+        logger.warning(
+            "dataset.image_size %d×%d (height×width) changes the aspect ratio of %d of %d images by more than %.0f %% "
+            "(at most %.0f %%): %s; dataset.short_side or dataset.long_side in its place keep it",
+            *image_size,
+            len(strong),
+            len(checked),
+            100 * DISTORTION,
+            100 * max(distorted.values()),
+            show(strong),
+        )
+
+
+def _check_samples(samples: Sequence[Sample]) -> None:
     known: dict[str, Sample] = {}
     files: dict[str, str] = {}
     problems = defaultdict(list)
     for sample in samples:
         names = (sample.id, sample.image, sample.mask or "")
-        if untold := next(filter(UNTOLD.search, names), None):
-            problems["names have a character that no table or list can hold (rename the files)"].append(repr(untold))
+        if unsafe := next(filter(UNSAFE.search, names), None):
+            problems["names have a character that tables and lists cannot hold (rename the files)"].append(repr(unsafe))
         if sample.id != sample.id.strip():
-            problems["ids begin or end with a blank, which lists cannot (rename the files)"].append(repr(sample.id))
+            problems["ids begin or end with a space, which lists cannot hold (rename the files)"].append(
+                repr(sample.id)
+            )
         other = known.setdefault(fold(sample.id), sample)
         if other.id != sample.id:
             problems[
-                "ids differ only by case, or in how accents are coded, and some file systems take them for the same "
+                "ids differ only in case or in the encoding of accents, so that some file systems confuse them "
                 "(rename one)"
             ].append(f"{other.id!r} and {sample.id!r}")
         elif other is not sample:
-            problems["ids are there twice (ids must be unique)"].append(
+            problems["ids occur twice (ids must be unique)"].append(
                 f"{sample.id!r} in {other.split} and again in {sample.split}"
             )
         if (first := files.setdefault(sample.image, sample.id)) != sample.id:
@@ -99,6 +116,8 @@ def _check_ids(samples: Sequence[Sample]) -> None:
             )
     if problems:
         raise DataError("\n".join(f"{len(bad)} {what}: {show(bad)}" for what, bad in problems.items()))
+    if absent := [f"{s.id} ({s.split})" for s in samples if s.split != "train" and s.mask is None]:
+        raise DataError(f"{len(absent)} val or test images have no mask, which evaluation needs: {show(absent)}")
     for needed in ("train", "val"):
         if needed not in {sample.split for sample in samples}:
             raise DataError(f"the data set has no {needed} images")

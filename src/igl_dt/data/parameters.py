@@ -1,43 +1,65 @@
-"""Which images, which of them are labelled, and how they are augmented."""
+"""Parameters of the data: data set, splitting, augmentation and download."""
 
 from pathlib import PureWindowsPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from igl_dt.utils.parameters import Parameters, Probability, Range, Size, Weight
 
 
+def _parse_size(value: Any) -> Any:
+    """Accept ``192x256`` (height x width), as lists do not fit into ``--params``."""
+    parts = value.lower().split("x") if isinstance(value, str) else []
+    return tuple(map(int, parts)) if len(parts) == 2 and all(part.strip().isdecimal() for part in parts) else value
+
+
 class DatasetParameters(Parameters):
-    """Which images, and at what size they are read."""
+    """The data set, and the size at which its images are read."""
 
     source: str = "shapes"
-    """Name of a source in ``igl_dt.data.datasets``: what knows the layout of the folder."""
+    """Name of a class in ``igl_dt.data.datasets``, which knows the layout of the folder."""
     root: str
-    """Folder of the data set; relative to the project's folder, or absolute."""
-    image_size: Size | None = None
-    """Read every image and mask at this (height, width), in training and evaluation; null: as it is on disk."""
+    """Folder of the data set; absolute, or relative to the project."""
+    image_size: Annotated[Size | None, BeforeValidator(_parse_size)] = None
+    """(height, width) at which all images and masks are read, in training and evaluation, whatever their aspect ratio;
+    also as text, such as 192x256. null: as on disk, unless ``short_side`` or ``long_side`` is given."""
+    short_side: PositiveInt | None = None
+    """Images and masks are resized so that their shorter side has this length; keeps the aspect ratio."""
+    long_side: PositiveInt | None = None
+    """Images and masks are resized so that their longer side has this length; keeps the aspect ratio."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """What only this source knows; each source has a typed object for it."""
+    """Options of the source; each source has a type for them."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "DatasetParameters":
+        given = [name for name in ("image_size", "short_side", "long_side") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"dataset.{' and dataset.'.join(given)} exclude each other: set one, and the others to null"
+            )
+        return self
 
 
 class SplittingParameters(Parameters):
-    """Which training images count as labelled: a fraction, or a list."""
+    """Which training images are labelled: a fraction, or a list."""
 
     labeled_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of the training images with a mask that keep it; drawn so that every class occurs where possible."""
+    """Share of the training images with a mask that keep it; drawn so that every class occurs if possible."""
     labeled_list: str | None = None
-    """Text file with one image per line: ids, or the lines that UniMatch, U2PL and CPS publish; takes the fraction's
-    place where both are given."""
+    """Text file with one image per line: ids, or lines as published by UniMatch, U2PL and CPS; takes precedence over
+    the fraction."""
     unlabeled_list: str | None = None
-    """Such a file; null: all training images that are not in the labelled list."""
+    """Text file of the same kind; null: all training images that are not labelled."""
+    seed: NonNegativeInt | None = None
+    """Seed of the draw of labelled images, to vary it apart from all other randomness; null: the seed of the run."""
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "SplittingParameters":
         if self.labeled_fraction is None and self.labeled_list is None:
             raise ValueError("give splitting.labeled_fraction or splitting.labeled_list")
         if self.unlabeled_list is not None and self.labeled_list is None:
-            raise ValueError("splitting.unlabeled_list needs splitting.labeled_list beside it")
+            raise ValueError("splitting.unlabeled_list requires splitting.labeled_list")
         return self
 
 
@@ -53,65 +75,68 @@ class StrongAugmentation(Parameters):
     blur_sigma: Range[tuple[Weight, Weight]] = (0.1, 2.0)
     """Range of the Gaussian's standard deviation in pixels."""
     blur_probability: Probability = 0.5
+    reference_crop: PositiveInt | None = None
+    """Crop side for which ``blur_sigma`` is meant: it is scaled by the shorter side of the crop over this one [ours];
+    null: not scaled. UniMatch's values were chosen for crops of 321 to 801 pixels."""
 
 
 class AugmentationParameters(Parameters):
-    """From an image to a view: weak is geometry, strong adds photometry."""
+    """From images to training views: weak views are geometric, strong views photometric on top."""
 
     crop_size: Size
-    """(height, width) of the training crops; padded with 0, masks with 255, where the scaled image is smaller."""
+    """(height, width) of the training crops; smaller images are padded with 0, their masks with 255."""
     scale: Range[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]] = (0.5, 2.0)
     """Range of the random scale before cropping."""
     flip_probability: Probability = 0.5
     strong: StrongAugmentation = StrongAugmentation()
     strong_unlabeled: bool = False
-    """Whether unlabelled images come with a strong view beside the weak one."""
+    """Whether unlabelled images have a strong view in addition to the weak one."""
     strong_labeled: bool = False
-    """Whether labelled images are taken in their strong view."""
+    """Whether labelled images are trained on in their strong view."""
     cutmix_probability: Probability = 0.5
-    """How often an unlabelled image gets a box of its neighbour in the batch (CutMix)."""
+    """How often a box of the next image in the batch is pasted into an unlabelled image (CutMix)."""
     cutmix_area: Range[tuple[Probability, Probability]] = (0.02, 0.4)
-    """Range of the box's share of the crop."""
+    """Range of the area of the box, relative to the crop."""
     cutmix_ratio: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Boxes are between this and its inverse times as wide as high."""
+    """Lower bound of the aspect ratio of the box; the upper bound is its inverse."""
 
 
 def _below_a_folder(path: str) -> str:
-    parts = PureWindowsPath(path)  # knows the separators and roots of all systems
+    parts = PureWindowsPath(path)  # parses the separators and roots of all systems
     if not path or parts.drive or parts.root or ".." in parts.parts:
-        raise ValueError(f"must be a path below a folder, not {path!r}")
+        raise ValueError(f"must be a relative path without '..', not {path!r}")
     return path
 
 
 class ArchiveParameters(Parameters):
-    """An archive (.zip, .tar, .tar.gz and the like) of which one folder is unpacked."""
+    """An archive (.zip, .tar, .tar.gz, …) of which one folder is unpacked."""
 
     file: Annotated[str, Field(pattern=r"^[^./\\][^/\\]*$")]
-    """Its name in ``fetching.folder``."""
+    """File name in ``fetching.folder``."""
     url: Annotated[str, Field(pattern=r"^https?://[^/]+/.")] | None = None
-    """Where it is downloaded from; null: only the user can get it, from ``page``."""
+    """Download address; null: the user has to download it from ``page``."""
     page: str | None = None
-    """Page on which the user gets it."""
+    """Web page on which the user gets it."""
     checksum: Annotated[str, Field(pattern="^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")] | None = None
-    """``md5:`` or ``sha256:`` and its digits; needed beside ``url``."""
+    """``md5:`` or ``sha256:`` and the hex digits; required with ``url``."""
     member: Annotated[str, AfterValidator(_below_a_folder)]
-    """The folder in the archive that is unpacked; what is beside it is not. ``.``: all."""
+    """Folder in the archive that is unpacked; ``.``: everything."""
     target: Annotated[str, AfterValidator(_below_a_folder)]
-    """The folder that it becomes, relative to ``dataset.root``."""
+    """Folder that it becomes, relative to ``dataset.root``."""
 
     @model_validator(mode="after")
     def _one_way_to_get_it(self) -> "ArchiveParameters":
         if (self.url is None) == (self.page is None):
-            raise ValueError(f"{self.file} needs url, or page where only the user can get it; not both")
+            raise ValueError(f"{self.file} needs either url, or page if only the user can get it")
         if self.url is not None and self.checksum is None:
-            raise ValueError(f"{self.file} needs a checksum beside its url")
+            raise ValueError(f"{self.file} needs a checksum for its url")
         return self
 
 
 class FetchingParameters(Parameters):
-    """What ``data_fetching`` gets."""
+    """What the pipeline ``data_fetching`` downloads and unpacks."""
 
     folder: str
-    """Folder of the archives as they were downloaded, or put there by the user."""
+    """Folder of the archives, downloaded or put there by the user."""
     archives: tuple[ArchiveParameters, ...] = ()
     """Unpacked in this order."""

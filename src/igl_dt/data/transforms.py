@@ -1,30 +1,30 @@
-"""From an image to the view that a network is trained on: weak is geometry, strong adds photometry.
+"""From an image to a training view: weak views are geometric, strong views photometric on top.
 
-The distributions are the field's (UniMatch, CVPR 2023) [family], but that CutMix boxes that stick out are cut off
-[ours]. Cropping out of the scaled image is one fused operation: only the pixels of the crop are computed, and come
-out as if the whole image had been scaled.
+The distributions are those of UniMatch (CVPR 2023) [family], except that CutMix boxes are clipped to the crop [ours].
+Scaling and cropping are fused: only the pixels of the crop are computed, with the same result as scaling the whole
+image.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageEnhance
 from PIL.ImageFilter import GaussianBlur
-from torchvision.transforms import functional
 
 from igl_dt.data.parameters import AugmentationParameters, StrongAugmentation
 from igl_dt.utils.parameters import IGNORE_INDEX, Size
 
 
 class CropWindow(NamedTuple):
-    """Where a crop lies: ``box`` of the image is scaled to ``size``, put at ``offset`` in the crop, maybe flipped."""
+    """Geometry of a crop: ``box`` of the image is scaled to ``size``, pasted at ``offset``, and optionally flipped."""
 
     box: tuple[float, float, float, float]
     """Left, top, right, bottom in pixels of the image."""
     size: tuple[int, int]
     """Width and height in pixels of the crop."""
     offset: tuple[int, int]
-    """Left and top in pixels of the crop; not 0 where the scaled image is smaller than the crop."""
+    """Left and top in pixels of the crop; not 0 if the scaled image is smaller than the crop."""
     flip: bool
 
 
@@ -45,19 +45,19 @@ def draw_window(width: int, height: int, parameters: AugmentationParameters, rng
 
 
 def crop_image(image: np.ndarray, window: CropWindow, crop_size: Size) -> Image.Image:
-    """Cut the window out of an H×W×3 uint8 image, bilinear with antialiasing; padding is black."""
+    """Crop an H×W×3 uint8 image, bilinear with antialiasing; padding is black."""
     part = Image.fromarray(image).resize(window.size, Image.Resampling.BILINEAR, box=window.box)
     return _place(part, window, crop_size, fill=(0, 0, 0))
 
 
 def crop_mask(mask: np.ndarray, window: CropWindow, crop_size: Size) -> np.ndarray:
-    """Cut the window out of an H×W uint8 mask, nearest neighbour; padding is 255."""
+    """Crop an H×W uint8 mask, nearest neighbour; padding is 255."""
     part = Image.fromarray(mask).resize(window.size, Image.Resampling.NEAREST, box=window.box)
     return np.array(_place(part, window, crop_size, fill=IGNORE_INDEX))
 
 
 def padding_mask(window: CropWindow, crop_size: Size) -> np.ndarray:
-    """Mark the pixels of the crop that no image covers: H×W bool."""
+    """Return the pixels of the crop that the image does not cover: H×W bool."""
     left, top = window.offset
     width, height = window.size
     if window.flip:
@@ -76,7 +76,13 @@ def _place(part: Image.Image, window: CropWindow, crop_size: Size, fill: int | t
 
 
 def strong_view(image: Image.Image, parameters: StrongAugmentation, rng: np.random.Generator) -> Image.Image:
-    """Jitter the colours, drop them, or blur, each by chance."""
+    """Apply colour jitter, grayscale and blur, each with its probability, to an RGB crop.
+
+    Args:
+        image: the whole crop, to whose shorter side ``parameters.reference_crop`` refers.
+        parameters: strengths and probabilities.
+        rng: draws them.
+    """
     jitter, gray, blur = rng.random(3) < (
         parameters.jitter_probability,
         parameters.grayscale_probability,
@@ -87,7 +93,10 @@ def strong_view(image: Image.Image, parameters: StrongAugmentation, rng: np.rand
     if gray:
         image = image.convert("L").convert("RGB")
     if blur:
-        image = image.filter(GaussianBlur(rng.uniform(*parameters.blur_sigma)))
+        sigma = rng.uniform(*parameters.blur_sigma)
+        if parameters.reference_crop is not None:
+            sigma *= min(image.size) / parameters.reference_crop
+        image = image.filter(GaussianBlur(sigma))
     return image
 
 
@@ -95,20 +104,41 @@ def _jitter(image: Image.Image, parameters: StrongAugmentation, rng: np.random.G
     def around_one(strength: float) -> float:
         return rng.uniform(max(0.0, 1 - strength), 1 + strength)
 
-    changes = [
-        (functional.adjust_brightness, around_one(parameters.brightness)),
-        (functional.adjust_contrast, around_one(parameters.contrast)),
-        (functional.adjust_saturation, around_one(parameters.saturation)),
-        (functional.adjust_hue, rng.uniform(-parameters.hue, parameters.hue)),
+    adjustments: list[tuple[Callable[[Image.Image, float], Image.Image], float]] = [
+        (_adjust_brightness, around_one(parameters.brightness)),
+        (_adjust_contrast, around_one(parameters.contrast)),
+        (_adjust_saturation, around_one(parameters.saturation)),
+        (_adjust_hue, rng.uniform(-parameters.hue, parameters.hue)),
     ]
-    for index in rng.permutation(len(changes)):
-        change, factor = changes[index]
-        image = change(image, factor)
+    for index in rng.permutation(len(adjustments)):
+        adjust, amount = adjustments[index]
+        image = adjust(image, amount)
     return image
 
 
+# The same as torchvision's functions for PIL images, which would import torch.
+
+
+def _adjust_brightness(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(factor)
+
+
+def _adjust_contrast(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Contrast(image).enhance(factor)
+
+
+def _adjust_saturation(image: Image.Image, factor: float) -> Image.Image:
+    return ImageEnhance.Color(image).enhance(factor)
+
+
+def _adjust_hue(image: Image.Image, turns: float) -> Image.Image:
+    hue, saturation, value = image.convert("HSV").split()
+    shifted = np.array(hue) + np.int32(turns * 255).astype(np.uint8)  # wraps around at 256
+    return Image.merge("HSV", (Image.fromarray(shifted), saturation, value)).convert("RGB")
+
+
 def draw_cutmix_box(parameters: AugmentationParameters, rng: np.random.Generator) -> np.ndarray:
-    """Draw the box that CutMix takes from another image: H×W bool, all False where there is none this time."""
+    """Draw the box that CutMix pastes from another image: H×W bool, all False if none is drawn."""
     height, width = parameters.crop_size
     box = np.zeros((height, width), dtype=bool)
     if rng.random() < parameters.cutmix_probability:

@@ -1,4 +1,4 @@
-"""Making a recipe's committed results anew, and comparing them bit by bit."""
+"""Making an environment's committed results once more, and comparing them bit by bit."""
 
 import json
 import os
@@ -13,15 +13,15 @@ from typing import Any
 
 import yaml
 
-from igl_dt.data.datasets import SELF_MADE
-from igl_dt.dvc_ext.sync import Recipe
+from igl_dt.data.datasets import find_dataset
+from igl_dt.dvc_ext.sync import Environment
 from igl_dt.utils.files import atomic_write
 
 MISSING = "missing"
 
 
 class ReproductionError(RuntimeError):
-    """The results cannot be made anew."""
+    """The results cannot be reproduced."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Report:
 
     outputs: dict[str, tuple[str, str]]
     """By path: the committed digest and the new one."""
-    surroundings: dict[str, tuple[str, str]]
+    differences: dict[str, tuple[str, str]]
     """By name: those recorded and those of here, where they differ."""
 
     @property
@@ -52,58 +52,58 @@ class Report:
             lines.append(f"{path:{width}}  {verdict}")
         different = sum(committed != new for committed, new in self.outputs.values())
         lines.append(f"{len(self.outputs) - different} of {len(self.outputs)} outputs are the same to the last bit")
-        if different and self.surroundings:
-            lines.append("what differs in the surroundings:")
-            lines += [f"  {name}: {old} recorded, {new} here" for name, (old, new) in self.surroundings.items()]
+        if different and self.differences:
+            lines.append("what differs in the environment:")
+            lines += [f"  {name}: {old} recorded, {new} here" for name, (old, new) in self.differences.items()]
         elif different:
-            lines.append("the recorded surroundings are the same as here")
+            lines.append("the recorded environment is the same as here")
         return "\n".join(lines)
 
 
-def reproduce(recipe: Recipe, record: bool) -> Report:
-    """Run a recipe as committed, in a clone of its own with an empty cache, and compare its outputs with ``dvc.lock``.
+def reproduce(environment: Environment, record: bool) -> Report:
+    """Run a environment as committed, in a clone of its own with an empty cache, and compare its outputs with ``dvc.lock``.
 
     Args:
-        recipe: which one. Images that no stage makes are those of the project.
-        record: whether to put the new ``dvc.lock``, and the surroundings beside it, into the project.
+        environment: which one. Images that no stage makes are those of the project.
+        record: whether to put the new ``dvc.lock``, and the description of the environment beside it, into the project.
 
     Raises:
         ReproductionError: no repository, no ``dvc.lock`` in its last commit, or a stage that fails.
     """
-    lock = recipe.path.with_name("dvc.lock")
+    lock = environment.path.with_name("dvc.lock")
     with tempfile.TemporaryDirectory(prefix="reproduce-", ignore_cleanup_errors=True) as folder:
         clone = Path(folder) / "clone"
-        _run(["git", "clone", "--quiet", str(recipe.project), str(clone)], recipe.project)
+        _run(["git", "clone", "--quiet", str(environment.project), str(clone)], environment.project)
         if not record and not (clone / lock).is_file():
             raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
         committed = _digests(clone / lock)
-        _lend_images(recipe, clone)
-        _run([sys.executable, "-m", "dvc", "repro", "--force", str(recipe.path)], clone)
+        _lend_images(environment, clone)
+        _run([sys.executable, "-m", "dvc", "repro", "--force", str(environment.path)], clone)
         new = _digests(clone / lock)
-        surroundings = _surroundings(clone, recipe)
-        recorded = clone / lock.with_name("dvc.surroundings.json")
+        described = _describe(clone, environment)
+        recorded = clone / lock.with_name("dvc.environment.json")
         before = json.loads(recorded.read_text("utf-8")) if recorded.is_file() else {}
         if record:
-            shutil.copyfile(clone / lock, recipe.project / lock)
-            content = json.dumps(surroundings, indent=2) + "\n"
-            atomic_write(recipe.project / lock.with_name("dvc.surroundings.json"), content.encode())
+            shutil.copyfile(clone / lock, environment.project / lock)
+            content = json.dumps(described, indent=2) + "\n"
+            atomic_write(environment.project / lock.with_name("dvc.environment.json"), content.encode())
     paths = sorted(committed.keys() | new.keys())
-    names = dict.fromkeys([*before, *surroundings])
+    names = dict.fromkeys([*before, *described])
     return Report(
         {path: (committed.get(path, MISSING), new.get(path, MISSING)) for path in paths},
         {
-            name: (before.get(name, MISSING), surroundings.get(name, MISSING))
+            name: (before.get(name, MISSING), described.get(name, MISSING))
             for name in names
-            if before.get(name) != surroundings.get(name)
+            if before.get(name) != described.get(name)
         },
     )
 
 
-def _lend_images(recipe: Recipe, clone: Path) -> None:
+def _lend_images(environment: Environment, clone: Path) -> None:
     """Let the clone see images that no stage makes, where they lie in the project."""
-    dataset = recipe.load("parameters")["dataset"]
-    images = recipe.project / dataset["root"]
-    if dataset["source"] in SELF_MADE or Path(dataset["root"]).is_absolute() or not images.is_dir():
+    dataset = environment.load("parameters")["dataset"]
+    images = environment.project / dataset["root"]
+    if find_dataset(dataset["source"]).draws_itself or Path(dataset["root"]).is_absolute() or not images.is_dir():
         return
     (clone / dataset["root"]).parent.mkdir(parents=True, exist_ok=True)
     (clone / dataset["root"]).symlink_to(images.resolve())
@@ -117,11 +117,11 @@ def _digests(lock: Path) -> dict[str, str]:
     return {out["path"]: out["md5"] for stage in content["stages"].values() for out in stage.get("outs", [])}
 
 
-def _surroundings(project: Path, recipe: Recipe) -> dict[str, str]:
-    """Give what the run manifest in a project says of the training's surroundings."""
-    path = project / recipe.load("catalog")["run_manifest"]["filepath"]
+def _describe(project: Path, environment: Environment) -> dict[str, str]:
+    """Give what the run manifest in a project says of the training's environment."""
+    path = project / environment.load("catalog")["run_manifest"]["filepath"]
     stages: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-    return dict(stages["student_learning"]["surroundings"])
+    return dict(stages["student_learning"]["environment"])
 
 
 def _run(command: list[str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""``dvc.yaml`` of each recipe, made from the Kedro graph, the catalog, the parameters and the imports.
+"""``dvc.yaml`` of each environment, made from the Kedro graph, the catalog, the parameters and the imports.
 
 One stage per pipeline of the main job. A stage depends on the datasets that it reads, on the keys of the parameter
 files that it reads, on the catalog files and the code by which it writes, and on the locked environment.
@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grimp
 import yaml
 from kedro.config import OmegaConfigLoader
 from kedro.pipeline import Pipeline
 
-from igl_dt.data.datasets import SELF_MADE
-from igl_dt.pipeline_registry import register_pipelines
+from igl_dt.data.datasets import find_dataset
+from igl_dt.pipeline_registry import stages
+from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.settings import CONFIG_LOADER_ARGS
+from igl_dt.utils.imports import PACKAGE, import_graph, imported_modules
 
-PACKAGE = "igl_dt"
 LOCK = "requirements.lock"
+SPLIT = {"kedro_ext", "methods", "networks", "networks.architectures", "pipelines"}
+"""Packages of which a stage uses some modules and not others; of others, it depends on the whole folder."""
 HEADER = """\
 # Written by `kedro dvc sync` from the Kedro graph, the catalog and the imports: change those, then run it again.
 """
@@ -29,7 +31,7 @@ Content = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Environment:
     """A Kedro environment with what DVC has to know of it."""
 
     project: Path
@@ -58,28 +60,23 @@ class Recipe:
                 yield path.relative_to(self.project).as_posix(), yaml.safe_load(path.read_text("utf-8")) or {}
 
 
-def find_recipes(project: Path) -> list[Recipe]:
+def find_environments(project: Path) -> list[Environment]:
     """Give the environments that the repository has: all but a person's own, ``local``."""
     names = sorted(path.name for path in (project / "conf").iterdir() if path.is_dir() and path.name != "local")
-    return [Recipe(project, name) for name in names]
+    return [Environment(project, name) for name in names]
 
 
-def describe(recipe: Recipe) -> Content:
-    """Make the content of a recipe's ``dvc.yaml``."""
-    pipelines = register_pipelines()
-    job = {node.name for node in pipelines["full"].nodes}
-    stages = {
-        name: pipeline
-        for name, pipeline in pipelines.items()
-        if name not in ("full", "__default__") and {node.name for node in pipeline.nodes} <= job
-    }
-    catalog, parameters = recipe.load("catalog"), recipe.load("parameters")
-    imports = grimp.build_graph(PACKAGE, cache_dir=None)
-    imports.remove_module(f"{PACKAGE}.previews")  # datasets import it to be looked at: no result depends on it
+def describe(environment: Environment) -> Content:
+    """Make the content of a environment's ``dvc.yaml``."""
+    pipelines = stages()
+    catalog, parameters = environment.load("catalog"), environment.load("parameters")
     content: Content = {
-        "stages": {name: _stage(name, stages[name], recipe, catalog, parameters, imports) for name in stages}
+        "stages": {
+            name: _stage(name, pipeline, environment, catalog, parameters) for name, pipeline in pipelines.items()
+        }
     }
-    plots = list(_plots(recipe, catalog, {name for pipeline in stages.values() for name in pipeline.all_outputs()}))
+    outputs = {name for pipeline in pipelines.values() for name in pipeline.all_outputs()}
+    plots = list(_plots(environment, catalog, outputs))
     return content | ({"plots": plots} if plots else {})
 
 
@@ -88,26 +85,26 @@ def render(content: Content) -> str:
     return HEADER + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
 
 
-def differences(recipe: Recipe) -> list[str]:
-    """Say in which edges a recipe's ``dvc.yaml`` differs from its graph; nothing where it does not."""
-    path = recipe.project / recipe.path
+def differences(environment: Environment) -> list[str]:
+    """Say in which edges a environment's ``dvc.yaml`` differs from its graph; nothing where it does not."""
+    path = environment.project / environment.path
     if not path.is_file():
-        return [f"{recipe.path} is missing"]
-    found, wanted = yaml.safe_load(path.read_text("utf-8")) or {}, describe(recipe)
-    return [f"{recipe.path}: {line}" for line in _compare(found, wanted, ())]
+        return [f"{environment.path} is missing"]
+    found, wanted = yaml.safe_load(path.read_text("utf-8")) or {}, describe(environment)
+    return [f"{environment.path}: {line}" for line in _compare(found, wanted, ())]
 
 
 def _stage(
     name: str,
     pipeline: Pipeline,
-    recipe: Recipe,
+    environment: Environment,
     catalog: Content,
     parameters: Content,
-    imports: grimp.ImportGraph,
 ) -> Content:
-    tracked = {dataset for dataset, entry in catalog.items() if _kind(entry) is not False}
+    tracked = {name for name, entry in catalog.items() if _kind(entry) is not False and _is_stored(entry)}
     inputs, outputs = pipeline.inputs(), pipeline.all_outputs() & tracked
-    keys = sorted(name.removeprefix("params:") for name in inputs if name.startswith("params:"))
+    keys = {name.removeprefix("params:") for name in inputs if name.startswith("params:")}
+    keys |= set(RunContext._fields) if "run_context" in inputs else set()
     files = {_path(catalog[name]) for name in inputs & tracked}
     results = [_path(catalog[name]) for name in sorted(outputs) if _kind(catalog[name]) != "metrics"]
     metrics = [_path(catalog[name]) for name in sorted(outputs) if _kind(catalog[name]) == "metrics"]
@@ -117,24 +114,31 @@ def _stage(
         for name in (inputs | outputs) & tracked
         if catalog[name]["type"].startswith(f"{PACKAGE}.")
     }
-    configuration = {path for path, content in recipe.raw("catalog") if outputs & content.keys()}
+    for group in (parameters[key] for key in keys if key in parameters):
+        if isinstance(group, dict) and "method" in group:
+            modules |= _training_code(group)
+    configuration = {path for path, content in environment.raw("catalog") if outputs & content.keys()}
 
-    stage: Content = {"cmd": f"kedro run --env {recipe.env} --pipelines {name}"}
-    if recipe.env != "base":
-        stage["wdir"] = "/".join(".." for _ in recipe.path.parent.parts)
+    stage: Content = {"cmd": f"kedro run --env {environment.env} --pipelines {name}"}
+    if environment.env != "base":
+        stage["wdir"] = "/".join(".." for _ in environment.path.parent.parts)
     dataset = parameters["dataset"]
-    if "dataset" in keys and dataset["source"] in SELF_MADE:
+    if "dataset" in keys and find_dataset(dataset["source"]).draws_itself:
         makes_it = name == "data_splitting"
         (results.append if makes_it else files.add)(dataset["root"])
     elif name == "data_splitting":
         stage["always_changed"] = True  # others' images: the manifest says whether they are the same
-    stage["deps"] = sorted({LOCK, *files, *configuration, *_code(modules, imports)})
-    if params := list(_params(keys, recipe)):
+    stage["deps"] = sorted({LOCK, *files, *configuration, *_code(modules)})
+    if params := list(_params(keys, environment)):
         stage["params"] = params
     stage["outs"] = sorted(results)
     if metrics:
         stage["metrics"] = metrics
     return stage
+
+
+def _is_stored(entry: Mapping[str, Any]) -> bool:
+    return "filepath" in entry or "path" in entry
 
 
 def _path(entry: Mapping[str, Any]) -> str:
@@ -146,13 +150,13 @@ def _kind(entry: Mapping[str, Any]) -> Any:
     return (entry.get("metadata") or {}).get("dvc")
 
 
-def _params(keys: Iterable[str], recipe: Recipe) -> Iterator[Content]:
+def _params(keys: Iterable[str], environment: Environment) -> Iterator[Content]:
     """Give, by file, those of the keys that it has."""
     decisive = [name for name in RuntimeParameters.model_fields if name not in RuntimeParameters.CHANGING_NO_RESULT]
     narrow = [f"runtime.{name}" for key in keys if key == "runtime" for name in decisive]
     indifferent = {f"runtime.{name}" for name in RuntimeParameters.CHANGING_NO_RESULT}
     wanted = sorted({*keys, *narrow} - {"runtime"} - indifferent)
-    for path, content in recipe.raw("parameters"):
+    for path, content in environment.raw("parameters"):
         if present := [key for key in wanted if _has(content, key.split("."))]:
             yield {path: present}
 
@@ -161,29 +165,37 @@ def _has(content: Any, key: list[str]) -> bool:
     return not key or (isinstance(content, dict) and key[0] in content and _has(content[key[0]], key[1:]))
 
 
-def _code(modules: Iterable[str], imports: grimp.ImportGraph) -> set[str]:
+def _code(modules: Iterable[str]) -> set[str]:
     """Give the modules and package folders that some modules import, directly or not, and their own."""
-    used = set(modules)
-    for module in list(used):
-        used |= imports.find_upstream_modules(module)
     paths = set()
-    for module in used | {PACKAGE}:
-        parts = module.split(".")[1:]
+    for module in imported_modules(modules) | {PACKAGE}:
+        parts = module.split(".")
         depth = 1
-        if parts[:1] == ["pipelines"]:  # each pipeline on its own
-            depth = 2
-            paths.add(f"src/{PACKAGE}/pipelines/__init__.py")
-        folder, package = "/".join(["src", PACKAGE, *parts[:depth]]), ".".join([PACKAGE, *parts[:depth]])
-        if len(parts) < depth:
+        while ".".join(parts[1 : depth + 1]) in SPLIT and len(parts) > depth + 1:
+            paths.add("/".join(["src", *parts[: depth + 1], "__init__.py"]))
+            depth += 1
+        folder, package = "/".join(["src", *parts[: depth + 1]]), ".".join(parts[: depth + 1])
+        is_split = ".".join(parts[1 : depth + 1]) in SPLIT
+        if len(parts) == 1 or is_split:
             paths.add(f"{folder}/__init__.py")
         else:
-            paths.add(folder if imports.find_children(package) else f"{folder}.py")
+            paths.add(folder if import_graph().find_children(package) else f"{folder}.py")
     return paths
 
 
-def _plots(recipe: Recipe, catalog: Content, outputs: Iterable[str]) -> Iterator[Any]:
+def _training_code(training: Mapping[str, Any]) -> set[str]:
+    """Give the modules of a training's method and architectures: found by name, so that no module imports them."""
+    from igl_dt.methods.registry import find_method
+    from igl_dt.networks.registry import find_architecture
+
+    architectures = {network["architecture"] for network in training["networks"].values()}
+    modules = {find_architecture(name).__module__ for name in architectures}
+    return modules | {find_method(name).__module__ for name in (training["method"]["name"], "supervised")}
+
+
+def _plots(environment: Environment, catalog: Content, outputs: Iterable[str]) -> Iterator[Any]:
     """Give the plots that the catalog names, as paths from the ``dvc.yaml``."""
-    up = "".join("../" for _ in recipe.path.parent.parts)
+    up = "".join("../" for _ in environment.path.parent.parts)
     for name in sorted(outputs):
         kind = _kind(catalog.get(name, {}))
         if kind == "image":

@@ -1,4 +1,4 @@
-"""How good the labels are that networks give to unlabelled images: a measurement, from which nothing learns."""
+"""Quality of the labels that networks give to unlabelled images: for the record only, no training uses it."""
 
 from collections.abc import Iterable, Mapping
 
@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.evaluation.inference import predict_probabilities
+from igl_dt.evaluation.parameters import CONFIDENT
 from igl_dt.runtime.parameters import EvaluationParameters
 from igl_dt.utils.parameters import IGNORE_INDEX
-
-CONFIDENT = 0.9
-"""Probability from which on a pseudo-label is called confident, in reports alone."""
 
 
 def measure_pseudo_labels(
@@ -18,21 +16,21 @@ def measure_pseudo_labels(
     images: Iterable[tuple[Tensor, Tensor | None]],
     parameters: EvaluationParameters,
 ) -> dict[str, float]:
-    """Compare what networks say of whole images with the hidden truth and with each other [ours].
+    """Compare predictions of whole images with the hidden truth and with each other [ours].
 
-    The networks are in evaluation mode meanwhile, as teachers of a student are, and each part has its own mode again
-    afterwards. Nothing is drawn at random. Autocast is the caller's business.
+    The networks run in evaluation mode, as teachers do, and each submodule's mode is restored afterwards. Nothing is
+    random. Autocast is up to the caller.
 
     Args:
         networks: by name, all on one device; see :func:`igl_dt.evaluation.inference.predict_probabilities`.
-        images: Pairs of an image (3×H×W uint8) and its hidden truth (H×W, integer class ids, pixels of 255 are not
-            counted), or None where there is none: then all its pixels are counted, but for no accuracy.
+        images: Pairs of an image (3×H×W uint8) and its hidden truth (H×W, integer class ids, 255 = not counted), or
+            None where it has none: then all pixels count, but not for the accuracy.
         parameters: How an image is predicted.
 
     Returns:
-        Shares of the counted pixels, between 0 and 1: ``pseudo_label_accuracy.<network>`` that the network labels
-        rightly (absent where no image has a truth), ``pseudo_label_confident.<network>`` to which it gives a
-        probability of at least 0.9, ``pseudo_label_agreement`` that all networks label alike. Empty without pixels.
+        Shares of the counted pixels, between 0 and 1: ``pseudo_label_accuracy.<network>``, labelled correctly (absent
+        where no image has a truth); ``pseudo_label_confident.<network>``, labelled with a probability of at least 0.9;
+        ``pseudo_label_agreement``, labelled alike by all networks. Empty if no pixel counts.
     """
     right, confident = dict.fromkeys(networks, 0), dict.fromkeys(networks, 0)
     agreeing = counted = known = 0

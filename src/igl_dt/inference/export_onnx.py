@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from igl_dt.inference.parameters import ExportParameters
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import load_network, weight_file
-from igl_dt.reporting.figures import class_palette
 from igl_dt.utils.files import atomic_write
+from igl_dt.utils.palette import class_palette
 from igl_dt.utils.parameters import Size
 
 logger = logging.getLogger(__name__)

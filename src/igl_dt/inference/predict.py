@@ -19,16 +19,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.listing import IMAGE_SUFFIXES, show
+from igl_dt.data.datasets.base import IMAGE_SUFFIXES, show
 from igl_dt.data.image_io import read_image
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import load_network, weight_file
-from igl_dt.reporting.figures import class_palette
 from igl_dt.runtime.determinism import autocast, configure_torch
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.utils.files import atomic_write
+from igl_dt.utils.palette import class_palette
 from igl_dt.utils.parameters import Size
 from igl_dt.utils.progress import Progress
 

@@ -4,8 +4,10 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,12 @@ import click
 from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
-from kedro.io import DataCatalog, DatasetError
+from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
-from igl_dt.kedro_ext.parameters import ProjectParameters
+from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import (
     find_commit,
     hash_files,
@@ -34,33 +36,37 @@ from igl_dt.utils.parameters import explain
 
 logger = logging.getLogger(__name__)
 
-STAGES = ("teacher_pretraining", "student_learning")
-"""What is trained: names of pipelines, of their parameters, and of their folders of recovery states."""
-
 
 class CheckParameters:
-    """Checks the parameters of all stages before the first of them, which may train for hours."""
+    """Checks all parameters before any work, and gives nodes the run's context."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Stop with a list of all that is wrong with the parameters, whichever pipeline is run.
-
-        Relative paths among them are taken from the project's folder, wherever the command was typed.
-        """
-        os.chdir(context.project_path)
+        """Stop with a list of all that is wrong with the parameters, whichever pipeline is run."""
+        self._project = Path(context.project_path)
+        if str(self._project) not in sys.path:
+            sys.path.append(str(self._project))  # a method of the user's own may lie there
         try:
             self._parameters = ProjectParameters.model_validate(context.config_loader["parameters"])
         except ValidationError as error:
-            problems = "\n".join(f"  {problem}" for problem in explain(error, ProjectParameters))
-            raise click.ClickException(f"these parameters are wrong:\n{problems}") from error
+            raise _invalid_parameters(explain(error, ProjectParameters)) from error
         if self._parameters.runtime.portable:
             pin()  # before anything imports torch
 
     @hook_impl
-    def before_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Stop where the device is absent that the pipeline is to run on."""
-        self._inputs = {name for node in pipeline.nodes for name in node.inputs}
-        if self._parameters.runtime.device == "cuda" and "params:runtime" in self._inputs:
+    def after_catalog_created(self, catalog: DataCatalog) -> None:
+        """Add the run's context, one input of a node instead of four."""
+        catalog["run_context"] = MemoryDataset(self._parameters.context(self._project), copy_mode="assign")
+
+    @hook_impl(tryfirst=True)
+    def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Stop where a training of the pipeline cannot work: its networks, method or teachers, or the device."""
+        self._trainings = {name: getattr(self._parameters, name) for name in training_inputs(pipeline)}
+        if problems := [line for name, group in self._trainings.items() for line in check_training(name, group)]:
+            raise _invalid_parameters(problems)
+        if "params:student_learning" in pipeline.inputs():
+            self._check_teachers(pipeline, catalog)
+        if self._parameters.runtime.device == "cuda" and "run_context" in pipeline.inputs():
             from igl_dt.runtime.determinism import configure_torch
 
             try:
@@ -70,13 +76,51 @@ class CheckParameters:
 
     @hook_impl
     def after_node_run(self, outputs: dict[str, Any]) -> None:
-        """As soon as the images are known, stop where a stage of the pipeline cannot be trained on them."""
+        """As soon as the images are known, stop where a training of the pipeline cannot use them."""
         if "labeled" in outputs:
-            for stage in STAGES:
-                if f"params:{stage}" in self._inputs:
-                    augmentation = getattr(self._parameters, stage).augmentation
-                    image_size = self._parameters.dataset.image_size
-                    check_trainable(outputs["labeled"], outputs["unlabeled"], image_size, augmentation, stage)
+            for name, group in self._trainings.items():
+                dataset = self._parameters.dataset
+                check_trainable(outputs["labeled"], outputs["unlabeled"], dataset, group.augmentation, name)
+
+    def _check_teachers(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        from igl_dt.methods.registry import find_method, missing_teachers
+
+        name = self._parameters.student_learning.method.name
+        required, made = find_method(name).required_teachers, pipeline.all_outputs()
+        missing = [role for role in required if role not in made and not (role in catalog and catalog.exists(role))]
+        if missing:
+            raise click.ClickException(missing_teachers(name, missing, "student_learning.method"))
+        if not required and "params:teacher_pretraining" in pipeline.inputs():
+            logger.warning(
+                "the method %s learns without teachers, which this run trains all the same; to leave them out: "
+                "--pipelines=data_splitting,student_learning,evaluation,reporting",
+                name,
+            )
+
+
+class RunFromProject:
+    """Makes the project's folder the current one while a pipeline runs: relative paths in parameters start there."""
+
+    @hook_impl
+    def after_context_created(self, context: KedroContext) -> None:
+        """Note where the project is."""
+        self._project = Path(context.project_path)
+
+    @hook_impl(trylast=True)
+    def before_pipeline_run(self) -> None:
+        """Go there, once nothing else can refuse the run."""
+        self._before = Path.cwd()
+        os.chdir(self._project)
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self) -> None:
+        """Go back."""
+        os.chdir(self._before)
+
+    @hook_impl(tryfirst=True)
+    def on_pipeline_error(self) -> None:
+        """Go back."""
+        os.chdir(self._before)
 
 
 class RunInTurn:
@@ -93,19 +137,21 @@ class RunInTurn:
             )
 
 
-class KeepRecoveryStates:
-    """Lets one run at a time use a recipe's folder of recovery states, and empties it when the run was a success."""
+class LockTrainings:
+    """Lets one training at a time write a run's recovery states, and removes them when it has succeeded."""
 
     @hook_impl
     def after_context_created(self, context: KedroContext) -> None:
-        """Learn where the folder is."""
-        folder = context.config_loader["parameters"].get("runtime", {}).get("recovery_folder")
-        self._folder = None if folder is None else Path(folder)
+        """Note where the states are."""
+        parameters = context.config_loader["parameters"]
+        folder = parameters.get("runtime", {}).get("recovery_folder")
+        self._folder = None if folder is None else Path(context.project_path) / folder
+        self._lock: FileLock | None = None
 
     @hook_impl(trylast=True)  # bad input leaves no folder behind
-    def before_pipeline_run(self) -> None:
-        """Stop where another run of the recipe is under way: both would write the same files."""
-        if self._folder is None:
+    def before_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Stop where another training of this run is under way: both would write the same files."""
+        if self._folder is None or not training_inputs(pipeline):
             return
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self._folder / "lock")
@@ -113,30 +159,38 @@ class KeepRecoveryStates:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise click.ClickException(
-                f"another run of this recipe is under way, it holds {self._lock.lock_file}: wait for its end, or run "
-                "another recipe (--env)"
+                f"another training of this run holds {self._lock.lock_file}: wait until it ends, or give this one a "
+                "name of its own, --params=run=NAME"
             ) from error
 
     @hook_impl
-    def after_pipeline_run(self, pipeline: Pipeline) -> None:
-        """Remove the states of the stages that were trained: their results are saved."""
-        if self._folder is None:
+    def after_pipeline_run(self) -> None:
+        """Remove the states of what was trained: its results are saved."""
+        if self._lock is None or self._folder is None:
             return
-        inputs = {name for node in pipeline.nodes for name in node.inputs}
-        for stage in STAGES:
-            if f"params:{stage}" in inputs:
-                shutil.rmtree(self._folder / stage, ignore_errors=True)
+        for states in self._folder.iterdir():
+            if states.is_dir():
+                shutil.rmtree(states, ignore_errors=True)
         self._lock.release()
 
     @hook_impl
     def on_pipeline_error(self) -> None:
-        """Let others run."""
-        if self._folder is not None:
+        """Let others train."""
+        if self._lock is not None:
             self._lock.release()
 
 
+def training_inputs(pipeline: Pipeline) -> list[str]:
+    """Give the names of the parameter groups that a pipeline trains with, in the order of the stages."""
+    return [name for name in ProjectParameters.training_groups() if f"params:{name}" in pipeline.inputs()]
+
+
+def _invalid_parameters(problems: Iterable[str]) -> click.ClickException:
+    return click.ClickException("invalid parameters:\n" + "\n".join(f"  {problem}" for problem in problems))
+
+
 class WriteRunManifest:
-    """Writes down, per stage, by which command, code, parameters, files and surroundings its results came about.
+    """Records, per stage, the command, code, parameters, files and environment of its results.
 
     It does so whenever something is saved, so that a run that is killed leaves its account as well; what the report
     reads is up to date.
@@ -190,8 +244,8 @@ class WriteRunManifest:
         record["seconds"] = round(self._seconds[stage], 1)
         record["peak_memory_mib"] = max(record["peak_memory_mib"], peak_memory())
         record["unfinished"] = sorted(self._left[stage])
-        if "params:runtime" in node.inputs:  # else nothing was computed that depends on them
-            record["surroundings"] = self._surroundings()
+        if "run_context" in node.inputs:  # else nothing was computed that depends on it
+            record["environment"] = self._environment()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
@@ -230,10 +284,10 @@ class WriteRunManifest:
             content = json.dumps(known | self._stages, indent=2, ensure_ascii=False)
             atomic_write(path, content.encode())
 
-    def _surroundings(self) -> dict[str, str]:
-        from igl_dt.runtime.determinism import surroundings
+    def _environment(self) -> dict[str, str]:
+        from igl_dt.runtime.determinism import describe_environment
 
-        return surroundings(RuntimeParameters.model_validate(self._parameters["runtime"]))
+        return describe_environment(RuntimeParameters.model_validate(self._parameters["runtime"]))
 
 
 class SayErrorsPlainly:

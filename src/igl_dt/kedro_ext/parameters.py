@@ -1,69 +1,29 @@
-"""Everything that conf/ may say: one group per concern."""
+"""Everything that conf/ may hold: one group per concern."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from igl_dt.data.parameters import DatasetParameters, FetchingParameters, SplittingParameters
 from igl_dt.inference.parameters import ExportParameters, PredictionParameters, WeightsEvaluationParameters
-from igl_dt.methods.cps import CrossPseudoSupervisionParameters
-from igl_dt.methods.igl_dt import IglDtParameters
-from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
-from igl_dt.networks.architectures.res_unet import ResUnetParameters
-from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
 from igl_dt.reporting.parameters import ReportingParameters
+from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.training.parameters import OptimizerParameters, StageParameters
+from igl_dt.training.parameters import StudentLearningParameters, TeacherPretrainingParameters, TrainingParameters
 from igl_dt.utils.parameters import Parameters
 
 
-class NetworksParameters(Parameters):
-    """The two teachers and the student."""
-
-    swin_unet: SwinUnetParameters
-    res_unet: ResUnetParameters
-    student: DeepLabV3PlusParameters
-
-
-class TeacherPretrainingParameters(StageParameters):
-    """Stage 1: both teachers by Cross Pseudo Supervision."""
-
-    swin_unet: OptimizerParameters
-    res_unet: OptimizerParameters
-    losses: CrossPseudoSupervisionParameters = CrossPseudoSupervisionParameters()
-    keep: Literal["last", "best"] = "last"
-    """Which weights the student learns from: the last, or those of the best validation mIoU, per teacher [ours]."""
-    pseudo_label_probe_size: Annotated[int, Field(ge=0)] = 32
-    """Unlabelled images whose pseudo-labels are compared, at each validation, with each other and with the hidden
-    truth where the disk has it; 0: none. A measurement: changes no result [ours]."""
-
-
-class StudentLearningParameters(StageParameters):
-    """Stage 2: the student, and the reference trained on the labelled images alone."""
-
-    student: OptimizerParameters
-    losses: IglDtParameters = IglDtParameters()
-    reference: bool = True
-    """Also train the student's network on the labelled images alone, for as many steps."""
-
-    @model_validator(mode="after")
-    def _reference_has_batches(self) -> "StudentLearningParameters":
-        if self.reference and self.batch_size == self.gradient_accumulation_steps:
-            raise ValueError(
-                f"batch_size ({self.batch_size}) over gradient_accumulation_steps ({self.gradient_accumulation_steps}) must be at least 2: DeepLabV3+ "
-                "has a batch norm over one value per image; or set reference to false"
-            )
-        return self
-
-
 class ProjectParameters(Parameters):
-    """Everything that ``conf/`` may say: one group per concern."""
+    """Everything that ``conf/`` may hold: one group per concern."""
 
     seed: Annotated[int, Field(ge=0)]
     """Decides the split, the initial weights, the order of the images and all augmentation."""
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
+    """Name of the run, by which its outputs lie side by side with others'; null: the environment's."""
     dataset: DatasetParameters
     splitting: SplittingParameters
-    networks: NetworksParameters
     teacher_pretraining: TeacherPretrainingParameters
     student_learning: StudentLearningParameters
     evaluation: EvaluationParameters
@@ -73,3 +33,41 @@ class ProjectParameters(Parameters):
     fetching: FetchingParameters
     export: ExportParameters
     runtime: RuntimeParameters
+
+    def context(self, project: Path) -> RunContext:
+        """Give what all parts of a run have in common; relative paths are those of the project's folder."""
+        dataset = self.dataset.model_copy(update={"root": str(project / self.dataset.root)})
+        return RunContext(dataset, self.evaluation, self.runtime, self.seed)
+
+    @classmethod
+    def training_groups(cls) -> list[str]:
+        """Give the names of the groups that describe a training, in the order of the stages."""
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        return [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, TrainingParameters)]
+
+
+def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
+    """Give, as one line each, what is wrong with the networks and the method of a training.
+
+    Networks are built for it, weights included: a student that cannot be built must not be found out after hours of
+    training its teachers.
+    """
+    from igl_dt.methods.registry import find_method, method_parameters
+    from igl_dt.networks.registry import build_network
+
+    for role, choice in parameters.networks.items():
+        yield from _problems(build_network, choice, ("a", "b"), f"{name}.networks.{role}")
+    yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))
+    if not found:
+        extra = find_method(parameters.method.name).extra_networks
+        for role in {*parameters.networks, *extra}:
+            for problem in _problems(parameters.optimizer, role, extra.get(role)):
+                yield f"{name}.{problem}"
+
+
+def _problems(check: Callable[..., object], *arguments: object) -> list[str]:
+    try:
+        check(*arguments)
+    except ValueError as error:
+        return str(error).splitlines()
+    return []

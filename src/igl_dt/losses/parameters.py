@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from igl_dt.utils.parameters import Parameters
 
@@ -14,5 +14,6 @@ class SupervisedLossParameters(Parameters):
     """``ohem``: online hard example mining, the field's choice for Cityscapes [family]."""
     ohem_threshold: Annotated[float, Field(gt=0, le=1)] = 0.7
     """Pixels whose probability of the true class is below this count as hard."""
-    ohem_min_kept: PositiveInt = 200_000
-    """At least this many pixels of a batch, or of its part where it is cut into parts, count, the hardest."""
+    ohem_min_fraction: Annotated[float, Field(gt=0, le=1)] = 1 / 16
+    """At least this share of the pixels of a batch (or of its part, under gradient accumulation) counts, the
+    hardest ones [family: CPS keeps a sixteenth]."""

@@ -14,9 +14,9 @@ def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossPa
     """L_sup, the loss against the ground truth [family].
 
     Online hard example mining ("ohem") takes the mean over the pixels whose probability of the true class is at
-    most ``ohem_threshold``, or over the ``ohem_min_kept`` hardest of the batch where that is more (all counted
-    pixels where the batch has fewer). The idea is Shrivastava et al.'s (CVPR 2016); CPS and U2PL use it in this
-    form for Cityscapes.
+    most ``ohem_threshold``, or over the hardest ``ohem_min_fraction`` of all pixels where that is more (all
+    labelled pixels where there are fewer). The
+    idea is Shrivastava et al.'s (CVPR 2016); CPS and U2PL use it in this form for Cityscapes.
 
     Args:
         logits: B×N×H×W, of any floating type.
@@ -36,7 +36,8 @@ def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossPa
         # Below every loss, so that pixels that do not count are never among the hardest.
         hardness = losses.masked_fill(~counted, -1)
         # Pixels of equal loss are kept or left together, so it does not matter which of them the k hardest are.
-        hardest = hardness.flatten().topk(min(parameters.ohem_min_kept, hardness.numel()), sorted=False).values
+        least = max(1, round(parameters.ohem_min_fraction * hardness.numel()))
+        hardest = hardness.flatten().topk(least, sorted=False).values
         kept = counted & (hardness >= hardest.min().clamp(max=-math.log(parameters.ohem_threshold)))
     return _mean(losses, kept, kept)
 

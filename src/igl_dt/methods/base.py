@@ -2,43 +2,108 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
-from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.losses.supervised import supervised_loss
+from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.utils.parameters import Parameters
+
+
+class MethodSetup(NamedTuple):
+    """All that a method is built from."""
+
+    parameters: Parameters
+    """The method's own, of its ``parameters_type``."""
+    networks: Mapping[str, SegmentationNetwork]
+    """To be trained, by role."""
+    teachers: Mapping[str, SegmentationNetwork]
+    """Trained before, by role; frozen from now on."""
+    supervised_loss: SupervisedLossParameters
+    """The loss against the ground truth, the same for all methods that are compared."""
+    steps: int
+    """Optimiser steps of the training, for schedules."""
 
 
 class Method(nn.Module, ABC):
     """A way to train one or more networks; its ``forward`` gives the losses of a step.
 
-    Args:
-        networks: what is validated and kept, by name.
-        settings: on what its losses depend beside networks, batch and step. They are part of a result's fingerprint.
+    A subclass in a module of ``igl_dt.methods`` is selected by its ``name``; one anywhere else by
+    ``package.module:Class``. What a method keeps beside its networks, such as averaged weights, belongs into
+    submodules, buffers, or PyTorch's ``get_extra_state`` and ``set_extra_state``: then it is saved and resumed with
+    the rest.
     """
 
-    settings: Parameters | Mapping[str, Any]
+    name: ClassVar[str]
+    """By which ``<training>.method.name`` selects it, and the section that holds its parameters."""
+    parameters_type: ClassVar[type[Parameters]]
+    required_teachers: ClassVar[tuple[str, ...]] = ()
+    """Roles of the trained networks that it learns from."""
+    extra_networks: ClassVar[Mapping[str, str]] = {}
+    """Roles that it trains beside those of its training, and the role whose architecture and optimiser each takes
+    where the parameters give it none of its own."""
+    uses_unlabeled: ClassVar[bool] = True
+    """Whether it sees unlabelled images at all."""
+    strong_views: ClassVar[int] = 1
+    """Strong views per unlabelled image, each with CutMix boxes of its own."""
 
-    def __init__(self, networks: Mapping[str, SegmentationNetwork], settings: Parameters | Mapping[str, Any]) -> None:
+    options: Any
+    """The parameters; a subclass annotates their type."""
+
+    def __init__(self, setup: MethodSetup) -> None:
+        """Take the networks over: those to be trained, and the teachers, which are frozen."""
         super().__init__()
-        self.networks, self.settings = dict(networks), settings
-        for name, network in networks.items():
-            self.add_module(name, network)
+        self.setup, self.options = setup, setup.parameters
+        self.networks = nn.ModuleDict(dict(setup.networks))
+        teachers = {role: setup.teachers[role] for role in self.required_teachers}
+        self.teachers = nn.ModuleDict(teachers).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Method":
+        """Set the mode of all but the teachers, whose batch norms must not drift."""
+        super().train(mode)
+        self.teachers.eval()
+        return self
 
     def trained(self) -> dict[str, nn.Module]:
-        """Give the modules that are trained, by the name of their optimiser's parameters."""
-        return dict(self.networks)
+        """Give the modules that are optimised, by role; each has an optimiser of its own."""
+        return dict(self.networks.items())
+
+    def evaluated(self) -> dict[str, SegmentationNetwork]:
+        """Give the networks that are validated and kept, by name: those trained, and averages of them if any."""
+        return dict(self.setup.networks)
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Compute the losses of one step.
+        """Compute the losses of one step, or of one part of it under gradient accumulation.
 
         Args:
             batch: on the networks' device.
             step: counted from 0.
 
         Returns:
-            Scalars by name, already weighted: the total loss is their sum.
+            Scalars by name, already weighted: the total loss is their sum. The names may vary from step to step.
         """
+
+    def after_step(self, step: int) -> None:
+        """Do what follows the optimisers' step, such as averaging weights; called once per step."""
+
+    def after_validation(self, step: int, scores: Mapping[str, float]) -> None:
+        """Take note of a validation.
+
+        Args:
+            step: steps done.
+            scores: validation mIoU, between 0 and 1, of each evaluated network.
+        """
+
+    def supervised(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Give the loss against the ground truth: B×N×H×W logits, B×H×W int64 target with 255 ignored; a scalar."""
+        return supervised_loss(logits, target, self.setup.supervised_loss)
+
+    @torch.no_grad()
+    def predict_teachers(self, images: Tensor) -> dict[str, NetworkOutput]:
+        """Give what each frozen teacher predicts for B×3×H×W uint8 images."""
+        return {role: teacher(images) for role, teacher in self.teachers.items()}

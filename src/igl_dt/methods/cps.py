@@ -1,9 +1,10 @@
-"""Stage 1: two teachers that label for each other [paper: CPS, two different backbones].
+"""Two networks that label for each other: Cross Pseudo Supervision (Chen et al., CVPR 2021).
 
-    L_teacher = L_sup(T_su) + L_sup(T_ru) + λ_cps · [CE(Z_su, argmax Z_ru) + CE(Z_ru, argmax Z_su)]
+    L = Σ_k L_sup(k) + λ_cps · [CE(Z_1, argmax Z_2) + CE(Z_2, argmax Z_1)]
 
-after Cross Pseudo Supervision (CVPR 2021), with its CutMix variant: each teacher predicts the two clean images, their
-logits are mixed with the box, and the argmax of the mix labels the mixed image for the other teacher [family].
+IGL-DT pretrains its two teachers, of different architectures, so [paper]. With CutMix, each network predicts the
+two clean images, their logits are mixed with the box, and the argmax of the mix labels the mixed image for the other
+network [family: CPS].
 """
 
 from typing import Annotated
@@ -13,17 +14,16 @@ from pydantic import Field
 from torch import Tensor
 
 from igl_dt.data.loading import Batch
-from igl_dt.losses import cutmix, pseudo_label_loss, pseudo_labels, ramp_up, supervised_loss
-from igl_dt.losses.parameters import SupervisedLossParameters
-from igl_dt.methods.base import Method
-from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.losses.cutmix import cutmix
+from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
+from igl_dt.losses.schedule import ramp_up
+from igl_dt.methods.base import Method, MethodSetup
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Weight
 
 
-class CrossPseudoSupervisionParameters(Parameters):
-    """Stage 1, the teachers' losses [paper: CPS; the rest family]."""
+class CpsParameters(Parameters):
+    """Weight and schedule of the cross pseudo-labels [paper: CPS; the rest family]."""
 
-    supervised: SupervisedLossParameters = SupervisedLossParameters()
     cps_weight: Weight = 1.0
     """λ_cps: 1.5 without and 1.0 with CutMix on VOC, 6 and 5 on Cityscapes [family]."""
     cps_on_labeled: bool = False
@@ -33,50 +33,48 @@ class CrossPseudoSupervisionParameters(Parameters):
 
 
 class CrossPseudoSupervision(Method):
-    """Cross Pseudo Supervision of the two teachers.
+    """Cross Pseudo Supervision of two networks."""
 
-    Args:
-        swin_unet: teacher of the global context.
-        res_unet: teacher of the local detail.
-        parameters: weights and choices.
-    """
+    name = "cps"
+    parameters_type = CpsParameters
+    options: CpsParameters
 
-    settings: CrossPseudoSupervisionParameters
+    def __init__(self, setup: MethodSetup) -> None:
+        """Build it.
 
-    def __init__(
-        self,
-        swin_unet: SegmentationNetwork,
-        res_unet: SegmentationNetwork,
-        parameters: CrossPseudoSupervisionParameters,
-    ) -> None:
-        super().__init__({"swin_unet": swin_unet, "res_unet": res_unet}, parameters)
+        Raises:
+            ValueError: there are not two networks.
+        """
+        super().__init__(setup)
+        if len(self.networks) != 2:
+            raise ValueError(f"cps trains two networks, not {len(self.networks)}: {', '.join(self.networks)}")
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Give L_sup and the weighted L_cps of each teacher; see ``Method.forward``."""
+        """Give L_sup and the weighted L_cps of each network; see ``Method.forward``."""
         assert batch.weak is not None and batch.padding is not None
-        target, padding, labeled = batch.masks.long(), batch.padding, len(batch.images)
-        unlabeled = batch.weak
-        if batch.cutmix is not None:
-            unlabeled, padding = cutmix(batch.weak, batch.cutmix), cutmix(batch.padding, batch.cutmix)
+        target, unlabeled, padding, labeled = batch.masks.long(), batch.weak, batch.padding, len(batch.images)
+        boxes = batch.cutmix[0] if batch.cutmix else None
+        if boxes is not None:
+            unlabeled, padding = cutmix(unlabeled, boxes), cutmix(padding, boxes)
 
-        logits = {name: network(torch.cat([batch.images, unlabeled])).logits for name, network in self.networks.items()}
+        logits = {role: network(torch.cat([batch.images, unlabeled])).logits for role, network in self.networks.items()}
         labels = {}
-        for name, network in self.networks.items():
-            if batch.cutmix is None:
-                predicted = logits[name][labeled:]
+        for role, network in self.networks.items():
+            if boxes is None:
+                predicted = logits[role][labeled:]
             else:
                 with torch.no_grad():
-                    predicted = cutmix(network(batch.weak).logits, batch.cutmix)
-            labels[name] = pseudo_labels(predicted, ignore=padding)
-            if self.settings.cps_on_labeled:
-                labels[name] = torch.cat(
-                    [pseudo_labels(logits[name][:labeled], ignore=target == IGNORE_INDEX), labels[name]]
-                )
+                    predicted = cutmix(network(batch.weak).logits, boxes)
+            labels[role] = pseudo_labels(predicted, ignore=padding)
+            if self.options.cps_on_labeled:
+                known = pseudo_labels(logits[role][:labeled], ignore=target == IGNORE_INDEX)
+                labels[role] = torch.cat([known, labels[role]])
 
-        weight = self.settings.cps_weight * ramp_up(step, self.settings.ramp_up_steps)
+        weight = self.options.cps_weight * ramp_up(step, self.options.ramp_up_steps)
+        first, second = self.networks
         terms = {}
-        for name, other in (("swin_unet", "res_unet"), ("res_unet", "swin_unet")):
-            crossed = logits[name] if self.settings.cps_on_labeled else logits[name][labeled:]
-            terms[f"{name}.supervised"] = supervised_loss(logits[name][:labeled], target, self.settings.supervised)
-            terms[f"{name}.cross_pseudo"] = weight * pseudo_label_loss(crossed, labels[other])
+        for role, other in ((first, second), (second, first)):
+            crossed = logits[role] if self.options.cps_on_labeled else logits[role][labeled:]
+            terms[f"{role}.supervised"] = self.supervised(logits[role][:labeled], target)
+            terms[f"{role}.cross_pseudo"] = weight * pseudo_label_loss(crossed, labels[other])
         return terms

@@ -18,27 +18,20 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
-from igl_dt.losses import (
-    average_pool,
-    cutmix,
-    discrepancy_loss,
-    global_context_loss,
-    local_regional_loss,
-    pseudo_label_loss,
-    pseudo_labels,
-    ramp_up,
-    supervised_loss,
-)
-from igl_dt.losses.parameters import SupervisedLossParameters
-from igl_dt.methods.base import Method
-from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
+from igl_dt.losses.cutmix import cutmix
+from igl_dt.losses.discrepancy import discrepancy_loss
+from igl_dt.losses.global_context import global_context_loss
+from igl_dt.losses.local_regional import average_pool, local_regional_loss
+from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
+from igl_dt.losses.schedule import ramp_up
+from igl_dt.methods.base import Method, MethodSetup
+from igl_dt.networks.base import NetworkOutput
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
 
 
 class IglDtParameters(Parameters):
     """Stage 2, the student's losses and their alternation."""
 
-    supervised: SupervisedLossParameters = SupervisedLossParameters()
     labeled_pseudo_label_weight: Weight = 1.0
     """λ_pl: both teachers' pseudo-labels on the labelled batch [paper]."""
     unlabeled_pseudo_label_weight: Weight = 1.0
@@ -59,106 +52,79 @@ class IglDtParameters(Parameters):
     """What is pooled for L_Glo [family: MGD pools logits]."""
     local_regions: PositiveInt | None = 7
     """Features are pooled to this many rows and columns for L_Loc [family]; null keeps every position."""
-    discrepancy_space: Literal["probabilities", "features"] = "probabilities"
-    """Where student and teacher are compared; ``features`` through a learned 1×1 projection [ours]."""
     ramp_up_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the unlabelled batch's weights rise from 0, as exp(-5(1 - t)²) [ours]."""
 
 
-SWIN_UNET, RES_UNET = "swin_unet", "res_unet"
+GLOBAL_TEACHER, LOCAL_TEACHER = "global_teacher", "local_teacher"
 
 
 class IglDt(Method):
-    """Iterative global-local learning of a student from two teachers.
+    """Iterative global-local learning of a student from two frozen teachers."""
 
-    Args:
-        student: to be trained.
-        swin_unet: teacher of the global state; frozen from now on: no gradients, evaluation mode, the same to the bit.
-        res_unet: teacher of the local state; frozen likewise.
-        parameters: weights and choices.
-    """
+    name = "igl_dt"
+    parameters_type = IglDtParameters
+    required_teachers = (GLOBAL_TEACHER, LOCAL_TEACHER)
+    options: IglDtParameters
 
-    settings: IglDtParameters
-
-    def __init__(
-        self,
-        student: SegmentationNetwork,
-        swin_unet: SegmentationNetwork,
-        res_unet: SegmentationNetwork,
-        parameters: IglDtParameters,
-    ) -> None:
-        super().__init__({"student": student}, parameters)
-        self.student = student
-        self.teachers = nn.ModuleDict({SWIN_UNET: swin_unet, RES_UNET: res_unet}).requires_grad_(False).eval()
-        both = parameters.discrepancy_space == "features"
-        projected = {SWIN_UNET: both or parameters.global_map == "features", RES_UNET: both}
-        self.projections = nn.ModuleDict(
-            {
-                name: nn.Conv2d(student.feature_channels, teacher.feature_channels, 1)
-                for name, teacher in ((SWIN_UNET, swin_unet), (RES_UNET, res_unet))
-                if projected[name]
-            }
-        )
+    def __init__(self, setup: MethodSetup) -> None:
+        """Build it; a projection into the teacher's feature space is drawn from torch's global generator."""
+        super().__init__(setup)
+        self.student = setup.networks["student"]
+        self.projections = nn.ModuleDict()
+        if self.options.global_map == "features":
+            width: int = setup.teachers[GLOBAL_TEACHER].feature_channels
+            self.projections[GLOBAL_TEACHER] = nn.Conv2d(self.student.feature_channels, width, 1)
 
     def trained(self) -> dict[str, nn.Module]:
-        """Give the student, together with the projections into the teachers' feature spaces."""
+        """Give the student, together with the projection into a teacher's feature space."""
         return {"student": nn.ModuleList([self.student, self.projections])}
-
-    def train(self, mode: bool = True) -> "IglDt":
-        """Set the mode of the student; the teachers stay in evaluation mode [ours: MGD lets their statistics drift]."""
-        super().train(mode)
-        self.teachers.eval()
-        return self
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted terms of L_l and L_u; see ``Method.forward``."""
         assert batch.weak is not None and batch.padding is not None
-        parameters, target, labeled = self.settings, batch.masks.long(), len(batch.images)
-        guide, other = self._roles(step)
-        teachers = self._predict(batch)
+        options, target, labeled = self.options, batch.masks.long(), len(batch.images)
+        guide, other = self._teachers_of_state(step)
+        known = batch.images if batch.images_weak is None else batch.images_weak  # teachers see weak views alone
+        teachers = self.predict_teachers(torch.cat([known, batch.weak]))
 
-        strong, padding = batch.strong if batch.strong is not None else batch.weak, batch.padding
-        if batch.cutmix is not None:
-            strong, padding = cutmix(strong, batch.cutmix), cutmix(padding, batch.cutmix)
+        strong, padding = batch.strong[0], batch.padding
+        boxes = batch.cutmix[0] if batch.cutmix else None
+        if boxes is not None:
+            strong, padding = cutmix(strong, boxes), cutmix(padding, boxes)
         output = self.student(torch.cat([batch.images, strong]))
         logits = output.logits[:labeled]
         student = NetworkOutput(output.logits[labeled:], output.features[labeled:])
 
-        terms = {"supervised": supervised_loss(logits, target, parameters.supervised)}
-        if parameters.labeled_pseudo_label_weight > 0:
-            known = [self._labels(teacher.logits[:labeled], target == IGNORE_INDEX) for teacher in teachers.values()]
-            loss = _sum_of_losses(logits, known, target == IGNORE_INDEX)
-            terms["labeled_pseudo_label"] = parameters.labeled_pseudo_label_weight * loss
-        unlabeled = {name: _Mixed(teacher, labeled, batch.cutmix) for name, teacher in teachers.items()}
-        ramp = ramp_up(step, parameters.ramp_up_steps)
-        sources = [guide] if parameters.pseudo_label_source == "state" else [SWIN_UNET, RES_UNET]
+        terms = {"supervised": self.supervised(logits, target)}
+        if options.labeled_pseudo_label_weight > 0:
+            guesses = [self._labels(teacher.logits[:labeled], target == IGNORE_INDEX) for teacher in teachers.values()]
+            loss = _sum_of_losses(logits, guesses, target == IGNORE_INDEX)
+            terms["labeled_pseudo_label"] = options.labeled_pseudo_label_weight * loss
+        unlabeled = {name: _Mixed(teacher, labeled, boxes) for name, teacher in teachers.items()}
+        ramp = ramp_up(step, options.ramp_up_steps)
+        sources = [guide] if options.pseudo_label_source == "state" else [GLOBAL_TEACHER, LOCAL_TEACHER]
         guessed = [self._labels(unlabeled[name].logits, padding) for name in sources]
-        pseudo_label_weight = ramp * parameters.unlabeled_pseudo_label_weight
+        pseudo_label_weight = ramp * options.unlabeled_pseudo_label_weight
         terms["unlabeled_pseudo_label"] = pseudo_label_weight * _sum_of_losses(student.logits, guessed, padding)
-        if guide == SWIN_UNET and parameters.global_weight > 0:
-            maps = self._in_common_space(student, unlabeled[guide], guide, parameters.global_map)
-            terms["global_context"] = ramp * parameters.global_weight * global_context_loss(*maps)
-        if guide == RES_UNET and parameters.local_weight > 0:
-            loss = local_regional_loss(student.features, unlabeled[guide].features, parameters.local_regions)
-            terms["local_regional"] = ramp * parameters.local_weight * loss
-        if parameters.discrepancy_weight > 0:
-            maps = self._in_common_space(student, unlabeled[other], other, parameters.discrepancy_space)
-            terms["discrepancy"] = ramp * parameters.discrepancy_weight * discrepancy_loss(*maps)
+        if guide == GLOBAL_TEACHER and options.global_weight > 0:
+            maps = self._in_common_space(student, unlabeled[guide], guide, options.global_map)
+            terms["global_context"] = ramp * options.global_weight * global_context_loss(*maps)
+        if guide == LOCAL_TEACHER and options.local_weight > 0:
+            loss = local_regional_loss(student.features, unlabeled[guide].features, options.local_regions)
+            terms["local_regional"] = ramp * options.local_weight * loss
+        if options.discrepancy_weight > 0:
+            maps = self._in_common_space(student, unlabeled[other], other, "probabilities")
+            terms["discrepancy"] = ramp * options.discrepancy_weight * discrepancy_loss(*maps)
         return terms
 
-    def _roles(self, step: int) -> tuple[str, str]:
+    def _teachers_of_state(self, step: int) -> tuple[str, str]:
         """Name the state's teacher, and the one that the student shall not lean on."""
-        in_global_state = step // self.settings.swap_every % 2 == 0
-        return (SWIN_UNET, RES_UNET) if in_global_state else (RES_UNET, SWIN_UNET)
-
-    @torch.no_grad()
-    def _predict(self, batch: Batch) -> dict[str, NetworkOutput]:
-        assert batch.weak is not None
-        images = torch.cat([batch.images, batch.weak])
-        return {name: teacher(images) for name, teacher in self.teachers.items()}
+        in_global_state = step // self.options.swap_every % 2 == 0
+        return (GLOBAL_TEACHER, LOCAL_TEACHER) if in_global_state else (LOCAL_TEACHER, GLOBAL_TEACHER)
 
     def _labels(self, logits: Tensor, padding: Tensor) -> Tensor:
-        return pseudo_labels(logits, self.settings.confidence_threshold, padding)
+        return pseudo_labels(logits, self.options.confidence_threshold, padding)
 
     def _in_common_space(
         self, student: NetworkOutput, teacher: "_Mixed", name: str, space: str

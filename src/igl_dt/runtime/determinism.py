@@ -42,20 +42,20 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def surroundings(runtime: RuntimeParameters) -> dict[str, str]:
-    """Say what decides a result's bits beside code, data and parameters."""
-    device = configure_torch(runtime)
+def describe_environment(runtime: RuntimeParameters) -> dict[str, str]:
+    """Describe what decides a result's bits beside code, data and parameters; changes nothing."""
+    on_cuda = runtime.device != "cpu" and torch.cuda.is_available()
     return {
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
         "timm": version("timm"),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
-        "cudnn": str(torch.backends.cudnn.version()) if device.type == "cuda" else "none",
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cudnn": str(torch.backends.cudnn.version()) if on_cuda else "none",
+        "device": torch.cuda.get_device_name() if on_cuda else "cpu",
         "kernels": torch.backends.cpu.get_cpu_capability(),
         "instruction sets": " ".join(instruction_sets()),
-        "threads": str(torch.get_num_threads()),
+        "threads": str(runtime.threads or torch.get_num_threads()),
         "precision": runtime.precision,
         "portable": str(runtime.portable).lower(),
     }

@@ -1,7 +1,7 @@
-"""What a training that was cut off goes on from: states on disk, outside everything that is an output.
+"""States on disk, from which an interrupted training resumes; they are no output.
 
 A training has a fingerprint: a digest of everything that decides its result. Its states lie in a folder of that name,
-so that nothing is ever continued that has other parameters, data, code or surroundings. A state file appears whole or
+so that a training is never resumed with other parameters, data, code or environment. A state file appears whole or
 not at all, and its name holds the digest of its content.
 """
 
@@ -31,16 +31,16 @@ IDENTITY = "identity.json"
 State = dict[str, Any]
 
 
-class RecoveryError(RuntimeError):
+class CheckpointError(RuntimeError):
     """A state could not be written."""
 
 
-class Recovery:
+class Checkpointer:
     """The saved states of one training.
 
     Args:
-        folder: of the recipe's states; None: nothing is saved.
-        name: of the training, such as ``swin_unet+res_unet``.
+        folder: of the run's states; None: nothing is saved.
+        name: of the training, such as ``teacher_pretraining``.
         identity: digests or descriptions of all that decides the result, by what they are of.
         seconds: between two states.
     """
@@ -49,22 +49,22 @@ class Recovery:
         self._identity = dict(identity)
         self._key = digest(json.dumps(self._identity, sort_keys=True).encode())
         self._name = name
-        self._folder = None if folder is None else folder / f"{name}-{self._key[:DIGITS]}"
+        self._folder = None if folder is None else folder / name / self._key[:DIGITS]
         self._seconds, self._last = seconds, time.monotonic()
 
     def load(self) -> State | None:
-        """Give the latest state that is whole, or None; files that are not are named in the log and passed over."""
+        """Give the latest state that is whole, or None; files that are not are named in the log and skipped."""
         if self._folder is None:
             return None
         for path in sorted(self._folder.glob("*.pt"), reverse=True):
             try:
                 state = self._read(path)
             except (OSError, ValueError) as error:
-                logger.warning("%s is passed over: %s", path, error)
+                logger.warning("%s is skipped: %s", path, error)
                 continue
-            logger.info("%s goes on after step %d, from %s", self._name, state["step"], path)
+            logger.info("%s resumes after step %d, from %s", self._name, state["step"], path)
             return state
-        self._say_what_is_new()
+        self._log_what_is_new()
         return None
 
     @property
@@ -72,7 +72,7 @@ class Recovery:
         """Say what becomes of a training that ends early."""
         if self._folder is None:
             return "nothing of it was saved, as runtime.recovery_folder is null"
-        return "the same command goes on from there"
+        return "the same command resumes from there"
 
     def due(self) -> bool:
         """Tell whether it is time to save."""
@@ -85,7 +85,7 @@ class Recovery:
             state: ``step`` and what else is needed: tensors, numbers, strings, None, lists and dictionaries of these.
 
         Raises:
-            RecoveryError: the disk is full or cannot be written; earlier states are as they were.
+            CheckpointError: the disk is full or cannot be written; earlier states are as they were.
         """
         if self._folder is None:
             return
@@ -97,9 +97,9 @@ class Recovery:
             atomic_write(self._folder / IDENTITY, json.dumps(self._identity, indent=2, sort_keys=True).encode())
             atomic_write(path, content)
         except OSError as error:
-            raise RecoveryError(
-                f"{path} could not be written: {error.strerror or error}. Earlier states are as they were: make room "
-                "and type the same command again, or set runtime.recovery_folder to another disk or to null"
+            raise CheckpointError(
+                f"{path} could not be written: {error.strerror or error}. Earlier states are as they were: free some "
+                "space and rerun the same command, or set runtime.recovery_folder to another disk or to null"
             ) from error
         kept = sorted(self._folder.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns)[-KEPT_STATES:]
         for old in set(self._folder.iterdir()) - {self._folder / IDENTITY, *kept}:
@@ -122,19 +122,20 @@ class Recovery:
     def _others(self) -> list[Path]:
         """Give the folders of trainings of this name with another fingerprint, the latest first."""
         assert self._folder is not None
-        others = [path for path in self._folder.parent.glob(f"{self._name}-*") if path != self._folder]
+        parent = self._folder.parent
+        others = [path for path in parent.iterdir() if path != self._folder] if parent.is_dir() else []
         return sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)
 
     def _prune(self) -> None:
         for path in self._others()[KEPT_TRAININGS:]:
             shutil.rmtree(path, ignore_errors=True)
 
-    def _say_what_is_new(self) -> None:
+    def _log_what_is_new(self) -> None:
         for other in self._others()[:1]:
             try:
                 before = json.loads((other / IDENTITY).read_text())
                 new = [name for name, value in self._identity.items() if before.get(name) != value]
             except (OSError, ValueError):
                 new = ["all"]
-            line = "%s starts afresh: the unfinished run in %s had other %s"
+            line = "%s starts from scratch: the unfinished run in %s had other %s"
             logger.warning(line, self._name, other, ", ".join(new))

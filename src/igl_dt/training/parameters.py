@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from igl_dt.data.parameters import AugmentationParameters
+from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.methods.parameters import MethodChoice
+from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.utils.parameters import Parameters, Probability, Weight
 
 
@@ -35,9 +38,17 @@ class OptimizerParameters(Parameters):
         return self.model_copy(update={"learning_rate": rate, "base_batch_size": None})
 
 
-class StageParameters(Parameters):
-    """What the training loop needs to know of a stage."""
+class TrainingParameters(Parameters):
+    """One training: which networks, by which method, for how long, on which batches."""
 
+    networks: dict[str, NetworkChoice]
+    """The architecture of each role that is trained."""
+    method: MethodChoice
+    """How they are trained."""
+    optimizers: dict[str, OptimizerParameters]
+    """By role."""
+    supervised_loss: SupervisedLossParameters = SupervisedLossParameters()
+    """The loss against the ground truth, whatever the method."""
     steps: PositiveInt
     """Optimiser steps."""
     batch_size: PositiveInt
@@ -49,11 +60,66 @@ class StageParameters(Parameters):
     validate_every: PositiveInt = 500
     """Steps between validations; the last step is always validated."""
     augmentation: AugmentationParameters
+    pseudo_label_probe_size: Annotated[int, Field(ge=0)] = 0
+    """Unlabelled images whose pseudo-labels are compared, at each validation, with each other and with the hidden
+    truth where the disk has it; 0: none. A measurement: changes no result [ours]."""
 
     @model_validator(mode="after")
-    def _parts_divide_the_batch(self) -> "StageParameters":
-        if self.batch_size % self.gradient_accumulation_steps:
+    def _parts_divide_the_batch(self) -> "TrainingParameters":
+        parts = self.gradient_accumulation_steps
+        if self.batch_size % parts:
+            raise ValueError(f"gradient_accumulation_steps ({parts}) must divide batch_size ({self.batch_size})")
+        return self
+
+    def optimizer(self, role: str, like: str | None = None) -> OptimizerParameters:
+        """Give the optimiser of a role, its rate scaled to the batch.
+
+        Args:
+            role: in ``optimizers``.
+            like: role whose optimiser it takes where it has none of its own.
+
+        Raises:
+            ValueError: there is none.
+        """
+        found = self.optimizers.get(role) or self.optimizers.get(like or role)
+        if found is None:
+            known = ", ".join(self.optimizers)
+            raise ValueError(f"optimizers.{role} is missing: every trained network needs one; there are {known}")
+        # As many unlabelled images come on top; a training on labelled images alone uses the same rate.
+        return found.for_batch(2 * self.batch_size)
+
+
+class TeacherPretrainingParameters(TrainingParameters):
+    """Stage 1: the two teachers."""
+
+    pseudo_label_probe_size: Annotated[int, Field(ge=0)] = 32
+    keep: Literal["last", "best"] = "last"
+    """Which weights the student learns from: the last, or those of the best validation mIoU, per teacher [ours]."""
+
+
+class StudentLearningParameters(TrainingParameters):
+    """Stage 2: the student, and the supervised baseline with the same network."""
+
+    reference: bool = True
+    """Also train the student's network on the labelled images alone, for as many steps."""
+
+    @model_validator(mode="after")
+    def _reference_has_batches(self) -> "StudentLearningParameters":
+        if self.reference and self.batch_size == self.gradient_accumulation_steps:
             raise ValueError(
-                f"gradient_accumulation_steps ({self.gradient_accumulation_steps}) must divide batch_size ({self.batch_size})"
+                f"batch_size ({self.batch_size}) over gradient_accumulation_steps ({self.gradient_accumulation_steps}) "
+                "must be at least 2: the supervised baseline sees batches of that size, and networks such as "
+                "DeepLabV3+ have a batch norm over one value per image; or set reference to false"
             )
         return self
+
+    def as_reference(self) -> TrainingParameters:
+        """Give the training of the supervised baseline: the student's network, on labelled images alone."""
+        fields = {name: getattr(self, name) for name in TrainingParameters.model_fields}
+        fields |= {
+            "networks": {"supervised": self.networks["student"]},
+            "optimizers": {"supervised": self.optimizers["student"]},
+            "method": MethodChoice(name="supervised"),
+            "pseudo_label_probe_size": 0,
+        }
+        return TrainingParameters.model_construct(**fields)

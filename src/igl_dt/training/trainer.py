@@ -1,139 +1,339 @@
 """The training loop: one for all methods."""
 
+import copy
+import json
 import logging
 import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from igl_dt.data.loading import TrainingBatches
-from igl_dt.methods import Method
+from igl_dt.data.loading import ImageReader, TrainingBatches
+from igl_dt.evaluation.evaluator import evaluate
+from igl_dt.evaluation.metrics import score
+from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
+from igl_dt.methods.base import Method
+from igl_dt.methods.registry import build_method, find_method
 from igl_dt.networks.base import SegmentationNetwork
-from igl_dt.runtime.determinism import autocast, configure_torch
+from igl_dt.networks.registry import build_network
+from igl_dt.runtime.context import RunContext
+from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded
 from igl_dt.runtime.parameters import RuntimeParameters
-from igl_dt.training.checkpoint import Recovery, State
+from igl_dt.training.checkpoint import Checkpointer, State
+from igl_dt.training.fingerprint import digest_of_code, digest_of_parameters, digest_of_weights
+from igl_dt.training.history import ROWS, LossHistory, NonFiniteLossError
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
-from igl_dt.training.parameters import OptimizerParameters
+from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
+from igl_dt.utils.files import digest
 from igl_dt.utils.progress import Progress
 from igl_dt.utils.seeding import derive_seed
 
 logger = logging.getLogger(__name__)
 
-ROWS_PER_HISTORY = 100
-"""About so many rows does a history have, each the mean over the steps since the one before."""
-
-
-REMEDIES = "Lower the learning rate or the weight of a loss, add warmup_steps or max_grad_norm, or take runtime.precision=float32"
+REMEDIES = (
+    "Lower the learning rate or the weight of a loss, add warmup_steps or max_grad_norm, or set "
+    "runtime.precision=float32"
+)
+STREAMS = {"global_teacher": "swin_unet", "local_teacher": "res_unet", "supervised": "student"}
+"""Random streams of initial weights that are not called like their role: the first release's names, so that its results
+keep their bits; and the supervised baseline, which starts from the student's weights."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on."""
+    """Training cannot continue."""
 
 
 class InterruptedTrainingError(TrainingError):
-    """Training was asked to stop, and can go on another time."""
+    """Training was asked to stop, and can be resumed."""
+
+
+class TrainingData(NamedTuple):
+    """Rows of the manifest, by use."""
+
+    labeled: pd.DataFrame
+    unlabeled: pd.DataFrame
+    val: pd.DataFrame
+    probe: pd.DataFrame | None = None
+    """Unlabelled images whose pseudo-labels are measured at each validation: see
+    ``igl_dt.data.splits.choose_pseudo_label_probe``. They change no bit of the result."""
 
 
 @dataclass
-class Trained:
-    """What a training leaves, beside the networks that it has trained in place."""
+class TrainingResult:
+    """What a training leaves: networks on the CPU, in evaluation mode."""
 
+    networks: dict[str, SegmentationNetwork]
+    """By name, with their last weights."""
     history: pd.DataFrame
     """Columns ``step`` (steps done), the losses by name (means since the row before; empty where a loss did not occur),
-    ``learning_rate.<network>`` and, in the rows of validations, ``val_miou.<network>`` and what is monitored."""
-    best: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    ``learning_rate.<network>`` and, in rows of validations, ``val_miou.<network>`` and pseudo-label measurements."""
+    best_weights: dict[str, dict[str, Tensor]]
     """Per network, the weights of its best validation; of equal ones, the first."""
-    best_miou: dict[str, float] = field(default_factory=dict)
-    """Per network, its best validation."""
+    best_miou: dict[str, float]
+    """Per network, its best validation mIoU, between 0 and 1."""
+
+    def best(self, name: str) -> SegmentationNetwork:
+        """Give a copy of a network with its best weights."""
+        network = copy.deepcopy(self.networks[name])
+        network.load_state_dict(self.best_weights[name])
+        return network
+
+
+def create_method(
+    parameters: TrainingParameters,
+    class_names: Sequence[str],
+    seed: int,
+    teachers: Mapping[str, SegmentationNetwork] | None = None,
+    key: str = "training",
+) -> Method:
+    """Build the networks and the method of a training, as a function of the parameters and the seed.
+
+    Args:
+        parameters: of the training.
+        class_names: in the order of their ids.
+        seed: of the run; each role's initial weights are drawn from a stream of its own.
+        teachers: trained before, by role.
+        key: where ``parameters`` come from, for messages.
+
+    Raises:
+        ValueError: unknown architecture, method or parameter; or a teacher that the method needs is missing.
+    """
+    kind = find_method(parameters.method.name, f"{key}.method.name")
+    choices = {role: parameters.networks.get(like) for role, like in kind.extra_networks.items()} | parameters.networks
+    networks = {}
+    for role, choice in choices.items():
+        if choice is None:
+            like = kind.extra_networks[role]
+            raise ValueError(f"{key}.networks: {parameters.method.name} needs {role} or {like}, and there is neither")
+        with seeded(seed, "initial weights", STREAMS.get(role, role)):
+            networks[role] = build_network(choice, tuple(class_names), f"{key}.networks.{role}")
+    with seeded(seed, "initial weights", "projections"):
+        loss, steps = parameters.supervised_loss, parameters.steps
+        return build_method(parameters.method, networks, teachers or {}, loss, steps, f"{key}.method")
 
 
 def train(
+    method: Method,
+    data: TrainingData,
+    parameters: TrainingParameters,
+    context: RunContext,
+    name: str,
+    stream: str | None = None,
+) -> TrainingResult:
+    """Train the networks of any method, in place, resuming an interrupted training.
+
+    Args:
+        method: what is trained, and by which losses; see ``create_method``.
+        data: rows of the manifest.
+        parameters: steps, batches, optimisers.
+        context: of the run.
+        name: of the training, in logs and for its recovery states.
+        stream: of random numbers; trainings of one stream see the same crops in the same order. None: ``name``.
+
+    Raises:
+        CheckpointError: a recovery state cannot be written.
+        InterruptedTrainingError: by Ctrl-C or SIGTERM; the state is saved.
+        TrainingError: a loss, or a weight at a validation, is NaN or infinite.
+        ValueError: CUDA is asked for and absent; or images, parameters and networks do not fit each other.
+    """
+    stream, runtime = stream or name, context.runtime
+    optimizers = {role: parameters.optimizer(role, method.extra_networks.get(role)) for role in method.trained()}
+    reader = ImageReader(context.dataset, runtime.cache_mib)
+    batches = TrainingBatches(
+        reader,
+        data.labeled,
+        data.unlabeled if method.uses_unlabeled else None,
+        parameters.augmentation,
+        steps=parameters.steps,
+        batch_size=parameters.batch_size,
+        seed=context.seed,
+        stream=stream,
+        strong_views=method.strong_views,
+    )
+    images = (data.labeled, data.unlabeled if method.uses_unlabeled else None, data.val)
+    identity = {
+        "parameters": digest_of_parameters(stream, parameters, method, optimizers, context),
+        "images": digest("".join("-" if part is None else part.to_csv() for part in images).encode()),
+        "networks": digest_of_weights(method),
+    }
+    fingerprint = digest(json.dumps(identity, sort_keys=True).encode())
+    for network in method.evaluated().values():
+        network.fingerprint, network.trained_by = fingerprint, method.name
+    identity |= {
+        "code": digest_of_code({type(method), *map(type, method.evaluated().values())}, __name__),
+        "environment": json.dumps(describe_environment(runtime)),
+        "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
+    }
+    folder = None if runtime.recovery_folder is None else Path(runtime.recovery_folder)
+    checkpointer = Checkpointer(folder, name, identity, runtime.recovery_seconds)
+    return fit(
+        method,
+        batches,
+        optimizers,
+        runtime,
+        _validator(data.val, reader, context),
+        name=name,
+        parts=parameters.gradient_accumulation_steps,
+        validate_every=parameters.validate_every,
+        checkpointer=checkpointer,
+        probe=None if data.probe is None or data.probe.empty else _probe(data.probe, context),
+    )
+
+
+def fit(
     method: Method,
     batches: TrainingBatches,
     optimizers: Mapping[str, OptimizerParameters],
     runtime: RuntimeParameters,
     validate: Callable[[SegmentationNetwork], float],
-    recovery: Recovery | None = None,
-    monitor: Callable[[Mapping[str, SegmentationNetwork]], Mapping[str, float]] | None = None,
-) -> Trained:
-    """Train a method's networks, in place; they are left on the CPU, in evaluation mode.
+    *,
+    name: str,
+    parts: int = 1,
+    validate_every: int = 500,
+    checkpointer: Checkpointer | None = None,
+    probe: Callable[[Mapping[str, SegmentationNetwork]], Mapping[str, float]] | None = None,
+) -> TrainingResult:
+    """Run the steps of a training.
 
     The last bits of the result depend on the inputs, the parameters, the number of threads and the device, and on
-    nothing else: not on the number of workers, and not on where a training was cut off that goes on from a saved state.
+    nothing else: not on the number of workers, and not on where a resumed training was interrupted.
 
     Args:
         method: what is trained, and by which losses.
-        batches: what each step sees; they carry the stage's parameters, its name and the seed.
-        optimizers: parameters by the names of ``method.trained()``.
+        batches: what each step sees; they carry the number of steps, the seed and the random stream.
+        optimizers: parameters by the roles of ``method.trained()``.
         runtime: device, precision, threads, workers.
-        validate: gives a network's mIoU (a fraction) on the validation images.
-        recovery: where states are saved, and what is there to go on from; the last state stays there. None: nowhere.
-        monitor: gives further values, by column, for the row of a validation; they decide nothing.
+        validate: gives a network's mIoU (between 0 and 1) on the validation images.
+        name: in logs.
+        parts: that a batch is cut into, for gradient accumulation.
+        validate_every: steps between validations; the last step is always validated.
+        checkpointer: where states are saved, and what is there to resume from. None: nowhere.
+        probe: gives further values, by column, for the row of a validation; they decide nothing.
 
     Raises:
-        RecoveryError: a state cannot be written.
-        InterruptedTrainingError: by Ctrl-C or SIGTERM; the state is saved.
-        TrainingError: a loss is NaN or infinite, or a weight when the networks are validated.
-        ValueError: CUDA is asked for and absent.
+        CheckpointError, InterruptedTrainingError, TrainingError, ValueError: see ``train``.
     """
     device = configure_torch(runtime)
-    stage, parameters = batches.stage, batches.parameters
+    steps = len(batches)
     method.to(device)
     modules = method.trained()
-    running = {name: build_optimizer(module, optimizers[name]) for name, module in modules.items()}
-    recorder = _Recorder()
-    trained = Trained(pd.DataFrame())
-    changing = _Changing(modules, running, recorder, trained)
-    recovery = recovery or Recovery(None, "", {}, math.inf)
-    first = changing.restore(state) if (state := recovery.load()) else 0
-    record_every = max(1, parameters.steps // ROWS_PER_HISTORY)
-    title = f"{stage} ({', '.join(method.networks)})"
+    state = TrainState(
+        method,
+        {role: build_optimizer(module, optimizers[role]) for role, module in modules.items()},
+        LossHistory(),
+        TrainingResult(method.evaluated(), pd.DataFrame(), {}, {}),
+    )
+    checkpointer = checkpointer or Checkpointer(None, "", {}, math.inf)
+    first = state.load(saved) if (saved := checkpointer.load()) else 0
+    record_every = max(1, steps // ROWS)
+    title = f"{name} ({method.name}: {', '.join(modules)})"
     method.train()
     with (
-        closing(Progress(title, first, parameters.steps, _images_per_step(batches))) as progress,
+        closing(Progress(title, first, steps, batches.images_per_step)) as progress,
         _signals() as asked_to_stop,
     ):
         loader = batches.loader(first, runtime.workers, pin_memory=device.type == "cuda")
         for step, batch in enumerate(loader, start=first):
-            rates = {name: rate_factor(step, parameters.steps, optimizers[name]) for name in modules}
-            for part, images in enumerate(batch.parts(parameters.gradient_accumulation_steps)):
-                torch.manual_seed(derive_seed(batches.seed, stage, "step", step, part))
+            rates = {role: rate_factor(step, steps, optimizers[role]) for role in modules}
+            for index, part in enumerate(batch.parts(parts)):
+                torch.manual_seed(derive_seed(batches.seed, batches.stream, "step", step, index))
                 with autocast(device, runtime):
-                    losses = method(images.to(device), step)
-                (torch.stack(list(losses.values())).sum() / parameters.gradient_accumulation_steps).backward()
-                recorder.add(step, losses)
-            for name, module in modules.items():
-                _step(running[name], rates[name], module, optimizers[name])
+                    losses = method(part.to(device), step)
+                (torch.stack(list(losses.values())).sum() / parts).backward()
+                state.history.add(step, losses)
+            for role, module in modules.items():
+                _step(state.optimizers[role], rates[role], module, optimizers[role])
+            method.after_step(step)
 
             done = step + 1
-            validating = done % parameters.validate_every == 0 or done == parameters.steps
+            validating = done % validate_every == 0 or done == steps
             news: dict[str, float] = {}
             if validating or done % record_every == 0:
-                row = recorder.flush(stage, done)
-                row |= {f"learning_rate.{name}": rates[name] * optimizers[name].learning_rate for name in modules}
+                try:
+                    row = state.history.flush(done)
+                except NonFiniteLossError as error:
+                    raise TrainingError(f"{name}: {error}. {REMEDIES}") from error
+                row |= {f"learning_rate.{role}": rates[role] * optimizers[role].learning_rate for role in modules}
                 if validating:
-                    scores = _validate(method, validate, trained, f"{stage}: after {done} steps")
-                    row |= {f"val_miou.{name}": miou for name, miou in scores.items()}
-                news = {name: value for name, value in row.items() if not name.startswith(("step", "learn"))}
-                if validating and monitor is not None:
-                    row |= monitor(method.networks)
+                    scores = _validate(validate, state.result, f"{name}: after {done} steps")
+                    method.after_validation(done, scores)
+                    row |= {f"val_miou.{network}": miou for network, miou in scores.items()}
+                news = {key: value for key, value in row.items() if not key.startswith(("step", "learn"))}
+                if validating and probe is not None:
+                    row |= probe(method.evaluated())
             progress.update(done, news)
-            if recovery.due() or asked_to_stop() or done == parameters.steps:
-                recovery.save(changing.state(done))
+            if checkpointer.due() or asked_to_stop() or done == steps:
+                checkpointer.save(state.state_dict(done))
             if asked_to_stop():
-                raise InterruptedTrainingError(f"{title} was stopped after step {done}: {recovery.prospect}")
-    trained.history = recorder.table()
+                raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.prospect}")
+    result = state.result
+    result.history = state.history.table()
     method.cpu().eval()
-    best = ", ".join(f"{name} {miou:.1%}" for name, miou in trained.best_miou.items())
-    logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", title, parameters.steps, progress.seconds, best)
-    return trained
+    best = ", ".join(f"{network} {miou:.1%}" for network, miou in result.best_miou.items())
+    logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", title, steps, progress.seconds, best)
+    return result
+
+
+@dataclass
+class TrainState:
+    """All that a training changes: what a checkpoint holds, and what it is loaded into."""
+
+    method: Method
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    history: LossHistory
+    result: TrainingResult
+
+    def state_dict(self, done: int) -> State:
+        """Give the content of a checkpoint; frozen teachers are not part of it."""
+        method = {key: value for key, value in self.method.state_dict().items() if not key.startswith("teachers.")}
+        return {
+            "step": done,
+            "method": method,
+            "optimizers": {role: optimizer.state_dict() for role, optimizer in self.optimizers.items()},
+            "history": self.history.state_dict(),
+            "best_weights": self.result.best_weights,
+            "best_miou": self.result.best_miou,
+        }
+
+    def load(self, state: State) -> int:
+        """Put everything back; gives the number of steps done."""
+        teachers = {key: value for key, value in self.method.state_dict().items() if key.startswith("teachers.")}
+        self.method.load_state_dict(state["method"] | teachers)
+        for role, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][role])
+        self.history.load_state_dict(state["history"])
+        self.result.best_weights, self.result.best_miou = state["best_weights"], state["best_miou"]
+        return int(state["step"])
+
+
+def _validator(val: pd.DataFrame, reader: ImageReader, context: RunContext) -> Callable[[SegmentationNetwork], float]:
+    def validate(network: SegmentationNetwork) -> float:
+        with autocast(next(network.parameters()).device, context.runtime):
+            counts = evaluate(network, reader.pairs(val), context.evaluation, network.num_classes)
+        return score(counts.confusion, network.class_names)["miou"]
+
+    return validate
+
+
+def _probe(rows: pd.DataFrame, context: RunContext) -> Callable[[Mapping[str, SegmentationNetwork]], dict[str, float]]:
+    """Give what measures pseudo-labels: with a reader of its own, so that no hidden truth is where training reads."""
+    reader = ImageReader(context.dataset)
+
+    def measure(networks: Mapping[str, SegmentationNetwork]) -> dict[str, float]:
+        device = next(next(iter(networks.values())).parameters()).device
+        with autocast(device, context.runtime):
+            return measure_pseudo_labels(networks, reader.known_pairs(rows), context.evaluation)
+
+    return measure
 
 
 @contextmanager
@@ -151,7 +351,7 @@ def _signals() -> Iterator[Callable[[], bool]]:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        logger.warning("stopping after this step, to save what is there (once more: stop at once)")
+        logger.warning("stopping after this step, to save the state (once more: stop at once)")
 
     before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -169,86 +369,17 @@ def _step(optimizer: torch.optim.Optimizer, factor: float, module: nn.Module, pa
     optimizer.zero_grad(set_to_none=True)
 
 
-def _validate(
-    method: Method,
-    validate: Callable[[SegmentationNetwork], float],
-    trained: Trained,
-    when: str,
-) -> dict[str, float]:
+def _validate(validate: Callable[[SegmentationNetwork], float], result: TrainingResult, when: str) -> dict[str, float]:
     """Validate each network, and keep the weights of those that are better than ever."""
     scores = {}
-    for name, network in method.networks.items():
+    for name, network in result.networks.items():
         if not all(tensor.isfinite().all() for tensor in network.state_dict().values()):
             raise TrainingError(f"{when}, weights of {name} are not finite. {REMEDIES}")
         scores[name] = validate(network)
-        if scores[name] > trained.best_miou.get(name, -math.inf):
-            trained.best_miou[name] = scores[name]
-            trained.best[name] = {
+        if scores[name] > result.best_miou.get(name, -math.inf):
+            result.best_miou[name] = scores[name]
+            result.best_weights[name] = {
                 key: value.detach().to("cpu", memory_format=torch.contiguous_format, copy=True)
                 for key, value in network.state_dict().items()
             }
     return scores
-
-
-def _images_per_step(batches: TrainingBatches) -> int:
-    return batches.parameters.batch_size * (1 if batches.unlabeled is None else 2)
-
-
-@dataclass
-class _Changing:
-    """All that a training changes: what a state holds, and what it is put back into."""
-
-    modules: Mapping[str, nn.Module]
-    optimizers: Mapping[str, torch.optim.Optimizer]
-    recorder: "_Recorder"
-    trained: Trained
-
-    def state(self, done: int) -> State:
-        return {
-            "step": done,
-            "modules": {name: module.state_dict() for name, module in self.modules.items()},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "rows": self.recorder.rows,
-            "pending": self.recorder.pending,
-            "best": self.trained.best,
-            "best_miou": self.trained.best_miou,
-        }
-
-    def restore(self, state: State) -> int:
-        """Put everything back; gives the number of steps done."""
-        for name, module in self.modules.items():
-            module.load_state_dict(state["modules"][name])
-            self.optimizers[name].load_state_dict(state["optimizers"][name])
-        self.recorder.rows, self.recorder.pending = state["rows"], state["pending"]
-        self.trained.best, self.trained.best_miou = state["best"], state["best_miou"]
-        return int(state["step"])
-
-
-class _Recorder:
-    """Collects losses without waiting for the device, and turns them into rows of means."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-        self.pending: list[tuple[int, list[str], Tensor]] = []
-
-    def add(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        self.pending.append((step, list(losses), torch.stack([loss.detach() for loss in losses.values()])))
-
-    def flush(self, stage: str, done: int) -> dict[str, float]:
-        """Append and return the row of the steps since the last one; it may be added to."""
-        sums: dict[str, list[float]] = {}
-        for step, names, tensor in self.pending:
-            values = dict(zip(names, tensor.tolist(), strict=True))
-            if not all(map(math.isfinite, values.values())):
-                shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-                raise TrainingError(f"{stage}: a loss is not finite at step {step}: {shown}. {REMEDIES}")
-            for name, value in values.items():
-                sums.setdefault(name, []).append(value)
-        self.pending.clear()
-        row = {"step": done} | {name: sum(values) / len(values) for name, values in sorted(sums.items())}
-        self.rows.append(row)
-        return row
-
-    def table(self) -> pd.DataFrame:
-        columns = dict.fromkeys(name for row in self.rows for name in row)
-        return pd.DataFrame(self.rows, columns=list(columns))

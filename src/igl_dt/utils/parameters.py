@@ -64,9 +64,7 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             known = _fields(kind, path[:-1])
-            nearest = difflib.get_close_matches(path[-1], known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else f". It takes: {', '.join(known) or 'none'}"
-            yield f"{where}unknown{hint}"
+            yield f"{where}unknown{did_you_mean(path[-1], known)}"
         elif problem["type"] == "missing":
             yield f"{where}missing"
         elif problem["type"] == "value_error":  # of several keys at once, which the message names
@@ -76,11 +74,13 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
 
 
 def _fields(kind: Any, path: list[str]) -> list[str]:
-    """Name the fields of the object at a path of nested objects."""
+    """Name the fields of the object at a path of nested objects, some of them in mappings."""
     for part in path:
-        field = kind.model_fields.get(part)
-        nested = (field.annotation, *get_args(field.annotation)) if field else ()  # also those that may be null
-        kind = next((n for n in nested if isinstance(n, type) and issubclass(n, BaseModel)), None)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(part)
+            kind = field.annotation if field else None
         if kind is None:
             return []
-    return list(kind.model_fields)
+        nested = (kind, *get_args(kind))  # also those that may be null, and values of mappings
+        kind = next((n for n in nested if isinstance(n, type) and issubclass(n, BaseModel)), kind)
+    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []

@@ -1,35 +1,54 @@
-"""Where images come from: one file per layout, each with one function ``list_samples(root, options)``.
+"""The data sets: one file each, with a subclass of ``SegmentationDataset``, found by its ``name``."""
 
-A layout whose masks hold something else than class ids has a function ``mask_format(options)`` beside it.
-"""
-
-from collections.abc import Callable, Mapping
+import sys
 from pathlib import Path
-from typing import Any
 
-from igl_dt.data.datasets import camvid, cityscapes, folder, pascal, shapes
-from igl_dt.data.datasets.listing import DataError, Listing, MaskFormat, Sample
+from igl_dt.data.datasets.base import DataError, Listing, MaskFormat, Sample, SegmentationDataset
 from igl_dt.data.parameters import DatasetParameters
-
-SOURCES: dict[str, Callable[[Path, Mapping[str, Any]], Listing]] = {
-    "camvid": camvid.list_samples,
-    "cityscapes": cityscapes.list_samples,
-    "folder": folder.list_samples,
-    "pascal": pascal.list_samples,
-    "shapes": shapes.list_samples,
-}
-MASK_FORMATS: dict[str, Callable[[Mapping[str, Any]], MaskFormat]] = {
-    "cityscapes": cityscapes.mask_format,
-    "folder": folder.mask_format,
-}
-SELF_MADE = frozenset({"shapes"})
-"""Sources that draw their images themselves, into ``dataset.root``."""
+from igl_dt.utils.parameters import Parameters, did_you_mean
+from igl_dt.utils.registry import find_classes
 
 
-def mask_format(dataset: DatasetParameters) -> MaskFormat:
-    """Say how a data set's masks are read, without a look at its files."""
-    of_source = MASK_FORMATS.get(dataset.source)
-    return MaskFormat() if of_source is None else of_source(dataset.options)
+def find_dataset(name: str) -> type[SegmentationDataset[Parameters]]:
+    """Return the class of a data set.
+
+    Args:
+        name: as in ``dataset.source``.
+
+    Raises:
+        DataError: there is none of this name.
+    """
+    known = find_classes(sys.modules[__name__], SegmentationDataset)  # type: ignore[type-abstract]
+    if name not in known:
+        raise DataError(f"unknown dataset.source {name!r}{did_you_mean(name, known)}")
+    return known[name]
 
 
-__all__ = ["MASK_FORMATS", "SELF_MADE", "SOURCES", "DataError", "Listing", "MaskFormat", "Sample", "mask_format"]
+def open_dataset(parameters: DatasetParameters) -> SegmentationDataset[Parameters]:
+    """Return the data set that the parameters select; its files are not read.
+
+    Raises:
+        DataError: the source, or one of its options, is unknown or invalid.
+    """
+    return find_dataset(parameters.source)(Path(parameters.root), parameters.options)
+
+
+def mask_format(parameters: DatasetParameters) -> MaskFormat:
+    """Return how a data set's masks encode classes, without reading any file.
+
+    Raises:
+        DataError: the source, or one of its options, is unknown or invalid.
+    """
+    return open_dataset(parameters).mask_format()
+
+
+__all__ = [
+    "DataError",
+    "Listing",
+    "MaskFormat",
+    "Sample",
+    "SegmentationDataset",
+    "find_dataset",
+    "mask_format",
+    "open_dataset",
+]

@@ -1,74 +1,57 @@
-"""Folders in the manner of CamVid: ``{train,val,test}/{images,masks}``, and ``classes.txt``.
+"""Folders laid out like CamVid: ``{train,val,test}/{images,masks}`` and ``classes.txt``.
 
-A file ``train.txt`` (``val.txt``, ``test.txt``) at the root names the ids of that split, one per line; without it every
-image of the folder counts. ``val`` is needed, ``test`` is not. A training image without a mask is unlabelled.
+A file ``train.txt`` (``val.txt``, ``test.txt``) in the root lists the ids of that split, one per line; without it, all
+images of the folder belong to the split. ``test`` is optional. A training image without a mask is unlabelled.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
-from igl_dt.data.datasets.listing import (
+from igl_dt.data.datasets.base import (
     IMAGE_SUFFIXES,
     DataError,
     Listing,
+    NoOptions,
     Sample,
+    SegmentationDataset,
     Split,
-    parse_options,
     read_class_names,
     read_ids,
     show,
 )
-from igl_dt.utils.parameters import Parameters
 
 
-class CamVidOptions(Parameters):
-    """This source has no options."""
+class CamVid(SegmentationDataset[NoOptions]):
+    """A folder laid out like CamVid."""
 
+    name = "camvid"
 
-def list_samples(root: Path, options: Mapping[str, Any]) -> Listing:
-    """List a folder in the manner of CamVid.
+    def list_samples(self) -> Listing:
+        self._check_root("train/images, train/masks, val/images, val/masks and classes.txt")
+        samples: list[Sample] = []
+        for split in get_args(Split):
+            if split != "test" or (self.root / split).exists():
+                samples += self._list_split(split)
+        return Listing(tuple(samples), read_class_names(self.root / "classes.txt"))
 
-    Raises:
-        DataError: the root, a split's folder, a listed image or ``classes.txt`` is missing or empty; or an option.
-    """
-    parse_options("camvid", CamVidOptions, options)
-    if not root.is_dir():
-        raise DataError(
-            f"dataset.root {str(root)!r} is not a folder: "
-            "it must hold train/images, train/masks, val/images, val/masks and classes.txt"
-        )
-    samples: list[Sample] = []
-    for split in get_args(Split):
-        if split == "test" and not (root / split).exists():
-            continue
-        samples += _list_split(root, split)
-    return Listing(tuple(samples), read_class_names(root / "classes.txt"))
-
-
-def _list_split(root: Path, split: Split) -> Iterator[Sample]:
-    image_folder, mask_folder = root / split / "images", root / split / "masks"
-    images, masks = _files_by_id(image_folder), _files_by_id(mask_folder)
-    if not images:
-        raise DataError(f"no images in {image_folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    listed = root / f"{split}.txt"
-    ids = read_ids(listed, images, f"images in {image_folder}") if listed.is_file() else sorted(images)
-    if split != "train" and (absent := [id_ for id_ in ids if id_ not in masks]):
-        raise DataError(
-            f"{len(absent)} of {len(ids)} {split} images have no mask in {mask_folder}, which is needed to measure "
-            f"with: {show(absent)}"
-        )
-    for id_ in ids:
-        image, mask = images[id_].relative_to(root), masks.get(id_)
-        yield Sample(id_, split, image.as_posix(), mask.relative_to(root).as_posix() if mask else None)
+    def _list_split(self, split: Split) -> Iterator[Sample]:
+        folder = self.root / split / "images"
+        images, masks = _files_by_id(folder), _files_by_id(self.root / split / "masks")
+        if not images:
+            raise DataError(f"no images in {folder}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        listed = self.root / f"{split}.txt"
+        for id_ in read_ids(listed, images, f"images in {folder}") if listed.is_file() else sorted(images):
+            image, mask = images[id_].relative_to(self.root), masks.get(id_)
+            yield Sample(id_, split, image.as_posix(), mask.relative_to(self.root).as_posix() if mask else None)
 
 
 def _files_by_id(folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
-    twice = []
+    duplicates = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.suffix.lower() in IMAGE_SUFFIXES and files.setdefault(path.stem, path) != path:
-            twice.append(f"{files[path.stem].name} and {path.name}")
-    if twice:
-        raise DataError(f"{len(twice)} times two files for one id in {folder}: {show(twice)}; remove one of them")
+            duplicates.append(f"{files[path.stem].name} and {path.name}")
+    if duplicates:
+        raise DataError(f"{len(duplicates)} ids have two files in {folder}: {show(duplicates)}; remove one of them")
     return files

@@ -1,17 +1,17 @@
-"""Any folder of images and masks: ``dataset.options`` say where they are, and ``docs/own_data.md`` explains them.
+"""Any folder of images and masks, described by ``dataset.options``; the user's guide is ``docs/own_data.md``.
 
-``images``, ``masks`` and ``unlabeled`` are folders or patterns, relative to ``dataset.root``. In a pattern ``*`` and
-``?`` stand for text within a name, ``**/`` for any folders, ``{id}`` for what names the image, and ``{split}`` for
-the folder of a split. An image and a mask belong together where their ids are the same letter by letter:
+``images``, ``masks`` and ``unlabeled`` are folders or patterns, relative to ``dataset.root``. In a pattern, ``*`` and
+``?`` match within a name, ``**/`` matches any folders, ``{id}`` matches the id, and ``{split}`` is replaced by the
+folder of a split. An image and a mask form a pair if their ids are identical:
 
-- of a folder, the id is the path below it without its ending: ``images/a/7.jpg`` has the id ``a/7``;
-- of a pattern with ``{id}``, it is what that stands for; where it is there more than once, joined by ``/``;
-- of a pattern without, it is the file's name without its ending;
-- before it comes ``train/``, ``val/`` or ``test/`` where splits are folders, and ``unlabeled/`` for those images.
+- for a folder, the id is the path below it without suffix: ``images/a/7.jpg`` has the id ``a/7``;
+- for a pattern with ``{id}``, it is the text matched by ``{id}``; several matches are joined by ``/``;
+- for a pattern without ``{id}``, it is the file name without suffix;
+- where splits are folders, ids are prefixed with ``train/``, ``val/`` or ``test/``; ids of ``unlabeled`` are prefixed
+  with ``unlabeled/``.
 
-A file counts once: as a mask if ``masks`` finds it, else as one of ``images``, else as one of ``unlabeled``. An image
-of ``images`` without a mask is unlabelled; it must be a training image. Every mask must belong to an image. Hidden
-files are passed over.
+Each file is used once: as a mask if ``masks`` matches it, else by ``images``, else by ``unlabeled``. An image without a
+mask is unlabelled and must be a training image; a mask without an image is an error. Hidden files are skipped.
 """
 
 import hashlib
@@ -25,27 +25,27 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, model_validator
 
-from igl_dt.data.datasets.listing import (
+from igl_dt.data.datasets.base import (
     IMAGE_SUFFIXES,
     DataError,
     Listing,
     MaskFormat,
     Sample,
+    SegmentationDataset,
     Split,
     fold,
     locate,
     name_problem,
-    parse_options,
     read_class_names,
     read_ids,
     show,
 )
-from igl_dt.utils.parameters import IGNORE_INDEX, Parameters
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, did_you_mean
 
 logger = logging.getLogger(__name__)
 
 IGNORED = "ignored"
-"""What stands for no class, beside the classes' names."""
+"""Key for ignored pixels, beside the class names."""
 WILDCARDS = {"{id}": "(.+)", "**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
 
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -67,7 +67,7 @@ Colors = Annotated[tuple[tuple[Byte, Byte, Byte], ...], BeforeValidator(_as_colo
 
 
 class Folders(Parameters):
-    """What ``{split}`` stands for."""
+    """The folder names that ``{split}`` stands for."""
 
     train: str
     val: str
@@ -78,57 +78,55 @@ class Lists(Parameters):
     """Text files with one id per line, relative to ``dataset.root``."""
 
     train: str | None = None
-    """null: all images that are in no other list."""
+    """null: all images that are not in another list."""
     val: str
     test: str | None = None
 
 
 class Fractions(Parameters):
-    """Shares of the images with a mask that are put aside."""
+    """Shares of the images with a mask that are held out."""
 
     val: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
 class FolderOptions(Parameters):
-    """What ``dataset.options`` may hold for the source ``folder``."""
+    """``dataset.options`` of the source ``folder``."""
 
     images: str
     """Folder or pattern."""
     masks: str
     """Folder or pattern."""
     unlabeled: str | None = None
-    """Folder or pattern of images that have no mask."""
+    """Folder or pattern of images without masks."""
 
     class_names: tuple[str, ...] | None = None
     """In the order of their ids; null: one per line of ``classes.txt`` in ``dataset.root``."""
     ignore_id: NonNegativeInt = IGNORE_INDEX
-    """Id in the mask files of pixels that count as nothing, where ``ids`` does not say otherwise."""
+    """Id of ignored pixels in the mask files, unless ``ids`` assigns it to a class."""
     ids: dict[str, Ids] | None = None
-    """Id or ids in the mask files of each class, and of ``ignored``; null: 0 for the first class, and so on."""
+    """Id or ids of each class, and of ``ignored``, in the mask files; null: 0 for the first class, and so on."""
     colors: dict[str, Colors] | None = None
-    """Colour or colours in the mask files of each class, and of ``ignored``; null: they hold ids."""
+    """Colour or colours of each class, and of ``ignored``, in the mask files; null: they hold ids."""
     rest: str | None = None
-    """Class, or ``ignored``, that ids and colours not named stand for; null: they are an error."""
+    """Class, or ``ignored``, of all other ids or colours; null: those are an error."""
 
     folders: Folders | None = None
-    """Splits are folders. Exactly one of ``folders``, ``lists`` and ``fractions`` is needed."""
+    """Splits are folders. Exactly one of ``folders``, ``lists`` and ``fractions`` is required."""
     lists: Lists | None = None
     """Splits are lists."""
     fractions: Fractions | None = None
-    """Splits are drawn."""
+    """Splits are drawn at random."""
     seed: NonNegativeInt = 0
-    """Decides what is drawn."""
+    """Seed of ``fractions``; independent of the seed of the run."""
     group: str | None = None
-    """Regular expression with one group, searched in the id: images for which it finds the same text, such as a
-    patient or a video, are all on one side."""
+    """Regular expression with one group, searched in the id: images with the same text in it, such as a patient or a
+    video, are kept in one split."""
 
     @model_validator(mode="after")
     def _splits_are_given_once(self) -> "FolderOptions":
         if sum(way is not None for way in (self.folders, self.lists, self.fractions)) != 1:
-            raise ValueError(
-                "give exactly one of folders, lists and fractions: they say which images are train and val"
-            )
+            raise ValueError("give exactly one of folders, lists and fractions, which decides what is train and val")
         if self.fractions is not None and self.fractions.val + self.fractions.test >= 1:
             raise ValueError(
                 "fractions.val and fractions.test leave nothing to train on: they must add up to less than 1"
@@ -137,7 +135,7 @@ class FolderOptions(Parameters):
             try:
                 groups = re.compile(self.group).groups
             except re.error as error:
-                raise ValueError(f"group is no regular expression: {error}") from error
+                raise ValueError(f"group is not a regular expression: {error}") from error
             if groups != 1:
                 raise ValueError(f"group must have one group in parentheses, such as (patient[0-9]+), not {groups}")
         return self
@@ -148,11 +146,11 @@ class FolderOptions(Parameters):
             if not pattern or PurePosixPath(pattern).is_absolute() or ".." in PurePosixPath(pattern).parts:
                 raise ValueError(f"{key} must be a folder or pattern in dataset.root, not {pattern!r}")
             if unknown := set(re.findall(r"\{.*?\}", pattern)) - {"{id}", "{split}"}:
-                raise ValueError(f"{key} has {show(sorted(unknown))}: there are {{id}} and {{split}}")
+                raise ValueError(f"{key} has {show(sorted(unknown))}: only {{id}} and {{split}} are known")
             if "{split}" in pattern and (self.folders is None or key == "unlabeled"):
-                raise ValueError(f"{key} has {{split}}, which only images and masks may have, and only beside folders")
+                raise ValueError(f"{key} has {{split}}, which is only for images and masks, and only with folders")
             if "{split}" not in pattern and self.folders is not None and key != "unlabeled":
-                raise ValueError(f"{key} must have {{split}}, for which folders say the names, and is {pattern!r}")
+                raise ValueError(f"{key} must contain {{split}}, as folders is given; it is {pattern!r}")
         return self
 
     @model_validator(mode="after")
@@ -161,33 +159,33 @@ class FolderOptions(Parameters):
             tables = {"ids": self.ids, "colors": self.colors, "rest": self.rest}
             given = [key for key, table in tables.items() if table is not None]
             if given or self.ignore_id != IGNORE_INDEX:
-                raise ValueError(f"class_names is missing: it is needed beside {show(given) or 'ignore_id'}")
+                raise ValueError(f"class_names is missing: {show(given) or 'ignore_id'} needs it")
             return self
         if problem := name_problem(self.class_names):
             raise ValueError(f"class_names {problem}")
         if IGNORED in self.class_names or any(not name.strip() for name in self.class_names):
-            raise ValueError(f"class_names has a blank or {IGNORED!r}, which is no class")
+            raise ValueError(f"class_names contains an empty name or {IGNORED!r}, which is not a class")
         if problem := _count_problem(self.class_names):
             raise ValueError(f"class_names {problem}")
         if self.colors is not None and (self.ids is not None or self.ignore_id != IGNORE_INDEX):
-            raise ValueError(f"colors are given beside ids or ignore_id: in colours, name {IGNORED!r} like a class")
+            raise ValueError(f"colors excludes ids and ignore_id: list colours of ignored pixels under {IGNORED!r}")
         for key, table in (("ids", self.ids), ("colors", self.colors)):
             if table is not None:
                 self._check_table(key, table, self.class_names)
         if self.rest is not None and self.rest not in (*self.class_names, IGNORED):
-            raise ValueError(f"rest is {self.rest!r}: there are {', '.join((*self.class_names, IGNORED))}")
+            raise ValueError(f"rest is {self.rest!r}{did_you_mean(self.rest, (*self.class_names, IGNORED))}")
         if self.ids is None and self.ignore_id < len(self.class_names):
             taken = self.class_names[self.ignore_id]
-            raise ValueError(f"ignore_id is {self.ignore_id}, the id of {taken!r}: give the classes other ones by ids")
+            raise ValueError(f"ignore_id is {self.ignore_id}, the id of {taken!r}: assign other ids by ids")
         return self
 
     @staticmethod
     def _check_table(key: str, given: Mapping[str, tuple[Any, ...]], class_names: tuple[str, ...]) -> None:
-        if unknown := sorted(set(given) - {*class_names, IGNORED}):
-            known = ", ".join((*class_names, IGNORED))
-            raise ValueError(f"{key} names {show(unknown)}, which class_names does not: there are {known}")
+        known = (*class_names, IGNORED)
+        if unknown := sorted(set(given) - set(known)):
+            raise ValueError(f"{key} has the unknown class {unknown[0]!r}{did_you_mean(unknown[0], known)}")
         if absent := [name for name in class_names if not given.get(name)]:
-            raise ValueError(f"{key} does not name {show(absent)}: every class needs one")
+            raise ValueError(f"{key} has no entry for {show(absent)}: every class needs one")
         values = [value for values in given.values() for value in values]
         if twice := [str(value) for value, count in Counter(values).items() if count > 1]:
             raise ValueError(f"{key} has {show(twice)} more than once")
@@ -198,68 +196,60 @@ class FolderOptions(Parameters):
 
 
 def _count_problem(class_names: Collection[str]) -> str | None:
-    """Say what is wrong with how many classes there are, as the end of a sentence; None: nothing."""
+    """Describe what is wrong with the number of classes, as the predicate of a sentence; None if nothing is."""
     if 2 <= len(class_names) <= IGNORE_INDEX:
         return None
-    return f"has {len(class_names)} classes: 2 to {IGNORE_INDEX} are possible; what is around the things is a class too"
-
-
-def mask_format(options: Mapping[str, Any]) -> MaskFormat:
-    """Say how masks are read with these options."""
-    return _mask_format(parse_options("folder", FolderOptions, options))
-
-
-def _mask_format(options: FolderOptions) -> MaskFormat:
-    if options.class_names is None:
-        return MaskFormat()
-    number = {name: class_id for class_id, name in enumerate(options.class_names)} | {IGNORED: IGNORE_INDEX}
-    rest = None if options.rest is None else number[options.rest]
-    if options.colors is not None:
-        colors = ((color, number[name]) for name, colors in options.colors.items() for color in colors)
-        return MaskFormat(colors=tuple(colors), rest=rest)
-    if options.ids is None and options.ignore_id == IGNORE_INDEX and rest is None:
-        return MaskFormat()  # a class's number is its id
-    given = options.ids or {name: (number[name],) for name in options.class_names}
-    ids = {options.ignore_id: IGNORE_INDEX} | {id_: number[name] for name, ids in given.items() for id_ in ids}
-    return MaskFormat(ids=tuple(ids.items()), rest=rest)
+    return f"has {len(class_names)} classes: 2 to {IGNORE_INDEX} are possible, the background included"
 
 
 Files = dict[str, tuple[str, str | None]]
 """Paths of images and their masks, by id."""
 
 
-def list_samples(root: Path, options: Mapping[str, Any]) -> Listing:
-    """List a folder as its options say.
+class Folder(SegmentationDataset[FolderOptions]):
+    """A folder described by its options."""
 
-    Raises:
-        DataError: the root, a folder or a list is missing, empty or not to be read; two files have one id; a mask
-            has no image; an image to measure with has no mask; a group is on two sides; or a wrong option.
-    """
-    parsed = parse_options("folder", FolderOptions, options)
-    if not root.is_dir():
-        raise DataError(f"dataset.root {str(root)!r} is not a folder: it must hold what dataset.options name")
-    class_names = parsed.class_names
-    if class_names is None:
-        class_names = read_class_names(locate(root, "classes.txt"))
-        if problem := _count_problem(class_names):
-            raise DataError(f"{root / 'classes.txt'} {problem}")
-    files, splits = _find_labeled(root, parsed)
-    if parsed.unlabeled is not None:
-        counted = {path for pair in files.values() for path in pair}
-        for id_, path in _find(root, parsed.unlabeled, "unlabeled", without=counted).items():
-            files[f"unlabeled/{id_}"], splits[f"unlabeled/{id_}"] = (path, None), "train"
-    if absent := [f"{id_} ({split})" for id_, split in splits.items() if split != "train" and files[id_][1] is None]:
-        raise DataError(
-            f"{len(absent)} val or test images have no mask, which is needed to measure with: {show(absent)}"
-        )
-    if parsed.group is not None:
-        splits = _keep_groups_apart(files, splits, parsed.group)
-    samples = (Sample(id_, split, *files[id_]) for id_, split in sorted(splits.items()))
-    return Listing(tuple(samples), class_names, _mask_format(parsed))
+    name = "folder"
+    options_type = FolderOptions
+
+    def list_samples(self) -> Listing:
+        self._check_root("what dataset.options name")
+        root, options = self.root, self.options
+        class_names = options.class_names
+        if class_names is None:
+            class_names = read_class_names(locate(root, "classes.txt"))
+            if problem := _count_problem(class_names):
+                raise DataError(f"{root / 'classes.txt'} {problem}")
+        files, splits = _find_labeled(root, options)
+        if options.unlabeled is not None:
+            counted = {path for pair in files.values() for path in pair}
+            for id_, path in _find(root, options.unlabeled, "unlabeled", without=counted).items():
+                files[f"unlabeled/{id_}"], splits[f"unlabeled/{id_}"] = (path, None), "train"
+        if options.group is not None:
+            splits = _keep_groups_apart(files, splits, options.group)
+        samples = (Sample(id_, split, *files[id_]) for id_, split in sorted(splits.items()))
+        return Listing(tuple(samples), class_names)
+
+    def mask_format(self) -> MaskFormat:
+        names, colors, ids = self.options.class_names, self.options.colors, self.options.ids
+        if names is None:
+            return MaskFormat()
+        number = {name: class_id for class_id, name in enumerate(names)} | {IGNORED: IGNORE_INDEX}
+        rest = None if self.options.rest is None else number[self.options.rest]
+        if colors is not None:
+            return MaskFormat(
+                colors=tuple((color, number[name]) for name, several in colors.items() for color in several), rest=rest
+            )
+        if ids is None and self.options.ignore_id == IGNORE_INDEX and rest is None:
+            return MaskFormat()
+        given = ids or {name: (number[name],) for name in names}
+        table = {self.options.ignore_id: IGNORE_INDEX}
+        table |= {id_: number[name] for name, several in given.items() for id_ in several}
+        return MaskFormat(ids=tuple(table.items()), rest=rest)
 
 
 def _find_labeled(root: Path, options: FolderOptions) -> tuple[Files, dict[str, Split]]:
-    """Find what ``images`` and ``masks`` name, and say which split it is in."""
+    """Find the files of ``images`` and ``masks``, and the split of each id."""
     files: Files = {}
     splits: dict[str, Split] = {}
     if options.folders is not None:
@@ -282,11 +272,11 @@ def _pair(root: Path, images_pattern: str, masks_pattern: str) -> Files:
     images = _find(root, images_pattern, "images", without=set(masks.values()))
     if alone := sorted(set(masks) - set(images)):
         alike = {fold(id_): id_ for id_ in images}.get(fold(alone[0]))
-        nearest = f"there is {alike!r}" if alike else f"images have ids such as {min(images)!r}"
+        nearest = f"there is an image {alike!r}" if alike else f"images have ids such as {min(images)!r}"
         raise DataError(
-            f"{len(alone)} masks in {root} belong to no image: {show(masks[id_] for id_ in alone)}; the id of the "
-            f"first is {alone[0]!r}, and {nearest}: rename or remove them, or write {{id}} for what is alike, as in "
-            "masks/{id}_label.png"
+            f"{len(alone)} masks in {root} have no image: {show(masks[id_] for id_ in alone)}; the id of the first is "
+            f"{alone[0]!r}, and {nearest}: rename or remove them, or write {{id}} for the common part of the names, as "
+            "in masks/{id}_label.png"
         )
     return {id_: (path, masks.get(id_)) for id_, path in images.items()}
 
@@ -294,19 +284,19 @@ def _pair(root: Path, images_pattern: str, masks_pattern: str) -> Files:
 def _read_lists(root: Path, lists: Lists, files: Files) -> dict[str, Split]:
     splits: dict[str, Split] = {} if lists.train is not None else dict.fromkeys(files, "train")
     listed: dict[str, Split] = {}
-    twice = []
+    duplicates = []
     for split in get_args(Split):
         name = getattr(lists, split)
         for id_ in [] if name is None else read_ids(root / name, files, "images of dataset.options.images"):
             if listed.setdefault(id_, split) != split:
-                twice.append(f"{id_} (of {listed[id_]} and {split})")
-    if twice:
-        raise DataError(f"{len(twice)} ids are in two of dataset.options.lists: {show(twice)}")
+                duplicates.append(f"{id_} (of {listed[id_]} and {split})")
+    if duplicates:
+        raise DataError(f"{len(duplicates)} ids are in two of dataset.options.lists: {show(duplicates)}")
     return splits | listed
 
 
 def _draw(files: Files, fractions: Fractions, seed: int, group: str | None) -> dict[str, Split]:
-    """Put groups aside in the order of their hash, until there are enough images; the others stay as they come."""
+    """Hold out groups in the order of their hash until there are enough images; all others are training images."""
     members = defaultdict(list)
     for id_, (_, mask) in files.items():
         if mask is not None:
@@ -323,14 +313,14 @@ def _draw(files: Files, fractions: Fractions, seed: int, group: str | None) -> d
         if sizes[split] == 0 and (split == "train" or getattr(fractions, split) > 0):
             what = f"images with masks{f', in {len(members)} groups,' if group else ''}"
             raise DataError(
-                f"dataset.options.fractions of {count} {what} give none for {split}: label more images, or choose "
+                f"dataset.options.fractions of {count} {what} give no {split} image: label more images, or choose "
                 "other fractions"
             )
     return splits
 
 
 def _keep_groups_apart(files: Files, splits: dict[str, Split], group: str) -> dict[str, Split]:
-    """See to it that no group is on two sides; unlabelled images of a group that is measured with are left out."""
+    """Refuse groups in two splits, and leave out unlabelled images of groups that are used for evaluation."""
     sides: dict[str, Split] = {}
     torn: dict[str, str] = {}
     for id_, split in splits.items():
@@ -338,13 +328,15 @@ def _keep_groups_apart(files: Files, splits: dict[str, Split], group: str) -> di
             torn.setdefault(name, f"{name!r} (in {sides[name]}, and in {split} as {id_!r})")
     if torn:
         raise DataError(
-            f"{len(torn)} groups of dataset.options.group are on two sides, so that scores would be too good: "
+            f"{len(torn)} groups of dataset.options.group are in two splits, so that scores would be too good: "
             f"{show(torn.values())}; put all images of a group into one list or folder"
         )
     kept = {id_: split for id_, split in splits.items() if sides.get(_group(id_, group), split) == split}
     if len(kept) < len(splits):
         left_out = [id_ for id_ in splits if id_ not in kept]
-        logger.info("%d unlabelled images are of groups measured with, and left out: %s", len(left_out), show(left_out))
+        logger.info(
+            "%d unlabelled images are left out, as val or test has their group: %s", len(left_out), show(left_out)
+        )
     return kept
 
 
@@ -353,12 +345,12 @@ def _group(id_: str, group: str | None) -> str:
         return id_
     found = re.search(group, id_)
     if found is None or not found[1]:
-        raise DataError(f"dataset.options.group {group!r} finds nothing in the id {id_!r}: every image needs a group")
+        raise DataError(f"dataset.options.group {group!r} does not match the id {id_!r}: every image needs a group")
     return str(found[1])
 
 
 def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = ()) -> dict[str, str]:
-    """Give the paths of images that a folder or pattern names, relative to the root, by id."""
+    """Return the paths of the images that a folder or pattern matches, relative to the root, by id."""
     pattern = PurePosixPath(pattern).as_posix()
     wildcard = re.search(r"[*?]|\{id\}", pattern)
     fixed = pattern[: wildcard.start()].rpartition("/")[0] if wildcard else pattern
@@ -368,38 +360,38 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
     tokens = re.split("(" + "|".join(map(re.escape, WILDCARDS)) + ")", pattern)
     matcher = re.compile("".join(WILDCARDS.get(token, re.escape(token)) for token in tokens), re.DOTALL)
     found: dict[str, str] = {}
-    twice = []
-    passed_over = 0
+    duplicates = []
+    used = 0
     for file in _walk(root, folder):
         path = file.relative_to(root).as_posix()
         match = matcher.fullmatch(path)
         if wildcard is not None and match is None:
             continue
         if path in without:
-            passed_over += 1
+            used += 1
             continue
         below = file.relative_to(folder).with_suffix("").as_posix()
         id_ = below if match is None else "/".join(match.groups()) or file.stem
         if found.setdefault(id_, path) != path:
-            twice.append(f"{id_!r} ({found[id_]} and {path})")
-    if twice:
+            duplicates.append(f"{id_!r} ({found[id_]} and {path})")
+    if duplicates:
         raise DataError(
-            f"{len(twice)} times two files for one id of dataset.options.{key} in {root}: {show(twice)}; remove one of "
-            "them, or write {id} for what tells them apart"
+            f"{len(duplicates)} ids of dataset.options.{key} have two files in {root}: {show(duplicates)}; remove one "
+            "of them, or write {id} for the part of the path in which they differ"
         )
     if not found:
         raise DataError(
             f"no images in {folder} for dataset.options.{key}, {pattern!r}: expected files ending in "
-            f"{', '.join(IMAGE_SUFFIXES)}" + f"; {passed_over} such files are taken already" * bool(passed_over)
+            f"{', '.join(IMAGE_SUFFIXES)}" + f"; {used} such files are used already" * bool(used)
         )
     return found
 
 
 def _walk(root: Path, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Give the images in a folder and its subfolders, in order; links are followed within the root."""
+    """Yield the images in a folder and its subfolders, in order; links are followed within the root."""
     here = os.path.realpath(folder)
     if here in above:
-        raise DataError(f"{folder} is a link to a folder that it lies in itself, {here}: remove it")
+        raise DataError(f"{folder} is a link to {here}, a folder that contains it: remove it")
     try:
         entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     except OSError as error:

@@ -1,19 +1,19 @@
-"""The built-in data set: little scenes that the project draws itself, so that nothing need be downloaded.
+"""The built-in data set: small synthetic scenes, drawn on first use, so that nothing has to be downloaded.
 
-Every image is a sea or a field under a strip of sky, with toys lying about. The classes are made so that both
-halves of the method have something to do:
+Every image shows a sea or a field under a strip of sky, with toys scattered over it. The classes are designed so that
+both halves of the method matter:
 
-- *global context*: the very same drawing is a ``boat`` at sea and a ``wagon`` on land, and another one is a
-  ``starfish`` at sea and a ``flower`` on land. The object's own pixels say nothing about which it is, only the scene
-  around it does: waves, or blades of grass under a hilly horizon. Water tends to blue and land to yellow, but both come
-  in greens, and the light tints them.
+- *global context*: one and the same drawing is a ``boat`` at sea and a ``wagon`` on land, and another is a ``starfish``
+  at sea and a ``flower`` on land. The object's own pixels do not tell which; only the scene around it does: waves, or
+  blades of grass under a hilly horizon. Water tends to blue and land to yellow, but both can be green, and the light
+  tints them.
 - *local detail*: ``wire`` is a curve of about two pixels, ``coin`` a dot of four to six.
 
-The other classes are learned from shape and pattern. Colours overlap between classes, and light, contrast, blur and
-noise are drawn for every image anew: few labelled images do not show them all.
+The other classes are told apart by shape and pattern. Colours overlap between classes, and light, contrast, blur and
+noise are random per image, so that a few labelled images do not cover them all.
 
-The pixels are a function of (seed, split, index, options). They are computed with uniform random numbers, arithmetic
-and square roots of float64 alone, which IEEE 754 rounds in one way, so that they are the same on every machine.
+The pixels are a function of (seed, split, index, options). They are computed from uniform random numbers by arithmetic
+and square roots of float64 alone, whose rounding IEEE 754 defines, so that they are the same on every machine.
 """
 
 import json
@@ -21,14 +21,15 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
+from filelock import FileLock
 from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from igl_dt.data.datasets.listing import DataError, Listing, Sample, Split, parse_options
+from igl_dt.data.datasets.base import DataError, Listing, Sample, SegmentationDataset, Split
 from igl_dt.utils.parameters import Parameters
 from igl_dt.utils.seeding import generator
 
@@ -36,7 +37,7 @@ CLASS_NAMES = ("background", "boat", "wagon", "starfish", "flower", "ring", "cra
 """Class names in the order of their ids in the masks."""
 
 DRAWING_VERSION = 2
-"""Rises whenever the same options give other pixels, so that a folder drawn before is drawn anew."""
+"""Incremented whenever the same options give different pixels, so that older folders are redrawn."""
 
 T = TypeVar("T")
 Scene = Literal["sea", "field"]
@@ -46,10 +47,10 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class ShapesOptions(Parameters):
-    """What ``dataset.options`` may hold for the source ``shapes``."""
+    """``dataset.options`` of the source ``shapes``."""
 
     seed: NonNegativeInt = 0
-    """Another seed gives another data set of the same kind."""
+    """Another seed gives another data set with the same distribution."""
     train: PositiveInt = 480
     """Number of training images."""
     val: PositiveInt = 120
@@ -66,60 +67,61 @@ class ShapesOptions(Parameters):
         return self
 
 
-def list_samples(root: Path, options: Mapping[str, Any]) -> Listing:
-    """Draw the data set into ``root`` unless it is there already, and list it.
+class Shapes(SegmentationDataset[ShapesOptions]):
+    """The built-in scenes, drawn into the root unless they are there already.
 
-    The folder is in the manner of CamVid: ``{train,val,test}/{images,masks}/*.png`` and ``classes.txt``;
-    ``shapes.json`` says what it was drawn from. It is drawn beside ``root`` and renamed, so it is never half there.
-
-    Raises:
-        DataError: an unknown or wrong option, or ``root`` holds files that this source did not draw.
+    The root is laid out like CamVid: ``{train,val,test}/{images,masks}/*.png`` and ``classes.txt``. ``shapes.json``
+    records the options it was drawn with.
     """
-    parsed = parse_options("shapes", ShapesOptions, options)
-    listing = Listing(
-        tuple(
+
+    name = "shapes"
+    options_type = ShapesOptions
+    draws_itself = True
+
+    def list_samples(self) -> Listing:
+        samples = tuple(
             Sample(id_, split, f"{split}/images/{id_}.png", f"{split}/masks/{id_}.png")
             for split in get_args(Split)
-            for id_ in (f"{split}_{index:04d}" for index in range(getattr(parsed, split)))
-        ),
-        CLASS_NAMES,
-    )
-    identity = json.dumps({"drawing_version": DRAWING_VERSION, "options": parsed.model_dump()}, indent=2) + "\n"
-    if not _is_drawn(root, listing, identity):
-        _draw_folder(root, listing, identity, parsed)
-    return listing
+            for id_ in (f"{split}_{index:04d}" for index in range(getattr(self.options, split)))
+        )
+        content = {"drawing_version": DRAWING_VERSION, "options": self.options.model_dump()}
+        identity = json.dumps(content, indent=2) + "\n"
+        if not self._is_drawn(samples, identity):
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root.with_name(f".{self.root.name}.lock")):  # of processes that start at once, one draws
+                if not self._is_drawn(samples, identity):
+                    self._draw(samples, identity)
+        return Listing(samples, CLASS_NAMES)
 
+    def _is_drawn(self, samples: Sequence[Sample], identity: str) -> bool:
+        marker = self.root / "shapes.json"
+        if not marker.is_file():
+            if self.root.exists() and any(self.root.iterdir()):
+                raise DataError(
+                    f"dataset.root {str(self.root)!r} holds files that the source shapes did not draw (there is no "
+                    "shapes.json): choose another folder, or empty this one"
+                )
+            return False
+        files = ["classes.txt", *(path for sample in samples for path in (sample.image, sample.mask) if path)]
+        return marker.read_text("utf-8") == identity and all((self.root / file).is_file() for file in files)
 
-def _is_drawn(root: Path, listing: Listing, identity: str) -> bool:
-    marker = root / "shapes.json"
-    if not marker.is_file():
-        if root.exists() and any(root.iterdir()):
-            raise DataError(
-                f"dataset.root {str(root)!r} holds files that the source shapes did not draw (no shapes.json there): "
-                "name another folder, or empty this one"
-            )
-        return False
-    files = [root / "classes.txt", *(root / path for p in listing.samples for path in (p.image, p.mask) if path)]
-    return marker.read_text("utf-8") == identity and all(file.is_file() for file in files)
-
-
-def _draw_folder(root: Path, listing: Listing, identity: str, options: ShapesOptions) -> None:
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
-        drawn = Path(temporary, "drawn")
-        for split in get_args(Split):
-            for kind in ("images", "masks"):
-                (drawn / split / kind).mkdir(parents=True)
-        indices = {split: iter(range(getattr(options, split))) for split in get_args(Split)}
-        for sample in listing.samples:
-            image, mask = draw_scene(options.seed, sample.split, next(indices[sample.split]), options)
-            Image.fromarray(image).save(drawn / sample.image, compress_level=1)
-            Image.fromarray(mask).save(drawn / str(sample.mask), compress_level=1)
-        (drawn / "classes.txt").write_text("\n".join(listing.class_names) + "\n", "utf-8")
-        (drawn / "shapes.json").write_text(identity, "utf-8")
-        if root.exists():
-            root.replace(Path(temporary, "replaced"))
-        drawn.replace(root)
+    def _draw(self, samples: Sequence[Sample], identity: str) -> None:
+        """Draw into a temporary folder and rename it to the root, so that the root is never half drawn."""
+        with tempfile.TemporaryDirectory(prefix=f".{self.root.name}-", dir=self.root.parent) as temporary:
+            drawn = Path(temporary, "drawn")
+            for split in get_args(Split):
+                for kind in ("images", "masks"):
+                    (drawn / split / kind).mkdir(parents=True)
+            indices = {split: iter(range(getattr(self.options, split))) for split in get_args(Split)}
+            for sample in samples:
+                image, mask = draw_scene(self.options.seed, sample.split, next(indices[sample.split]), self.options)
+                Image.fromarray(image).save(drawn / sample.image, compress_level=1)
+                Image.fromarray(mask).save(drawn / str(sample.mask), compress_level=1)
+            (drawn / "classes.txt").write_text("\n".join(CLASS_NAMES) + "\n", "utf-8")
+            (drawn / "shapes.json").write_text(identity, "utf-8")
+            if self.root.exists():
+                self.root.replace(Path(temporary, "replaced"))
+            drawn.replace(self.root)
 
 
 def draw_scene(seed: int, split: Split, index: int, options: ShapesOptions) -> tuple[Bytes, Bytes]:
@@ -127,9 +129,9 @@ def draw_scene(seed: int, split: Split, index: int, options: ShapesOptions) -> t
 
     Args:
         seed: the data set's seed.
-        split: ``train``, ``val`` or ``test``; no scene is in two of them.
-        index: the scene's number within its split; any number from 0 on.
-        options: the sides' range is taken from here; nothing else is.
+        split: ``train``, ``val`` or ``test``; they share no scene.
+        index: number of the scene within its split, from 0.
+        options: only the range of the sides is used.
 
     Returns:
         H×W×3 uint8 RGB image, and H×W uint8 mask of class ids.
@@ -139,7 +141,7 @@ def draw_scene(seed: int, split: Split, index: int, options: ShapesOptions) -> t
 
 
 def paint(scene: Scene, key: tuple[int, str, int], options: ShapesOptions) -> tuple[Bytes, Bytes]:
-    """Paint the scene of this key (seed, split, index) on a given backdrop; objects and light do not depend on it.
+    """Paint the scene of a key (seed, split, index) on a given backdrop, on which objects and light do not depend.
 
     Returns:
         H×W×3 uint8 RGB image, and H×W uint8 mask of class ids.
@@ -154,7 +156,7 @@ def paint(scene: Scene, key: tuple[int, str, int], options: ShapesOptions) -> tu
 
 
 class _Dice:
-    """Uniform random numbers for one purpose, and what is made of them."""
+    """Uniform random numbers for one purpose, and simple draws made from them."""
 
     def __init__(self, *key: str | int) -> None:
         seed, *names = key
@@ -201,12 +203,12 @@ PALETTES: dict[str, tuple[Range, Range, Range]] = {
 """Ranges of hue (in turns), saturation and value."""
 
 HUES: dict[Scene, Range] = {"sea": (0.32, 0.68), "field": (0.06, 0.45)}
-"""Hue of the ground: both come in greens, so that a third of the images does not give itself away by colour."""
+"""Hue of the ground: the ranges overlap in the greens, so that colour does not settle a third of the images."""
 
 
 def _from_hsv(hue: float, saturation: float, value: float) -> Floats:
     ramp = np.clip(np.abs((hue * 6 + np.array([0.0, 4.0, 2.0])) % 6 - 3) - 1, 0, 1)
-    return value * (1 - saturation + saturation * ramp)
+    return np.asarray(value * (1 - saturation + saturation * ramp))
 
 
 def _smooth(t: Floats) -> Floats:
@@ -216,23 +218,23 @@ def _smooth(t: Floats) -> Floats:
 
 
 def _wave(phase: Floats) -> Floats:
-    """Go from 0 to 1 and back, smoothly, once for every 1 of the phase."""
+    """Oscillate smoothly from 0 to 1 and back with period 1."""
     return _smooth(np.abs(phase % 1 * 2 - 1))
 
 
 def _noise(dice: _Dice, height: int, width: int, cell: tuple[float, float]) -> Floats:
-    """Make value noise in [0, 1]: random numbers on a grid of cells (height, width), interpolated smoothly."""
+    """Value noise in [0, 1]: random numbers on a grid of cells (height, width), interpolated smoothly."""
     (row, down), (column, across) = (
         np.divmod((np.arange(length) + 0.5) / size, 1) for length, size in zip((height, width), cell, strict=True)
     )
     top, left = row.astype(int), column.astype(int)
     values = dice.grid(top[-1] + 2, left[-1] + 2)
     rows = values[top] + (values[top + 1] - values[top]) * _smooth(down)[:, None]
-    return rows[:, left] + (rows[:, left + 1] - rows[:, left]) * _smooth(across)
+    return np.asarray(rows[:, left] + (rows[:, left + 1] - rows[:, left]) * _smooth(across))
 
 
 def _pixels(height: int, width: int) -> tuple[Floats, Floats]:
-    """Give the pixels' centres: rows H×1, columns 1×W."""
+    """Return the coordinates of the pixel centres: rows H×1, columns 1×W."""
     return np.arange(height, dtype=np.float64)[:, None] + 0.5, np.arange(width, dtype=np.float64)[None] + 0.5
 
 
@@ -298,7 +300,7 @@ class _Canvas:
 
 
 class _Frame(NamedTuple):
-    """Every pixel's place as an object sees it that stands somewhere and is turned: H×W."""
+    """Pixel coordinates relative to a placed and rotated object: each H×W."""
 
     u: Floats
     """Pixels to the right of the object's centre."""
@@ -343,7 +345,7 @@ Parts = list[tuple[Floats, _Look]]
 
 
 def _put(canvas: _Canvas, frame: _Frame, parts: Parts, size: float, class_id: int) -> None:
-    """Put an object on the canvas: lit from the sun's side, darker along its outlines, with a shadow."""
+    """Draw an object on the canvas: lit from the side of the sun, darker along its outlines, with a shadow."""
     light = 1 + 0.4 * np.clip(frame.sunward / size, -1, 1)
     colour = np.zeros_like(canvas.image)
     outline = np.full_like(frame.u, np.inf)
@@ -373,7 +375,7 @@ def _box(frame: _Frame, half_width: float, half_height: float) -> Floats:
 
 
 def _make_vessel(frame: _Frame, size: float, dice: _Dice) -> Parts:
-    """A hull with two round things at its foot and an arched cover on top: a boat, or a covered wagon."""
+    """A hull with two discs at its foot and an arched cover on top: a boat, or a covered wagon."""
     half, height = size * dice.uniform(0.46, 0.52), size * dice.uniform(0.16, 0.22)
     foot = half * dice.uniform(0.6, 0.8)
     slope = np.sqrt((2 * height) ** 2 + (half - foot) ** 2)
@@ -413,7 +415,7 @@ def _make_star(frame: _Frame, size: float, dice: _Dice) -> Parts:
 
 
 def _make_ring(frame: _Frame, size: float, dice: _Dice) -> Parts:
-    """A ring, more or less from the side, through which one sees what is behind it."""
+    """A ring, more or less tilted, with the background visible through it."""
     squash, half = dice.uniform(0.7, 1), size * dice.uniform(0.09, 0.13)
     middle = _disc(frame._replace(v=frame.v / squash), 0, 0, size * 0.5 - half)
     return [((np.abs(middle) - half) * squash, _draw_look(dice, "white", "cool", "quarters"))]
@@ -443,17 +445,17 @@ def _make_coins(frame: _Frame, size: float, dice: _Dice) -> Parts:
 
 
 class _Kind(NamedTuple):
-    """What is known of a kind of object."""
+    """A kind of object."""
 
     make: Callable[[_Frame, float, _Dice], Parts]
     names: Mapping[Scene, str]
     """Class name by scene."""
     frequency: float
-    """Share of the scenes that have one or two of it."""
+    """Share of the scenes that contain one or two of it."""
     size: Range
-    """Range of the extent over the image's mean side."""
+    """Range of the extent, relative to the geometric mean of the image's sides."""
     tilt: float
-    """Tangent of half the largest angle by which it is turned."""
+    """Tangent of half the largest rotation."""
 
 
 def _everywhere(name: str) -> dict[Scene, str]:
@@ -471,7 +473,7 @@ KINDS = (
 
 
 def _put_objects(canvas: _Canvas, scene: Scene, dice: _Dice) -> None:
-    """Put five to nine objects on the canvas, each at the emptiest of a few places."""
+    """Put five to nine objects on the canvas, each at the emptiest of a few candidate places."""
     kinds = [kind for kind in KINDS if dice.chance(kind.frequency) for _ in range(dice.whole(1, 2))]
     while len(kinds) < 5:
         kinds.append(dice.pick(KINDS))
@@ -491,7 +493,7 @@ def _put_objects(canvas: _Canvas, scene: Scene, dice: _Dice) -> None:
 def _around(
     canvas: _Canvas, centre: tuple[float, float], reach: float, turn: tuple[float, float]
 ) -> tuple[_Canvas, _Frame]:
-    """Cut out the part of the canvas that an object can touch (a view, for speed), and see it as the object does."""
+    """Return the part of the canvas that an object can touch (a view, for speed), and its frame for the object."""
     (left, right), (top, bottom) = (
         (max(int(at - reach), 0), min(int(at + reach) + 1, length))
         for at, length in zip(centre, reversed(canvas.mask.shape), strict=True)
@@ -511,7 +513,7 @@ def _clearance(place: tuple[float, float], taken: Sequence[tuple[float, float]])
 
 
 def _develop(image: Floats, dice: _Dice) -> Bytes:
-    """Turn a painted scene into a photograph of it: H×W×3 uint8."""
+    """Turn a painted scene into a photograph: H×W×3 uint8."""
     height, width, _ = image.shape
     y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     light = dice.uniform(0.75, 1.25) * (1 + dice.uniform(-0.25, 0.25) * x + dice.uniform(-0.25, 0.25) * y)
@@ -525,7 +527,7 @@ def _develop(image: Floats, dice: _Dice) -> Bytes:
 
 
 def _blur(image: Floats, weight: float) -> Floats:
-    """Give each of the four neighbours' directions this weight, one axis after the other."""
+    """Blur with the kernel (weight, 1 - 2·weight, weight), one axis after the other."""
     for axis in (0, 1):
         padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
         before, after = (padded[:-2], padded[2:]) if axis == 0 else (padded[:, :-2], padded[:, 2:])

@@ -11,21 +11,24 @@ from kedro_datasets._typing import JSONPreview
 from igl_dt.pipelines import Network
 
 
-class NetworkDataset(AbstractDataset[Network, Network]):
+class NetworkDataset(AbstractDataset[Network, Network | None]):
     """One network in a safetensors file; its configuration and class names are in the file's header.
 
     Args:
         filepath: of the file.
+        optional: whether a missing file is loaded as None instead of being an error.
         metadata: for other tools, such as kedro-viz.
     """
 
-    def __init__(self, filepath: str, metadata: dict[str, Any] | None = None) -> None:
-        self._filepath, self.metadata = Path(filepath), metadata
+    def __init__(self, filepath: str, optional: bool = False, metadata: dict[str, Any] | None = None) -> None:
+        self._filepath, self._optional, self.metadata = Path(filepath), optional, metadata
 
-    def load(self) -> Network:
+    def load(self) -> Network | None:
         """Rebuild the network."""
         from igl_dt.networks.io import load_network
 
+        if self._optional and not self._exists():
+            return None
         return load_network(self._filepath)
 
     def save(self, data: Network) -> None:

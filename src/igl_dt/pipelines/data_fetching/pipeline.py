@@ -1,4 +1,4 @@
-"""Pipeline ``data_fetching``: a recipe's images from their archives; no part of the main job."""
+"""Pipeline ``data_fetching``: a data set's images from their archives; not part of the main job."""
 
 from kedro.pipeline import Node, Pipeline
 

@@ -5,10 +5,9 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from igl_dt.data.parameters import DatasetParameters
-from igl_dt.pipelines import Evaluation, Network
+from igl_dt.pipelines import Network
 from igl_dt.reporting.parameters import ReportingParameters
-from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
+from igl_dt.runtime.context import RunContext
 
 
 def select_eval_split(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
@@ -16,72 +15,55 @@ def select_eval_split(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
     return test if len(test) else val
 
 
-def evaluate_network(
-    network: Network,
-    measured: pd.DataFrame,
-    dataset: DatasetParameters,
-    evaluation: EvaluationParameters,
-    runtime: RuntimeParameters,
-    seed: int,
-) -> tuple[pd.DataFrame, Evaluation]:
-    """Measure how the network predicts the measured images; the confusion matrix comes apart too, to be kept."""
-    from igl_dt.stages import Surroundings, evaluate_network
-
-    result = evaluate_network(network, measured, Surroundings(dataset, evaluation, runtime, seed))
-    return result.confusion.reset_index(), result
-
-
-def evaluate_references(
-    networks: dict[str, Network],
-    measured: pd.DataFrame,
-    dataset: DatasetParameters,
-    evaluation: EvaluationParameters,
-    runtime: RuntimeParameters,
-    seed: int,
-) -> dict[str, Evaluation]:
-    """Measure the same of the networks trained on labels alone."""
-    return {
-        name: evaluate_network(network, measured, dataset, evaluation, runtime, seed)[1]
+def collect_networks(
+    student: Network,
+    student_best: Network,
+    other_networks: dict[str, Network],
+    global_teacher: Network | None,
+    local_teacher: Network | None,
+    reference_networks: dict[str, Network],
+) -> tuple[dict[str, Network], dict[str, dict[str, str | None]]]:
+    """Collect the networks that there are, in the order of tables and figures, and what each is."""
+    networks = {
+        "student": student,
+        "student_best": student_best,
+        **other_networks,
+        "global_teacher": global_teacher,
+        "local_teacher": local_teacher,
+        **reference_networks,
+    }
+    networks = {name: network for name, network in networks.items() if network is not None}
+    info = {
+        name: {"architecture": network.name, "trained_by": network.trained_by, "fingerprint": network.fingerprint}
         for name, network in networks.items()
     }
+    return networks, info
 
 
-def collect_scores(
-    student: Evaluation,
-    student_best: Evaluation,
-    swin_unet: Evaluation,
-    res_unet: Evaluation,
-    references: dict[str, Evaluation],
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Turn counts into the scores of each network, and tell each image's mean IoU by those with last weights."""
-    from igl_dt.stages import score_evaluation, tabulate_images
+def evaluate_networks(
+    networks: dict[str, Network], eval_split: pd.DataFrame, run_context: RunContext
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Evaluate every network on the same images: scores, each image's mIoU, and confusion matrices."""
+    from igl_dt.evaluation.evaluator import evaluate_network, score_evaluation, tabulate_images
 
-    evaluations = {"student": student, "student_best": student_best, "swin_unet": swin_unet, "res_unet": res_unet}
-    evaluations |= references
+    evaluations = {name: evaluate_network(network, eval_split, run_context) for name, network in networks.items()}
     metrics = {name: score_evaluation(evaluation) for name, evaluation in evaluations.items()}
     last = {name: evaluation for name, evaluation in evaluations.items() if not name.endswith("_best")}
-    return metrics, tabulate_images(last)
+    matrices = {name: evaluation.confusion.reset_index() for name, evaluation in evaluations.items()}
+    return metrics, tabulate_images(last), matrices
 
 
 def predict_examples(
-    student: Network,
-    swin_unet: Network,
-    res_unet: Network,
-    references: dict[str, Network],
+    networks: dict[str, Network],
     image_scores: pd.DataFrame,
-    measured: pd.DataFrame,
-    dataset: DatasetParameters,
-    evaluation: EvaluationParameters,
-    runtime: RuntimeParameters,
+    eval_split: pd.DataFrame,
+    run_context: RunContext,
     reporting: ReportingParameters,
-    seed: int,
 ) -> dict[str, Image.Image]:
-    """Predict a few images, from the student's best to its worst, with every network."""
-    from igl_dt.stages import Surroundings, predict_examples
+    """Predict a few images, from the student's best to its worst, with every network's last weights."""
+    from igl_dt.inference.examples import predict_examples
 
-    networks = {"swin_unet": swin_unet, "res_unet": res_unet, "student": student}
-    networks |= {"supervised": references["supervised"]} if references else {}
-    surroundings = Surroundings(dataset, evaluation, runtime, seed)
+    last = {name: network for name, network in networks.items() if not name.endswith("_best")}
     scores = image_scores.set_index("id")["student"]
-    examples = predict_examples(networks, measured, scores, reporting.examples, surroundings)
+    examples = predict_examples(last, eval_split, scores, reporting.examples, run_context)
     return {name: Image.fromarray(array) for name, array in examples.items()}

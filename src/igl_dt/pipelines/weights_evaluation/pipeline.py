@@ -1,4 +1,4 @@
-"""Pipeline ``weights_evaluation``: any weight file measured on any data set of its classes; no part of the main job."""
+"""Pipeline ``weights_evaluation``: a weight file evaluated on a data set of its classes; not part of the main job."""
 
 from kedro.pipeline import Node, Pipeline
 
@@ -11,13 +11,7 @@ def create_pipeline() -> Pipeline:
         [
             Node(
                 evaluate_weights,
-                inputs=[
-                    "params:weights_evaluation",
-                    "params:dataset",
-                    "params:evaluation",
-                    "params:runtime",
-                    "params:seed",
-                ],
+                inputs=["params:weights_evaluation", "run_context"],
                 outputs=["weights_metrics", "weights_image_scores"],
                 name="evaluate_weights_node",
                 namespace="weights_evaluation",

@@ -1,4 +1,4 @@
-"""Figures and tables of the results, without a display and without global state.
+"""Figures and tables of the results; no display is needed, and no global state is changed.
 
 Every function returns a ``matplotlib.figure.Figure`` (or a table) that depends on its arguments alone; saved with
 ``metadata={"Software": None}`` the same arguments give the same bytes.
@@ -8,7 +8,7 @@ from igl_dt.reporting.figures.data import PANELS, Sample, overlay_mask, plot_dat
 from igl_dt.reporting.figures.examples import plot_examples
 from igl_dt.reporting.figures.history import plot_losses, plot_miou, plot_pseudo_labels
 from igl_dt.reporting.figures.scores import per_class_table, plot_confusion, plot_per_class
-from igl_dt.reporting.figures.style import class_palette
+from igl_dt.utils.palette import class_palette
 
 __all__ = [
     "PANELS",

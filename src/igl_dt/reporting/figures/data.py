@@ -12,7 +12,8 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from igl_dt.reporting.figures.style import DPI, NEUTRAL, WIDTH, class_handles, class_palette, legend_rows, new_figure
+from igl_dt.reporting.figures.style import DPI, NEUTRAL, WIDTH, class_handles, legend_rows, new_figure
+from igl_dt.utils.palette import class_palette
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 PANELS = 6

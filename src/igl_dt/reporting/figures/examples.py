@@ -1,4 +1,4 @@
-"""Images with their ground truth and what the networks see in them, like Fig. 4 of the paper."""
+"""Images with their ground truth and the predictions of the networks, like Fig. 4 of the paper."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,17 +9,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from igl_dt.reporting.figures.style import (
-    DPI,
-    NEUTRAL,
-    SERIES,
-    WIDTH,
-    class_handles,
-    class_palette,
-    legend_rows,
-    new_figure,
-    series,
-)
+from igl_dt.reporting.figures.style import DPI, NEUTRAL, WIDTH, class_handles, legend_rows, new_figure
+from igl_dt.reporting.networks import NetworksInfo, label, label_all, main_network
+from igl_dt.utils.palette import class_palette
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 # Inches.
@@ -31,11 +23,10 @@ _LEGEND_ROW = 0.21
 _TALLEST = 1.3  # a panel's height over its column's width, at most
 
 _BLACK, _WHITE, _PERIOD = 3, 5, 11
-"""Stripes on wrong pixels: black up to here, white up to here, then the class's colour, and again."""
-
+"""Stripes on wrong pixels: black up to here, white up to here, then the class's colour, and so on."""
 
 _ERROR = "#c80000"
-"""Colour of wrong pixels where they stand alone."""
+"""Colour of wrong pixels in the column of errors."""
 
 
 def plot_examples(
@@ -44,40 +35,44 @@ def plot_examples(
     predictions: Mapping[str, Sequence[np.ndarray]],
     class_names: Sequence[str],
     labels: Sequence[str] = (),
+    networks_info: NetworksInfo | None = None,
 ) -> Figure:
-    """One row per image: the image, its ground truth, every network's prediction, and where the student errs.
+    """One row per image: the image, its ground truth, every network's prediction, and the main network's errors.
 
-    In predictions wrong pixels are striped, ignored ones light grey. Below each prediction stand the mIoU over the
-    classes in this image's ground truth or prediction, and the share of right pixels. The last column shows the
-    student's wrong pixels alone, in one colour on the paled image.
+    In predictions wrong pixels are striped and ignored ones light grey. Below each prediction stand the mIoU over the
+    classes in this image's ground truth or prediction, and the share of correct pixels. The last column shows the main
+    network's wrong pixels alone, in one colour on the faded image.
 
     Args:
         images: H×W×3 uint8 RGB; sizes may differ.
         truths: H×W uint8 class ids of each image; 255 = ignore.
-        predictions: H×W uint8 class ids of each image, per network; shown in the order of
-            ``igl_dt.reporting.figures.style.SERIES``.
+        predictions: H×W uint8 class ids of each image, by network; shown in the order of ``networks_info``.
         class_names: In the order of the ids.
-        labels: What to write below each image; none: nothing.
+        labels: Text below each image; none: nothing.
+        networks_info: By network.
 
     Raises:
-        ValueError: Numbers or sizes of images differ, a class id has no name, or a network has no place in the
-            figures.
+        ValueError: Numbers or sizes of images differ, or a class id has no name.
     """
-    for network in predictions:
-        series(network)
-    networks = [network for network in SERIES if network in predictions]
+    networks_info = networks_info or {}
+    networks = [network for network in dict.fromkeys([*networks_info, *predictions]) if network in predictions]
+    main = main_network(networks) if networks else None
     _check(images, truths, predictions, len(class_names))
-    titles = ["Image", "Ground truth", *(SERIES[network].title.replace(" ", "\n", 1) for network in networks)]
-    titles += ["Student's\nerrors"] if "student" in networks else []
+    titles = [text.replace(" (", "\n(") for text in label_all(networks, networks_info).values()]
+    titles = ["Image", "Ground truth", *titles]
+    role = "" if main is None else label(main).lower()
+    titles += [] if main is None else [f"Errors of\n{role}"]
 
     column_width = (WIDTH - 2 * _MARGIN - _GAP * (len(titles) - 1)) / len(titles)
+    longest = max(len(line) for title in titles for line in title.split("\n"))
+    caption_size = min(7.5, 72 * column_width / (0.5 * len("mIoU 100 · pixels 100 %")))
+    size = min(10, 72 * column_width / (0.62 * longest))  # a letter is at most so wide on average
     heights = [column_width * min(image.shape[0] / image.shape[1], _TALLEST) for image in images]
     shown = [*truths, *(mask for network in networks for mask in predictions[network])]
     handles = class_handles(shown, class_names)
     if networks:
         handles.append(Patch(facecolor="white", edgecolor="black", linewidth=0.5, hatch="//////", label="wrong"))
-    if "student" in networks:
-        handles.append(Patch(facecolor=_ERROR, edgecolor="#222222", linewidth=0.5, label="student's error"))
+        handles.append(Patch(facecolor=_ERROR, edgecolor="#222222", linewidth=0.5, label=f"error of {role}"))
     lines = legend_rows(handles)
     legend_height = _LEGEND_ROW * lines + 0.1
     height = _HEADER + sum(heights) + _CAPTION * len(images) + legend_height
@@ -86,15 +81,17 @@ def plot_examples(
         for column, title in enumerate(titles):
             x = _MARGIN + column * (column_width + _GAP) + column_width / 2
             y = height - _HEADER + 0.06
-            figure.text(x / WIDTH, y / height, title, horizontalalignment="center", verticalalignment="bottom")
+            figure.text(
+                x / WIDTH, y / height, title, horizontalalignment="center", verticalalignment="bottom", fontsize=size
+            )
         top = height - _HEADER
         for row, (image, truth) in enumerate(zip(images, truths, strict=True)):
             width = heights[row] * image.shape[1] / image.shape[0]
             pixels = round(heights[row] * DPI), round(width * DPI)
             panels = [image, _paint(truth, truth, pixels, len(class_names))]
             panels += [_paint(predictions[network][row], truth, pixels, len(class_names)) for network in networks]
-            if "student" in networks:
-                panels.append(_mark_errors(image, predictions["student"][row], truth))
+            if main is not None:
+                panels.append(_mark_errors(image, predictions[main][row], truth))
             captions = [labels[row] if labels else "", ""]
             captions += [_caption(predictions[network][row], truth) for network in networks]
             for column, panel in enumerate(panels):
@@ -106,7 +103,7 @@ def plot_examples(
                 if column < len(captions) and captions[column]:
                     axes.annotate(
                         captions[column], (0.5, 0), (0, -2), xycoords="axes fraction", textcoords="offset points",
-                        horizontalalignment="center", verticalalignment="top", fontsize=7.5,
+                        horizontalalignment="center", verticalalignment="top", fontsize=caption_size,
                     )  # fmt: skip
             top -= heights[row] + _CAPTION
         figure.legend(

@@ -1,94 +1,85 @@
 """Scores per class: table, dot plot and confusion matrix."""
 
-from collections.abc import Mapping
-from typing import Any
+import math
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from igl_dt.reporting.figures.style import FAINT, NEUTRAL, SERIES, new_figure, signed
+from igl_dt.reporting.figures.style import FAINT, NEUTRAL, new_figure, signed
+from igl_dt.reporting.networks import BASELINE, NetworksInfo, last_weights, main_network, styles
+from igl_dt.reporting.scores import Metrics, score_titles
 
-_MEANS = {
-    "miou": "mIoU",
-    "miou_present": "mIoU, classes present",
-    "pixel_accuracy": "pixel accuracy",
-    "mean_class_accuracy": "mean class accuracy",
-}
-
-_DODGE = {"swin_unet": 0.2, "res_unet": -0.2}
-"""The teachers' marks lie a little above and below the student's, lest they hide each other."""
-
-Metrics = Mapping[str, Mapping[str, Any]]
-"""``metrics.json``: per network what ``igl_dt.evaluation.metrics.score`` returns."""
+_DODGE = (0.2, -0.2, 0.1, -0.1, 0.3, -0.3)
+"""Marks of other networks lie a little above or below those of the main network, so that none is hidden."""
 
 
 def per_class_table(metrics: Metrics) -> pd.DataFrame:
-    """IoU per class and the means, in percent with two digits.
+    """IoU per class and the other scores, in percent with two digits.
 
     Args:
-        metrics: Per network its scores: ``per_class`` (IoU or None by class name) and the means.
+        metrics: By network its scores: ``per_class`` (IoU or None by class name) and others.
 
     Returns:
-        Rows: the classes in the order of their ids, then the means; index ``class``. Columns: the networks, those
-        that the figures know first. A class that neither occurs nor is predicted is NaN.
+        Rows: the classes in the order of their ids, then the scores; index ``class``. Columns: the networks. A class
+        that neither occurs nor is predicted is NaN.
 
     Raises:
         ValueError: There are no networks, or they have different classes.
     """
     _check_classes(metrics)
-    networks = [network for network in SERIES if network in metrics]
-    networks += [network for network in metrics if network not in networks]
-    columns = {}
-    for network in networks:
-        scores = metrics[network]
-        values = dict(scores["per_class"]) | {title: scores[key] for key, title in _MEANS.items() if key in scores}
+    titles, columns = score_titles(metrics), {}
+    for network, scores in metrics.items():
+        values = dict(scores["per_class"]) | {title: scores.get(key) for key, title in titles.items()}
         columns[network] = pd.Series(values, dtype=float)
-    table = (pd.DataFrame(columns, index=list(columns[networks[0]].index)) * 100).round(2)
+    rows = [*next(iter(metrics.values()))["per_class"], *titles.values()]
+    table = (pd.DataFrame(columns, index=rows) * 100).round(2)
     return table.rename_axis("class")
 
 
-def plot_per_class(metrics: Metrics) -> Figure:
-    """IoU per class of each network, sorted by what the student gains over supervised training, mIoU on top.
+def plot_per_class(metrics: Metrics, networks_info: NetworksInfo | None = None) -> Figure:
+    """IoU per class of each network, sorted by the main network's gain over the supervised one, mIoU on top.
 
-    Without a network "supervised" the classes are sorted by the student's IoU. Networks beside those of
-    ``igl_dt.reporting.figures.style.SERIES`` are not shown.
+    Without a supervised network the classes are sorted by the main network's IoU. Networks with their best weights are
+    left out where those with the last weights are shown.
 
     Args:
-        metrics: See :func:`per_class_table`; must hold the student.
+        metrics: See :func:`per_class_table`.
+        networks_info: By network.
 
     Raises:
-        ValueError: The student is missing, or networks have different classes.
+        ValueError: There are no networks, or they have different classes.
     """
-    if "student" not in metrics:
-        raise ValueError(f"the metrics hold {', '.join(metrics) or 'no network'}; the figure needs 'student'")
     _check_classes(metrics)
-    names = list(metrics["student"]["per_class"])
-    rows = {"mIoU": {network: metrics[network]["miou"] for network in SERIES if network in metrics}}
-    rows |= {name: {network: metrics[network]["per_class"][name] for network in rows["mIoU"]} for name in names}
+    main, networks = main_network(metrics), last_weights(metrics)
+    looks = styles(networks, networks_info or {})
+    names = list(metrics[main]["per_class"])
+    rows = {"mIoU": {network: metrics[network]["miou"] for network in networks}}
+    rows |= {name: {network: metrics[network]["per_class"][name] for network in networks} for name in names}
     values = pd.DataFrame(rows, dtype=float).T * 100
-    gain = values["student"] - values["supervised"] if "supervised" in values else None
-    order = (values["student"] if gain is None else gain).drop("mIoU").sort_values(ascending=False, kind="stable")
+    gain = values[main] - values[BASELINE] if BASELINE in networks and main != BASELINE else None
+    order = (values[main] if gain is None else gain).drop("mIoU").sort_values(ascending=False, kind="stable")
     values = values.loc[["mIoU", *order.index]]
+    others = [network for network in networks if network not in (main, BASELINE)]
+    dodge = {network: _DODGE[index % len(_DODGE)] for index, network in enumerate(others)}
 
     heights = -np.arange(len(values), dtype=float)
     heights[1:] -= 0.4  # some room below the mean
-    with new_figure(height=0.3 * len(values) + 1.3) as figure:
+    with new_figure(height=0.3 * len(values) + 1 + 0.3 * math.ceil(len(looks) / 4)) as figure:
         axes = figure.add_subplot()
         axes.set_yticks(heights, list(values.index))
         axes.get_yticklabels()[0].set_fontweight("bold")
         axes.axhline(-0.7, color=FAINT, linewidth=0.8)
         if gain is not None:
-            color = SERIES["student"].color
-            axes.hlines(heights, values["supervised"], values["student"], color=color, linewidth=3, alpha=0.5)
+            color = looks[main].color
+            axes.hlines(heights, values[BASELINE], values[main], color=color, linewidth=3, alpha=0.5)
             axes.text(1.015, 1.01, "gain", transform=axes.transAxes, color=FAINT, verticalalignment="bottom")
-        for network, (title, color, marker, _) in SERIES.items():
-            if network in values:
-                axes.plot(
-                    values[network], heights + _DODGE.get(network, 0), marker, color=color, markersize=8,
-                    markeredgecolor="white", label=title, zorder=4 if network == "student" else 3, clip_on=False,
-                )  # fmt: skip
+        for network, look in looks.items():
+            axes.plot(
+                values[network], heights + dodge.get(network, 0), look.marker, color=look.color, markersize=8,
+                markeredgecolor="white", label=look.label, zorder=4 if network == main else 3, clip_on=False,
+            )  # fmt: skip
         for height, name in zip(heights, values.index, strict=True):
             if values.loc[name].isna().all():
                 axes.text(1, height, "not in this set", color=FAINT, verticalalignment="center", fontsize=9)
@@ -102,8 +93,10 @@ def plot_per_class(metrics: Metrics) -> Figure:
         axes.xaxis.set_major_locator(MultipleLocator(10))
         axes.tick_params(axis="y", length=0, labelsize=10)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("IoU [%]" if gain is None else "IoU [%]; gain: student over supervised only, in points")
-        figure.legend(loc="outside upper center", ncols=len(values.columns), handletextpad=0.2)
+        axes.set_xlabel(
+            "IoU [%]" if gain is None else f"IoU [%]; gain: {main} over {BASELINE}, in points".replace("_", " ")
+        )
+        figure.legend(loc="outside upper center", ncols=min(len(looks), 4), handletextpad=0.2)
     return figure
 
 
@@ -152,9 +145,8 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
 
 
 def _check_classes(metrics: Metrics) -> None:
-    if not metrics:
-        raise ValueError("no networks in the metrics")
-    first, *others = metrics
+    first = main_network(metrics)
+    others = [network for network in metrics if network != first]
     names = list(metrics[first]["per_class"])
     for network in others:
         differing = set(names).symmetric_difference(metrics[network]["per_class"])

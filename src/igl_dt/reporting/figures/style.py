@@ -1,13 +1,12 @@
-"""What all figures share: size, fonts, the networks' colours and the classes' colours.
+"""What all figures share: size, fonts, legends of classes.
 
 Figures are 9 inches wide, so that 10 points are easy to read where a page shows them about 900 pixels wide.
 """
 
-import colorsys
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
+from igl_dt.utils.palette import class_palette
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 WIDTH = 9.0
@@ -27,7 +27,7 @@ NEUTRAL = "#e1e1e1"
 """Ignored pixels and empty cells."""
 
 FAINT = "#8a8a8a"
-"""Lines and words that stay in the background."""
+"""Lines and text in the background."""
 
 _SETTINGS: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same everywhere
@@ -44,60 +44,6 @@ _SETTINGS: Any = {
     "ytick.labelsize": 9,
     "hatch.linewidth": 0.8,
 }
-
-
-Line = Literal["-", "-.", "--"]
-
-
-class Series(NamedTuple):
-    """How a network is shown, in every figure."""
-
-    title: str
-    color: str
-    marker: str
-    line: Line
-
-
-SERIES = {
-    "swin_unet": Series("SwinUnet (teacher)", "#0072b2", "s", "-"),
-    "res_unet": Series("ResUnet (teacher)", "#e69f00", "^", "-."),
-    "student": Series("Student (IGL-DT)", "#d55e00", "o", "-"),
-    "supervised": Series("Supervised only", "#222222", "D", "--"),
-}
-"""The networks in the order of every legend; colours of Okabe and Ito, told apart by marker and dashes too."""
-
-# Each colour is as far as possible from those before it (OKLab), to the normal eye as well as under simulated
-# deuteranopia and protanopia: the first N are a good choice for N classes. None is close to NEUTRAL.
-_CLASS_COLORS = [
-    *("#383838", "#0072b2", "#e69f00", "#007800", "#e187ff", "#fff02d", "#69a596", "#5a0087"),
-    *("#b42d78", "#96e187", "#6978f0", "#f0695a", "#96c3d2", "#3c3cb4", "#1e5a3c", "#b45a5a"),
-    *("#699600", "#7887b4", "#c3ffa5", "#ffc300", "#b4b487", "#782d69", "#780f00", "#f0c3ff"),
-]
-
-
-def series(network: str) -> Series:
-    """How a network is shown.
-
-    Raises:
-        ValueError: The figures do not know the network.
-    """
-    if network not in SERIES:
-        raise ValueError(f"no network called {network!r} in the figures; there are {', '.join(SERIES)}")
-    return SERIES[network]
-
-
-def class_palette(num_classes: int) -> np.ndarray:
-    """The classes' colours, N×3 uint8 RGB; a class has the same colour whatever N is.
-
-    Beyond 24 classes colours are still different, but no eye can name them all.
-    """
-    colors = [tuple(bytes.fromhex(color[1:])) for color in _CLASS_COLORS[:num_classes]]
-    for index in range(len(colors), num_classes):
-        # Hues in steps of the golden ratio never come close to an earlier one twice.
-        hue, shade = (index * 0.6180339887) % 1, (0.95, 0.7, 0.45)[index % 3]
-        red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, shade)
-        colors.append((round(red * 255), round(green * 255), round(blue * 255)))
-    return np.array(colors, dtype=np.uint8).reshape(num_classes, 3)
 
 
 def class_handles(masks: Sequence[np.ndarray], class_names: Sequence[str]) -> list[Patch]:

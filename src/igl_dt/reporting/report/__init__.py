@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that holds all it shows, and loads and runs nothing."""
+"""The report of a run: one HTML file, self-contained and without scripts."""
 
 from igl_dt.reporting.report.remarks import find_remarks
 from igl_dt.reporting.report.rendering import render_report

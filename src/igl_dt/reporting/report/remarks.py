@@ -1,67 +1,70 @@
-"""What a reader should know before believing a result, or when looking for what went wrong."""
+"""What a reader should know before trusting a result, or when looking for what went wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from igl_dt.evaluation.pseudo_labels import CONFIDENT
-from igl_dt.reporting.report.run import Run, name_briefly, name_network
+from igl_dt.evaluation.parameters import CONFIDENT
+from igl_dt.reporting.figures.history import PSEUDO_LABEL, loss_columns
+from igl_dt.reporting.networks import BASELINE, is_teacher, label, last_weights
+from igl_dt.reporting.report.run import Run
 
 SHARED_ERRORS = 0.1
-"""From this share of pixels on that both teachers must label with the same wrong class, it is worth a remark."""
+"""Share of pixels that all networks label with the same wrong class, from which on it is worth a remark."""
 TOO_SURE = 0.1
-"""Likewise of pixels that a teacher labels wrongly with confidence."""
+"""Likewise for pixels that a network labels wrongly with confidence."""
 ALIKE, UNLIKE = 0.98, 0.5
-"""Shares of pixels that two teachers label alike, between which all is well."""
+"""Agreement of the networks above or below which it is worth a remark."""
 FALLING = 0.1
-"""Share by which a loss on labels must have fallen from the last but one fifth of the steps to the last fifth."""
+"""Relative fall of the supervised loss from the last but one fifth of the steps to the last fifth."""
 FALLEN = 0.02
 """Validation mIoU lost since the best validation."""
 
 
 class Remark(NamedTuple):
-    """Something that stands out."""
+    """Something noteworthy about a run."""
 
     title: str
     text: str
 
 
 def find_remarks(run: Run) -> list[Remark]:
-    """Look through a run for what explains a bad result or spoils a good one; the most important first.
+    """Find what explains a bad result or casts doubt on a good one; the most important first.
 
-    The bounds are rules of thumb [ours].
+    The thresholds are rules of thumb [ours].
     """
     return [*_of_scores(run), *_of_labels(run), *_of_pseudo_labels(run), *_of_training(run), *_of_origin(run)]
 
 
 def _of_scores(run: Run) -> Iterator[Remark]:
-    student = run.metrics["student"]
-    for network, scores in run.metrics.items():
-        gap = 100 * (scores["miou"] - student["miou"])
-        if gap <= 0 or network not in ("supervised", "swin_unet", "res_unet"):
+    main = run.metrics[run.main]
+    role = label(run.main).lower()
+    for network in last_weights(run.metrics):
+        gap = 100 * (run.metrics[network]["miou"] - main["miou"])
+        if gap <= 0:
             continue
-        if network == "supervised":
+        if network == BASELINE:
             text = (
-                f"The same network trained on the labels alone is {gap:.1f} points better: the unlabelled images did "
-                "harm. Look at how good the pseudo-labels are, and at the weights of the losses."
+                f"Trained on the labels alone, the network scores {gap:.1f} points higher: the unlabelled images did "
+                "harm. Check the quality of the pseudo-labels and the weights of the losses."
             )
-            yield Remark("The student is worse than without unlabelled images", text)
+            yield Remark(f"The {role} is worse than without unlabelled images", text)
         else:
-            text = f"It is {gap:.1f} points of mIoU behind {name_network(network)}, which taught it: train it longer?"
-            yield Remark(f"The student is worse than {name_briefly(network)}", text)
-    if failed := [name for name, iou in student["per_class"].items() if iou == 0]:
-        text = f"Of the pixels of {_names(failed)} it gets none right."
-        yield Remark("Classes that the student does not find", text)
-    if run.measured == "val":
+            text = f"It is {gap:.1f} points of mIoU behind {run.label(network)}."
+            text += " It learns from that network: train it longer?" if is_teacher(network) else ""
+            yield Remark(f"The {role} is worse than the {label(network).lower()}", text)
+    if failed := [name for name, iou in main["per_class"].items() if iou == 0]:
+        yield Remark(f"Classes that the {role} does not find", f"None of the pixels of {_names(failed)} are correct.")
+    if run.evaluated == "val":
         text = (
-            "There are no test images, so scores are of the validation images. Of weights that were chosen by "
-            "validation they are too good."
+            "There are no test images, so all scores are of the validation images. For weights that were selected by "
+            "validation they are too optimistic."
         )
         yield Remark("Scores are not of test images", text)
 
 
 def _of_labels(run: Run) -> Iterator[Remark]:
     if unseen := run.split_summary["classes_without_labels"]:
-        yield Remark("Classes without a label", f"No labelled image shows {_names(unseen)}: they cannot be learned.")
+        yield Remark("Classes without a label", f"No labelled image contains {_names(unseen)}: they cannot be learned.")
     for use, given in run.split_summary["lists"].items():
         if others := given["not_comparable_with"]:
             text = f"Results are not comparable with those on {_names(others)}."
@@ -69,66 +72,74 @@ def _of_labels(run: Run) -> Iterator[Remark]:
 
 
 def _of_pseudo_labels(run: Run) -> Iterator[Remark]:
-    history = run.histories["teachers"]
-    shares = {name: history[name].dropna() for name in history.columns if name.startswith("pseudo_label_")}
-    last = {name: float(values.iloc[-1]) for name, values in shares.items() if len(values)}
+    for history in run.histories.values():
+        shares = {name: history[name].dropna() for name in history.columns if name.startswith(PSEUDO_LABEL)}
+        last = {name: float(values.iloc[-1]) for name, values in shares.items() if len(values)}
+        yield from _of_shares(run, last)
+
+
+def _of_shares(run: Run, last: Mapping[str, float]) -> Iterator[Remark]:
     accuracies = {name.partition(".")[2]: value for name, value in last.items() if "_accuracy." in name}
-    agreement = last.get("pseudo_label_agreement")
+    labelers = [name.partition(".")[2] for name in last if "." in name]
+    who = "The teachers" if all(map(is_teacher, labelers)) else "The networks"
+    agreement = last.get(f"{PSEUDO_LABEL}agreement")
     if agreement is not None and accuracies and (shared := agreement - min(accuracies.values())) >= SHARED_ERRORS:
         text = (
-            f"On at least {shared:.0%} of the pixels both give the same wrong label, which neither can correct in the "
-            "other, and the student learns it from both."
+            f"On at least {shared:.0%} of the pixels all of them predict the same wrong class, which none can correct "
+            "in the others, and whatever learns from them learns it too."
         )
-        yield Remark("The teachers share their errors", text)
+        yield Remark(f"{who} share their errors", text)
     elif agreement is not None and agreement >= ALIKE:
-        text = f"They label {agreement:.1%} of the pixels alike: from each other they can hardly learn more."
-        yield Remark("The teachers agree nearly everywhere", text)
+        text = f"They label {agreement:.1%} of the pixels alike: they can hardly learn more from each other."
+        yield Remark(f"{who} agree nearly everywhere", text)
     if agreement is not None and agreement < UNLIKE:
-        text = f"They label {agreement:.0%} of the pixels alike: what the student is told changes with its state."
-        yield Remark("The teachers disagree", text)
+        text = f"They label only {agreement:.0%} of the pixels alike: they give contradictory targets."
+        yield Remark(f"{who} disagree", text)
     for network, accuracy in accuracies.items():
-        if (wrong := last[f"pseudo_label_confident.{network}"] - accuracy) >= TOO_SURE:
+        if (wrong := last[f"{PSEUDO_LABEL}confident.{network}"] - accuracy) >= TOO_SURE:
             text = f"On at least {wrong:.0%} of the pixels it is wrong with a probability of {CONFIDENT:.0%} or more."
-            yield Remark(f"{name_network(network)} is too sure", text)
+            yield Remark(f"{run.label(network)} is overconfident", text)
 
 
 def _of_training(run: Run) -> Iterator[Remark]:
-    for stage, history in run.histories.items():
-        for column in history.columns:
+    for training, history in run.histories.items():
+        for column, (network, loss) in loss_columns(history, training).items():
             values = history[column].dropna()
-            network, _, loss = column.rpartition(".")
             fifth = len(values) // 5
-            if loss == "supervised" and network != "learning_rate" and fifth >= 2:
+            if loss == "supervised" and fifth >= 2:
                 before, now = float(values.iloc[-2 * fifth : -fifth].mean()), float(values.iloc[-fifth:].mean())
                 if now < (1 - FALLING) * before:
                     fall = 1 - now / before
-                    text = f"In the last fifth of the steps its loss on labels fell by {fall:.0%}: more steps may help."
-                    yield Remark(f"{name_network(network or stage)} was still learning", text)
-            elif network == "val_miou" and len(values) and (lost := values.max() - values.iloc[-1]) >= FALLEN:
+                    text = (
+                        f"In the last fifth of the steps its supervised loss fell by {fall:.0%}: more steps may help."
+                    )
+                    yield Remark(f"{run.label(network)} was still learning", text)
+        for column in history.columns:
+            kind, _, network = column.partition(".")
+            values = history[column].dropna()
+            if kind == "val_miou" and len(values) and (lost := values.max() - values.iloc[-1]) >= FALLEN:
                 best = int(history["step"].iloc[int(history[column].argmax())])
-                text = f"Its validation mIoU is {100 * lost:.1f} points below that after step {best}."
-                yield Remark(f"{name_network(loss)} was better before", text)
+                text = f"Its final validation mIoU is {100 * lost:.1f} points below that after step {best}."
+                yield Remark(f"{run.label(network)} was better before", text)
 
 
 def _of_origin(run: Run) -> Iterator[Remark]:
-    commits = {record.get("commit") for record in run.manifest.values()}
+    commits = {record.get("commit") for record in run.run_manifest.values()}
     if len(commits) > 1:
-        yield Remark("Stages are of different code", "They were run from different commits: see the stages below.")
-    if dirty := [stage for stage, record in run.manifest.items() if record.get("dirty")]:
-        text = (
-            f"When {_names(dirty)} ran, files differed from the commit: from the commit alone it cannot be done again."
-        )
+        yield Remark("Stages ran with different code", "They were run from different commits: see the stages below.")
+    if dirty := [stage for stage, record in run.run_manifest.items() if record.get("dirty")]:
+        text = f"{_names(dirty)} ran with uncommitted changes: the commit alone does not reproduce the results."
         yield Remark("The code was not committed", text)
     digests: dict[str, set[str]] = {}
-    for record in run.manifest.values():
+    for record in run.run_manifest.values():
         for path, digest in record.get("sha256", {}).items():
             digests.setdefault(path, set()).add(digest)
     if changed := sorted(path for path, found in digests.items() if len(found) > 1):
-        text = f"Not all stages saw the same content of {_names(changed)}: run the later ones again."
+        text = f"Not all stages saw the same content of {_names(changed)}: rerun the later ones."
         yield Remark("Results of different runs are mixed", text)
-    for stage, record in run.manifest.items():
+    for stage, record in run.run_manifest.items():
         if stage != "reporting" and record.get("unfinished"):
-            yield Remark(f"The last run of {stage} did not end", "What is shown of it may be of an earlier one.")
+            yield Remark(f"The last run of {stage} did not finish", "Its results shown here may be of an earlier run.")
 
 
 def _names(names: list[str], most: int = 8) -> str:

@@ -1,4 +1,4 @@
-"""From a run to the text of its page."""
+"""The text of a run's page."""
 
 import base64
 import json
@@ -11,29 +11,20 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from igl_dt.evaluation.pseudo_labels import CONFIDENT
-from igl_dt.methods.igl_dt import IglDtParameters
-from igl_dt.reporting.figures.style import SERIES, signed
+from igl_dt.reporting.figures.history import has_pseudo_labels, loss_columns
+from igl_dt.reporting.figures.style import signed
+from igl_dt.reporting.gallery import GALLERY, Entry
+from igl_dt.reporting.networks import BASELINE, is_teacher, label, last_weights, method_name
 from igl_dt.reporting.report.remarks import find_remarks
-from igl_dt.reporting.report.run import Run, name_briefly, name_network
-
-SCORES = {
-    "miou": "mIoU",
-    "pixel_accuracy": "Pixel accuracy",
-    "mean_class_accuracy": "Mean class accuracy",
-    "miou_present": "mIoU of classes present",
-    "boundary_miou": "Boundary mIoU",
-}
-"""Titles of the scores, in their order; further ones are called by their keys."""
-STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
-SHOWN_STATES = 6
+from igl_dt.reporting.report.run import Run
+from igl_dt.reporting.scores import score_titles
 
 
 def render_report(run: Run) -> str:
-    """Write the page of a run: the same text for the same run.
+    """Render the page of a run; equal runs give equal text.
 
-    All is in it, figures as data URIs. Values are shown rounded; ``<data value>`` has them as ``metrics.json`` does.
-    Needed figures: ``data``, ``examples``, ``losses``, ``miou``, ``pseudo_labels``, ``confusion``.
+    The page is self-contained, with figures as data URIs. Values are shown rounded; ``<data value>`` has them as in
+    ``metrics.json``. Figures that are missing are left out; those that the gallery does not know come last.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -43,59 +34,69 @@ def render_report(run: Run) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "percent": _percent,
-        "signed": _signed,
-        "png": _embed,
-        "size": _size,
-        "network": name_network,
-    }
-    networks = [
-        *(name for name in SERIES if name in run.metrics),
-        *(name for name in run.metrics if name not in SERIES),
-    ]
+    environment.filters |= {"percent": _percent, "signed": _signed, "png": _embed, "size": _size, "network": run.label}
+    networks = last_weights(run.metrics)
+    baseline = BASELINE if BASELINE in networks and run.main != BASELINE else None
+    environment_name, method = _first(run, "env"), method_name(run.networks_info)
+    title = f"{method or 'Run'} on {environment_name}" if environment_name else method or "Run"
     return environment.get_template("report.html.jinja").render(
         run=run,
-        environment=_first(run, "env"),
-        summary=_summarize(run),
+        title=title,
+        role=label(run.main).lower(),
+        summary=_summarize(run, baseline),
         remarks=find_remarks(run),
-        networks=networks,
-        scores=_name_scores(run),
-        series=SERIES,
-        classes=_compare_classes(run),
-        states=_tell_states(run),
-        monitored=any(column.startswith("pseudo_label") for column in run.histories["teachers"].columns),
-        confident=CONFIDENT,
-        stages=[(stage, run.manifest.get(stage)) for stage in STAGES],
+        scores=score_titles(run.metrics),
+        baseline=baseline,
+        others=[name for name in networks if name not in (run.main, baseline)],
+        classes=_compare_classes(run, networks, baseline),
+        figures=_arrange_figures(run),
+        losses=_tabulate_losses(run),
+        probed=has_pseudo_labels(run.histories),
         commands=_commands(run),
-        surroundings=_first(run, "surroundings", "student_learning"),
-        versions=_first(run, "versions", "student_learning"),
+        environment=_first(run, "environment"),
+        versions=_first(run, "versions"),
         parameters=_parameters(run),
         labeled_list=_labeled_list(run),
     )
 
 
-def _name_scores(run: Run) -> dict[str, str]:
-    keys = [key for key, value in run.metrics["student"].items() if isinstance(value, float)]
-    known = {key: title for key, title in SCORES.items() if key in keys}
-    return known | {key: key.replace("_", " ").capitalize() for key in keys if key not in known}
+def _arrange_figures(run: Run) -> dict[str, list[tuple[Entry, bytes]]]:
+    """Group the figures by section."""
+    sections: dict[str, list[tuple[Entry, bytes]]] = {entry.section: [] for entry in GALLERY.values()} | {"more": []}
+    for name, entry in GALLERY.items():
+        if name in run.figures:
+            sections[entry.section].append((entry, run.figures[name]))
+    for name, png in run.figures.items():
+        if name not in GALLERY:
+            title = name.replace("_", " ").capitalize()
+            sections["more"].append((Entry(lambda: None, "data", f"Figure: {title}", title), png))  # type: ignore
+    return sections
 
 
-def _summarize(run: Run) -> str:
-    """Say the result in one sentence."""
+def _summarize(run: Run, baseline: str | None) -> str:
+    """Put the result into one sentence."""
     miou = {name: scores["miou"] for name, scores in run.metrics.items()}
     images = run.split_summary["images"]
-    kind = {"test": "test", "val": "validation"}[run.measured]
-    said = (
-        f"Learning from {images['labeled']} labelled and {images['unlabeled']} unlabelled images, the student "
-        f"reaches {100 * miou['student']:.1f} % mIoU on {images[run.measured]} {kind} images"
+    kind = {"test": "test", "val": "validation"}[run.evaluated]
+    summary = (
+        f"Trained on {images['labeled']} labelled and {images['unlabeled']} unlabelled images, the "
+        f"{label(run.main).lower()} reaches {100 * miou[run.main]:.1f} % mIoU on {images[run.evaluated]} {kind} images"
     )
-    teacher = max(("swin_unet", "res_unet"), key=lambda name: miou[name])
-    compared = [f"{_difference(miou['student'] - miou[teacher])} the better of its teachers ({name_briefly(teacher)})"]
-    if "supervised" in miou:
-        gain = _difference(miou["student"] - miou["supervised"])
-        compared.insert(0, f"{gain} the same network trained on the labels alone")
-    return f"{said}: {', and '.join(compared)}."
+    compared = []
+    if baseline is not None:
+        gain = _difference(miou[run.main] - miou[baseline])
+        compared.append(f"{gain} the supervised baseline, which was trained on the labels alone")
+    if teachers := [name for name in last_weights(miou) if is_teacher(name)]:
+        best = max(teachers, key=lambda name: miou[name])
+        which = (
+            ("its teacher", "the better of its teachers")[len(teachers) - 1]
+            if len(teachers) < 3
+            else "the best of its teachers"
+        )
+        info = run.networks_info.get(best, {}).get("architecture")
+        name = ", ".join(filter(None, [label(best).lower(), info]))
+        compared.append(f"{_difference(miou[run.main] - miou[best])} {which} ({name})")
+    return f"{summary}: {', and '.join(compared)}." if compared else f"{summary}."
 
 
 def _difference(gain: float) -> str:
@@ -103,49 +104,27 @@ def _difference(gain: float) -> str:
     return "as much as" if points == 0 else f"{abs(points):.1f} points {'more' if points > 0 else 'less'} than"
 
 
-def _compare_classes(run: Run) -> list[dict[str, Any]]:
-    """Give the classes, those first that gain most from unlabelled images."""
+def _compare_classes(run: Run, networks: list[str], baseline: str | None) -> list[dict[str, Any]]:
+    """Tabulate the classes; those that gain most over the baseline come first."""
     labeled = run.split_summary["pixels_per_class"]["labeled"]
     total = sum(labeled.values()) or 1
     rows = []
-    for name in run.metrics["student"]["per_class"]:
-        ious = {network: run.metrics[network]["per_class"][name] for network in SERIES if network in run.metrics}
-        known = ious["student"] is not None and ious.get("supervised") is not None
-        gain = ious["student"] - ious["supervised"] if known else None
+    for name in run.metrics[run.main]["per_class"]:
+        ious = {network: run.metrics[network]["per_class"].get(name) for network in networks}
+        main, reference = ious[run.main], None if baseline is None else ious[baseline]
+        gain = None if main is None or reference is None else main - reference
         rows.append({"name": name, "ious": ious, "gain": gain, "labeled": labeled.get(name, 0) / total})
     return sorted(rows, key=lambda row: (row["gain"] is None, -(row["gain"] or 0)))
 
 
-def _tell_states(run: Run) -> dict[str, Any] | None:
-    """Give the turns of the student's two states; None where it is not known how they took turns."""
-    history = run.histories["student"]
-    parameters = (run.manifest.get("student_learning") or {}).get("parameters")
-    if parameters is None or history.empty:
-        return None
-    losses = parameters["student_learning"].get("losses") or {}
-    every = losses.get("swap_every", IglDtParameters.model_fields["swap_every"].default)
-    steps = int(history["step"].max())
-    turns = [(first + 1, min(first + every, steps)) for first in range(0, steps, every)]
-    states = [
-        ("Global", "swin_unet", "res_unet", "global_context", turns[::2]),
-        ("Local", "res_unet", "swin_unet", "local_regional", turns[1::2]),
+def _tabulate_losses(run: Run) -> list[tuple[str, str, str, float, float]]:
+    """Give training, network, loss, its first and its last value."""
+    return [
+        (training.replace("_", " "), run.label(network), loss.replace("_", " "), *ends)
+        for training, history in run.histories.items()
+        for column, (network, loss) in loss_columns(history, training).items()
+        if (ends := _ends(history, column))
     ]
-    return {
-        "every": every,
-        "turns": turns[:SHOWN_STATES],
-        "more": len(turns) - SHOWN_STATES,
-        "states": [
-            {
-                "name": name,
-                "guide": name_briefly(guide),
-                "other": name_briefly(other),
-                "steps": sum(last - first + 1 for first, last in own),
-                "loss": loss.replace("_", " "),
-                "ends": _ends(history, loss),
-            }
-            for name, guide, other, loss, own in states
-        ],
-    }
 
 
 def _ends(history: pd.DataFrame, column: str) -> tuple[float, float] | None:
@@ -153,35 +132,35 @@ def _ends(history: pd.DataFrame, column: str) -> tuple[float, float] | None:
     return None if values.empty else (float(values.iloc[0]), float(values.iloc[-1]))
 
 
-def _first(run: Run, key: str, stage: str = STAGES[0]) -> Any:
-    """Give what a stage's record says, or else what the first does that says it; None where none does."""
-    records = [run.manifest.get(name, {}) for name in (stage, *STAGES)]
-    return next((record[key] for record in records if key in record), None)
+def _first(run: Run, key: str) -> Any:
+    """Give a value of the records, preferably of the student's training; None if no record has it."""
+    records = [run.run_manifest.get("student_learning", {}), *run.run_manifest.values()]
+    return next((record[key] for record in records if record.get(key)), None)
 
 
 def _commands(run: Run) -> dict[str, list[str]]:
-    """Give the commands with the stages that each ran."""
+    """Give the commands, each with the stages that it ran."""
     commands: dict[str, list[str]] = {}
-    for stage in STAGES:
-        if command := run.manifest.get(stage, {}).get("command"):
+    for stage, record in run.run_manifest.items():
+        if command := record.get("command"):
             commands.setdefault(command, []).append(stage)
     return commands
 
 
 def _parameters(run: Run) -> str | None:
-    """Give the parameters as text, when all stages were run with the same ones; else each stage's."""
-    found = {stage: run.manifest.get(stage, {}).get("parameters") for stage in STAGES}
+    """Give the parameters as text: once if all stages ran with the same, else those of each stage."""
+    found = {stage: record.get("parameters") for stage, record in run.run_manifest.items()}
     texts = {stage: json.dumps(each, indent=2, ensure_ascii=False) for stage, each in found.items() if each}
-    if not texts:
-        return None
-    if len(set(texts.values())) == 1:
-        return next(iter(texts.values()))
+    if len(set(texts.values())) <= 1:
+        return next(iter(texts.values()), None)
     return "\n\n".join(f"{stage}\n{text}" for stage, text in texts.items())
 
 
 def _labeled_list(run: Run) -> dict[str, Any]:
-    """Say which images were labelled."""
-    splitting: Mapping[str, Any] = (run.manifest.get("data_splitting") or {}).get("parameters", {}).get("splitting", {})
+    """Describe the list of labelled images."""
+    splitting: Mapping[str, Any] = (
+        (run.run_manifest.get("data_splitting") or {}).get("parameters", {}).get("splitting", {})
+    )
     return {
         "path": splitting.get("labeled_list"),
         "fraction": splitting.get("labeled_fraction"),
@@ -203,6 +182,6 @@ def _embed(png: bytes) -> str:
 
 
 def _size(png: bytes) -> Markup:
-    """Give an image's size as attributes, so that a page does not jump while it is read."""
+    """Give an image's size as HTML attributes, so that the page does not shift while it loads."""
     width, height = struct.unpack(">II", png[16:24])
     return Markup(f'width="{width}" height="{height}"')

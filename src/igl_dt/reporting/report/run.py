@@ -6,39 +6,37 @@ from typing import Any
 
 import pandas as pd
 
-from igl_dt.reporting.figures.style import SERIES
+from igl_dt.reporting.networks import NetworksInfo, label_all, main_network
+from igl_dt.reporting.scores import Metrics
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has left, as the catalog has it."""
+    """The results of a run, as the catalog holds them."""
 
-    metrics: Mapping[str, Mapping[str, Any]]
-    """``metrics.json``: scores by network."""
+    metrics: Metrics
+    """``metrics.json``: scores by network, in the order of display."""
     split_summary: Mapping[str, Any]
     """Counts, classes without labels, digests and names of the lists."""
-    fingerprints: Mapping[str, str | None]
-    """By network."""
+    networks_info: NetworksInfo
+    """By network: architecture, method and fingerprint."""
     histories: Mapping[str, pd.DataFrame]
-    """Of ``teachers``, ``student`` and ``supervised``; without rows where nothing was trained."""
-    manifest: Mapping[str, Mapping[str, Any]]
-    """``run_manifest.json``: by stage how it was run; stages may be missing."""
+    """By training; see ``igl_dt.reporting.figures.history.Histories``."""
+    run_manifest: Mapping[str, Mapping[str, Any]]
+    """``run_manifest.json``: how each stage was run; stages may be missing."""
     figures: Mapping[str, bytes]
-    """PNG files by name: see ``igl_dt.reporting.report.rendering``."""
+    """PNG files by name: see ``igl_dt.reporting.gallery``; any may be missing."""
 
     @property
-    def measured(self) -> str:
-        """Which images the scores are of."""
+    def evaluated(self) -> str:
+        """The split that the scores are of: ``test`` or ``val``."""
         return "test" if self.split_summary["images"]["test"] else "val"
 
+    @property
+    def main(self) -> str:
+        """The network that the run is about."""
+        return main_network(self.metrics)
 
-def name_network(network: str) -> str:
-    """Give a network's name for readers."""
-    known = SERIES.get(network.removesuffix("_best"))
-    title = known.title if known else network.removesuffix("_best")
-    return f"{title}, best validation" if network.endswith("_best") else title
-
-
-def name_briefly(network: str) -> str:
-    """Give a teacher's name where it is said that it is a teacher."""
-    return name_network(network).removesuffix(" (teacher)")
+    def label(self, network: str) -> str:
+        """Give a network's name for readers."""
+        return label_all([network], self.networks_info)[network]

@@ -1,4 +1,4 @@
-"""Every recipe for a data set runs from its images to its scores, on a few drawn ones in the real layout."""
+"""Every environment of a data set runs from its images to its scores, on a few drawn ones in the real layout."""
 
 import json
 import shutil
@@ -26,12 +26,12 @@ SWIN["options"] = {"embed_dim": 12, "depths": [1, 1], "num_heads": [1, 2], "wind
 RESNET = {"name": "resnet18", "pretrained": None}
 RESNET["options"] = {"channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 8}
 SMALL_STAGE = {"steps": 2, "batch_size": 2, "validate_every": 2, "augmentation": {"crop_size": [32, 40]}}
+TEACHERS = {
+    "global_teacher": {"swin_unet": {"encoder": SWIN, "decoder_depth": 1}},
+    "local_teacher": {"res_unet": {"encoder": RESNET, "decoder_channels": [16, 8]}},
+}
+STUDENT = {"student": {"deeplab_v3_plus": {"encoder": RESNET, "channels": 8}}}
 SMALL = {
-    "networks": {
-        "swin_unet": {"encoder": SWIN, "decoder_depth": 1},
-        "res_unet": {"encoder": RESNET, "decoder_channels": [16, 8]},
-        "student": {"encoder": RESNET, "channels": 8},
-    },
     "splitting": {"labeled_fraction": 0.5},
     "runtime": {"threads": 1, "workers": 0, "device": "cpu"},
 }
@@ -115,7 +115,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("recipe", "draw", "classes", "labeled"),
+    ("environment", "draw", "classes", "labeled"),
     [
         ("pascal", draw_pascal, CLASS_NAMES, 3),
         ("cityscapes", draw_cityscapes, tuple(LABEL_IDS), 3),
@@ -124,20 +124,30 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_runs_from_images_to_scores(
-    project: Path, tmp_path: Path, recipe: str, draw: Callable[[Path], None], classes: tuple[str, ...], labeled: int
+    project: Path,
+    tmp_path: Path,
+    environment: str,
+    draw: Callable[[Path], None],
+    classes: tuple[str, ...],
+    labeled: int,
 ) -> None:
-    """All is the recipe's own but networks, steps and sizes."""
+    """Everything is the environment's own but networks, steps and sizes."""
     draw(tmp_path / "images")
-    changes = SMALL | dict.fromkeys(("teacher_pretraining", "student_learning"), SMALL_STAGE)
-    changes["dataset"] = {"root": str(tmp_path / "images")} | ({"image_size": [40, 56]} if recipe == "folder" else {})
-    if recipe == "cityscapes":
+    changes = SMALL | {
+        "teacher_pretraining": SMALL_STAGE | {"networks": TEACHERS},
+        "student_learning": SMALL_STAGE | {"networks": STUDENT},
+    }
+    changes["dataset"] = {"root": str(tmp_path / "images")} | (
+        {"image_size": [40, 56]} if environment == "folder" else {}
+    )
+    if environment == "cityscapes":
         changes["evaluation"] = {"window_size": [32, 40]}
     bootstrap_project(project)
-    KedroSession.create(project, env=recipe, runtime_params=changes).run(pipeline_names=STAGES)
+    KedroSession.create(project, env=environment, runtime_params=changes).run(pipeline_names=STAGES)
 
-    metrics = json.loads((project / f"data/08_reporting/{recipe}/metrics.json").read_text("utf-8"))
-    assert set(metrics) >= {"student", "swin_unet", "res_unet", "supervised"}
+    metrics = json.loads((project / f"data/08_reporting/{environment}/metrics.json").read_text("utf-8"))
+    assert set(metrics) >= {"student", "global_teacher", "local_teacher", "supervised"}
     assert tuple(metrics["student"]["per_class"]) == classes
-    lists = project / f"data/05_model_input/{recipe}"
+    lists = project / f"data/05_model_input/{environment}"
     assert len(pd.read_csv(lists / "labeled.csv")) == labeled
-    assert {path.stem for path in (project / f"data/06_models/{recipe}").glob("*.safetensors")} >= {"student"}
+    assert {path.stem for path in (project / f"data/06_models/{environment}").glob("*.safetensors")} >= {"student"}

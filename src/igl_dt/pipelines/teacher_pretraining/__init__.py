@@ -1,5 +1,0 @@
-"""Pipeline ``teacher_pretraining``."""
-
-from igl_dt.pipelines.teacher_pretraining.pipeline import create_pipeline
-
-__all__ = ["create_pipeline"]

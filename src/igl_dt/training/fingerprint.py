@@ -1,0 +1,100 @@
+"""What decides the result of a training, as digests."""
+
+import ast
+import inspect
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from igl_dt.data.datasets import MaskFormat, mask_format
+from igl_dt.methods.base import Method
+from igl_dt.runtime.context import RunContext
+from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
+from igl_dt.utils.files import digest
+from igl_dt.utils.imports import imported_modules
+
+_LIBRARIES = {*sys.stdlib_module_names, "torch"}
+"""Top-level packages of base classes whose version, not whose code, is part of the fingerprint."""
+
+
+def digest_of_parameters(
+    stream: str,
+    parameters: TrainingParameters,
+    method: Method,
+    optimizers: dict[str, OptimizerParameters],
+    context: RunContext,
+) -> str:
+    """Identify all parameters that decide a training's result and are not in its images or networks."""
+    schedule = {"steps", "batch_size", "gradient_accumulation_steps", "validate_every", "augmentation"}
+    decisive: dict[str, Any] = {
+        "stream": stream,
+        "parameters": parameters.model_dump(mode="json", include=schedule),
+        "supervised_loss": method.setup.supervised_loss.model_dump(mode="json"),
+        "method": [method.name, method.options.model_dump(mode="json")],
+        "optimizers": {role: optimizer.model_dump(mode="json") for role, optimizer in optimizers.items()},
+        "evaluation": context.evaluation.model_dump(mode="json", exclude={"boundary_width"}),  # of no validation
+        "image_size": context.dataset.model_dump(include={"image_size", "short_side", "long_side"}),
+        "precision": context.runtime.precision,
+        "seed": context.seed,
+    }
+    if (masks := mask_format(context.dataset)) != MaskFormat():  # then the masks' files are not all that counts
+        decisive["mask_format"] = asdict(masks)
+    return digest(json.dumps(decisive, sort_keys=True).encode())
+
+
+def digest_of_weights(method: Method) -> str:
+    """Identify all networks of a method: how they are built, and every bit of what they start from."""
+    built = {name: network.configuration for name, network in method.evaluated().items()}
+    tensors = {name: value for name, value in method.state_dict().items() if hasattr(value, "dtype")}
+    weights = {
+        name: [str(tensor.dtype), list(tensor.shape), digest(tensor.detach().cpu().contiguous().numpy().tobytes())]
+        for name, tensor in tensors.items()
+    }
+    return digest(json.dumps([built, weights], sort_keys=True).encode())
+
+
+def digest_of_code(classes: Iterable[type], *modules: str) -> str:
+    """Identify the code that a training runs: of modules and classes, and all of this package that they import.
+
+    Comments, docstrings and layout do not count, so that editing them invalidates no unfinished training. Of a class
+    outside the package, its module and those of its base classes count, and what these import of the package.
+    """
+    own = {
+        base.__module__: Path(inspect.getfile(base))
+        for kind in classes
+        for base in kind.__mro__
+        if base.__module__.partition(".")[0] not in _LIBRARIES
+    }
+    named = {name for file in own.values() for name in _named_in_imports(file)}
+    inside = imported_modules([*modules, *own, *named])
+    files = own | {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in inside}
+    lines = [f"{name} {_digest_of_source(file)}\n" for name, file in sorted(files.items())]
+    return digest("".join(lines).encode())
+
+
+def _digest_of_source(file: Path) -> str:
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
+    return digest(ast.dump(tree).encode())
+
+
+def _named_in_imports(file: Path) -> Iterator[str]:
+    """Give what may be the names of the modules that a file imports."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Tell a docstring, of a field too."""
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
