@@ -34,9 +34,9 @@ PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
 
 RNG = np.random.default_rng(0)
-IMAGE = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+PIXELS = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 MASK = RNG.integers(0, 3, (24, 32), dtype=np.uint8)
-FRAMES = [Image.fromarray(IMAGE), Image.fromarray(255 - IMAGE)]
+FRAMES = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
 
 Spoil = Callable[[dict[str, Any]], None]
 """Changes the project in the working directory, or its parameters."""
@@ -59,7 +59,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight images to train on and two to measure with, 32×24, of three classes."""
     root = tmp_path_factory.mktemp("drawn")
     for split, count in {"train": 8, "val": 2}.items():
-        for kind, array in (("images", IMAGE), ("masks", MASK)):
+        for kind, array in (("images", PIXELS), ("masks", MASK)):
             (root / split / kind).mkdir(parents=True)
             for index in range(count):
                 (root / split / kind / f"{split}{index}.png").write_bytes(encode(array))
@@ -76,8 +76,11 @@ def parameters(configuration, drawn: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def prepare(configuration) -> Callable[[dict[str, Any]], DataCatalog]:
+def prepare(configuration, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], DataCatalog]:
     """Do what a run does before it trains, with its hooks; give the catalog with what was written."""
+
+    # Networks are the same in all cases, and building them takes the longest.
+    monkeypatch.setattr("igl_dt.networks.registry.build_network", lambda *_: None)
 
     def prepare(parameters: dict[str, Any]) -> DataCatalog:
         check, hooks, pipelines = CheckParameters(), _create_hook_manager(), register_pipelines()
@@ -116,7 +119,7 @@ def file(path: str, content: bytes | str) -> Spoil:
 
 def cut(path: str, kind: str) -> Spoil:
     """Have an image lack its last third."""
-    content = encode(IMAGE if "images" in path else MASK, kind)
+    content = encode(PIXELS if "images" in path else MASK, kind)
     return file(path, content[: len(content) * 2 // 3])
 
 
@@ -132,7 +135,7 @@ def gone(path: str) -> Spoil:
 
 def pair(name: str, split: str = "train") -> Spoil:
     """Add an image with its mask."""
-    return several(file(f"{split}/images/{name}.png", encode(IMAGE)), file(f"{split}/masks/{name}.png", encode(MASK)))
+    return several(file(f"{split}/images/{name}.png", encode(PIXELS)), file(f"{split}/masks/{name}.png", encode(MASK)))
 
 
 def moved_and_linked(path: str, to: str) -> Spoil:
@@ -232,9 +235,9 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "an empty image": (file(IMAGE, b""), [f"images/{IMAGE} is empty (0 bytes): copy it again, or remove it"]),
     "an empty mask": (file(BAD_MASK, b""), [f"images/{BAD_MASK} is empty (0 bytes)"]),
     "text": (file(IMAGE, "no image"), [f"images/{IMAGE} cannot be read as an image: its format is unknown"]),
-    "broken": (file(IMAGE, encode(IMAGE)[:8] + bytes(500)), [f"images/{IMAGE} cannot be read as an image"]),
+    "broken": (file(IMAGE, encode(PIXELS)[:8] + bytes(500)), [f"images/{IMAGE} cannot be read as an image"]),
     "bits that fell over": (
-        file(IMAGE, encode(IMAGE)[:200] + bytes(200) + encode(IMAGE)[400:]),
+        file(IMAGE, encode(PIXELS)[:200] + bytes(200) + encode(PIXELS)[400:]),
         [f"images/{IMAGE} cannot be read as an image"],
     ),
     "a truncated PNG": (cut(IMAGE, "PNG"), [f"images/{IMAGE} cannot be read as an image", "truncated"]),
@@ -252,7 +255,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "32 bits": (file(IMAGE, encode(MASK.astype(np.int32), "TIFF")), ["has mode I: save it as RGB"]),
     "floats": (file(IMAGE, encode(MASK.astype(np.float32), "TIFF")), ["has mode F: save it as RGB"]),
     "a turned photograph": (
-        file(IMAGE, turned(IMAGE, 6, "JPEG")),
+        file(IMAGE, turned(PIXELS, 6, "JPEG")),
         [f"images/{IMAGE} has an EXIF orientation", "rotate the pixels", "the mask matches"],
     ),
     "a turned mask": (file(BAD_MASK, turned(MASK, 3, "PNG")), [f"images/{BAD_MASK} has an EXIF orientation"]),
@@ -274,7 +277,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "an id just below what is ignored": (file(BAD_MASK, encode(MASK | 254)), ["has the ids [254]"]),
     "a mask in colours": (
-        file(BAD_MASK, encode(IMAGE)),
+        file(BAD_MASK, encode(PIXELS)),
         [f"images/{BAD_MASK} has mode RGB: a mask must be a grayscale or palette image of class ids", "colors"],
     ),
     "a transparent mask": (file(BAD_MASK, encode(Image.new("RGBA", (32, 24)))), ["has mode RGBA: a mask must be"]),
@@ -329,7 +332,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
         ["1 ids differ only in case or in the encoding of accents", "rename one"],
     ),
     "ids that differ by the file's ending": (
-        file("train/images/train4.jpg", encode(IMAGE, "JPEG")),
+        file("train/images/train4.jpg", encode(PIXELS, "JPEG")),
         ["1 ids have two files in images/train/images: train4.jpg and train4.png; remove one"],
     ),
     "an id in two splits": (
@@ -365,7 +368,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "colours without a name": (
         several(
-            file(BAD_MASK, encode(IMAGE)),
+            file(BAD_MASK, encode(PIXELS)),
             folder_source(colors={"road": [0, 0, 0], "tree": [1, 1, 1], "pole": [2, 2, 2]}),
         ),
         [f"images/{BAD_MASK} has ", " colours that belong to no class", "dataset.options.rest"],
@@ -429,7 +432,7 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a name of several images": (
         several(
-            *(file(f"{kind}/{where}/1.png", encode(a)) for kind, a in (("i", IMAGE), ("m", MASK)) for where in "abcd"),
+            *(file(f"{kind}/{where}/1.png", encode(a)) for kind, a in (("i", PIXELS), ("m", MASK)) for where in "abcd"),
             folder_source(images="i", masks="m"),
             lists(labeled="1"),
         ),
@@ -682,12 +685,12 @@ FINE: dict[str, tuple[Spoil, list[str]]] = {
             file("train/images/train1.png", encode(MASK)),
             file("train/images/train2.png", encode(MASK.astype(np.uint16) * 9999)),
             file("train/images/train3.png", encode(Image.new("RGBA", (32, 24), (1, 2, 3, 4)))),
-            file("train/images/train4.png", encode(Image.fromarray(IMAGE).quantize(8))),
+            file("train/images/train4.png", encode(Image.fromarray(PIXELS).quantize(8))),
         ),
         [],
     ),
     "links within the root": (
-        several(file("elsewhere/a.png", encode(IMAGE)), link(IMAGE, str(Path("..", "..", "elsewhere", "a.png")))),
+        several(file("elsewhere/a.png", encode(PIXELS)), link(IMAGE, str(Path("..", "..", "elsewhere", "a.png")))),
         [],
     ),
     "a list as some editors leave it": (

@@ -5,56 +5,37 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from igl_dt.data.loading import Batch
-from igl_dt.networks import NetworkOutput
+from tiny import CLASSES, TwoConvolutions
 
-CLASSES = 3
 HEIGHT, WIDTH = 6, 8
-
-
-class TinyNetwork(nn.Module):
-    """Logits that depend on a pixel's neighbours, so that mixing before and after it are two things."""
-
-    def __init__(self, seed: int, channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.feature_channels, self.stride = channels, stride
-        self.class_names = tuple("abc")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.encoder = nn.Conv2d(3, channels, 3, padding=1)
-            self.classifier = nn.Conv2d(channels, CLASSES, 3, padding=1)
-        nn.init.normal_(self.classifier.weight, std=0.5, generator=torch.Generator().manual_seed(seed))
-
-    def forward(self, images: Tensor) -> NetworkOutput:
-        features = 4 * self.encoder(images.float() / 128 - 1)
-        return NetworkOutput(self.classifier(features), F.avg_pool2d(features, self.stride))
 
 
 @pytest.fixture
 def tiny_network() -> Callable[..., nn.Module]:
-    return TinyNetwork
+    return TwoConvolutions
 
 
 @pytest.fixture
 def make_batch() -> Callable[..., Batch]:
     """Make two labelled and two unlabelled images, some pixels of which do not count."""
 
-    def make(cutmix: bool = True, strong: bool = True) -> Batch:
+    def make(cutmix: bool = True, strong: bool = True, strong_labeled: bool = False) -> Batch:
         draw = torch.Generator().manual_seed(7)
 
         def samples() -> Tensor:
             return torch.randint(0, 256, (2, 3, HEIGHT, WIDTH), dtype=torch.uint8, generator=draw)
 
-        masks = torch.randint(0, CLASSES, (2, HEIGHT, WIDTH), dtype=torch.uint8, generator=draw)
+        masks = torch.randint(0, len(CLASSES), (2, HEIGHT, WIDTH), dtype=torch.uint8, generator=draw)
         masks[0, 1, 2:5] = 255
         padding = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
         padding[0, :, -2:], padding[1, -1] = True, True
         boxes = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.bool)
         boxes[0, 2:6, 2:6], boxes[1, 0:4, 4:8] = True, True  # on even pixels: the same at stride 2
         images, weak, loud = samples(), samples(), samples()
-        return Batch(images, masks, weak, loud if strong else None, padding, boxes if cutmix else None)
+        views, boxes_of_views = (loud if strong else weak,), (boxes,) if cutmix else ()
+        return Batch(images, masks, weak, views, padding, boxes_of_views, samples() if strong_labeled else None)
 
     return make
 

@@ -7,33 +7,32 @@ import torch
 from torch import nn
 
 from igl_dt.data.loading import Batch
-from igl_dt.kedro_ext.parameters import TeacherPretrainingParameters
-from igl_dt.methods import CrossPseudoSupervision
-from igl_dt.methods.cps import CrossPseudoSupervisionParameters
+from igl_dt.methods.cps import CrossPseudoSupervision
+from tiny import build_tiny_method
 
-OTHER = {"swin_unet": "res_unet", "res_unet": "swin_unet"}
+OTHER = {"global_teacher": "local_teacher", "local_teacher": "global_teacher"}
 
 
 @pytest.fixture
 def networks(tiny_network) -> dict[str, nn.Module]:
-    return {"swin_unet": tiny_network(1, channels=4), "res_unet": tiny_network(2, channels=5)}
+    return {"global_teacher": tiny_network(1, channels=4), "local_teacher": tiny_network(2, channels=5)}
 
 
 def make(networks: dict[str, nn.Module], **parameters: object) -> CrossPseudoSupervision:
-    return CrossPseudoSupervision(**networks, parameters=CrossPseudoSupervisionParameters(**parameters))
+    return build_tiny_method(CrossPseudoSupervision, networks, **parameters)
 
 
 def expected(networks: dict[str, nn.Module], batch: Batch, weight: float, on_labeled: bool, by_hand) -> dict:
     """L_sup and L_cps of each teacher, from the equation."""
-    terms = {}
+    terms, boxes = {}, batch.cutmix[0] if batch.cutmix else None
     with torch.no_grad():
         known = {name: network(batch.images).logits for name, network in networks.items()}
         clean = {name: network(batch.weak).logits for name, network in networks.items()}
-        mixed_images = by_hand.mix(batch.weak, batch.cutmix)
+        mixed_images = by_hand.mix(batch.weak, boxes)
         guessed = {name: network(mixed_images).logits for name, network in networks.items()}
-    padding = by_hand.mix(batch.padding, batch.cutmix)
+    padding = by_hand.mix(batch.padding, boxes)
     for name, other in OTHER.items():
-        labels = by_hand.labels(by_hand.mix(clean[other], batch.cutmix), padding)
+        labels = by_hand.labels(by_hand.mix(clean[other], boxes), padding)
         crossed = guessed[name]
         if on_labeled:
             labels = torch.cat([by_hand.labels(known[other], batch.masks == 255), labels])
@@ -55,7 +54,7 @@ def test_terms_are_those_of_the_equation(networks, make_batch, by_hand, cutmix: 
 
 def test_the_options_make_a_difference(networks, make_batch) -> None:
     values = {
-        make(networks, cps_on_labeled=on_labeled)(make_batch(cutmix), 0)["swin_unet.cross_pseudo"].item()
+        make(networks, cps_on_labeled=on_labeled)(make_batch(cutmix), 0)["global_teacher.cross_pseudo"].item()
         for cutmix in (False, True)
         for on_labeled in (False, True)
     }
@@ -80,10 +79,10 @@ def test_each_teachers_terms_train_that_teacher_alone(networks, make_batch, name
 def test_the_weight_ramps_up(networks, make_batch) -> None:
     method, batch = make(networks, cps_weight=2.0, ramp_up_steps=10), make_batch()
     at = [method(batch, step) for step in (0, 5, 10, 50)]
-    full = at[-1]["res_unet.cross_pseudo"].item()
-    shares = [terms["res_unet.cross_pseudo"].item() / full for terms in at]
+    full = at[-1]["local_teacher.cross_pseudo"].item()
+    shares = [terms["local_teacher.cross_pseudo"].item() / full for terms in at]
     assert shares == pytest.approx([math.exp(-5), math.exp(-5 / 4), 1, 1], rel=1e-5)
-    assert len({terms["res_unet.supervised"].item() for terms in at}) == 1
+    assert len({terms["local_teacher.supervised"].item() for terms in at}) == 1
 
 
 def test_half_precision_gives_every_parameter_a_gradient(networks, make_batch) -> None:
@@ -96,7 +95,12 @@ def test_half_precision_gives_every_parameter_a_gradient(networks, make_batch) -
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
 
 
-def test_what_is_trained_has_an_optimiser_of_its_name(networks) -> None:
-    trained = make(networks).trained()
-    assert trained == networks
-    assert trained.keys() <= TeacherPretrainingParameters.model_fields.keys()
+def test_each_network_has_an_optimiser_of_its_role(networks) -> None:
+    method = make(networks)
+    assert method.trained() == method.evaluated() == networks
+
+
+@pytest.mark.parametrize("roles", [("student",), ("a", "b", "c")])
+def test_any_other_number_of_networks_is_refused(tiny_network, roles: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=f"cps trains two networks, not {len(roles)}: {', '.join(roles)}"):
+        make({role: tiny_network(1) for role in roles})

@@ -3,7 +3,8 @@
 import ast
 import inspect
 import json
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,9 @@ from igl_dt.runtime.context import RunContext
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
 from igl_dt.utils.files import digest
 from igl_dt.utils.imports import imported_modules
+
+_LIBRARIES = {*sys.stdlib_module_names, "torch"}
+"""Top-level packages of base classes whose version, not whose code, is part of the fingerprint."""
 
 
 def digest_of_parameters(
@@ -56,11 +60,18 @@ def digest_of_weights(method: Method) -> str:
 def digest_of_code(classes: Iterable[type], *modules: str) -> str:
     """Identify the code that a training runs: of modules and classes, and all of this package that they import.
 
-    Comments, docstrings and layout do not count, so that editing them invalidates no unfinished training.
+    Comments, docstrings and layout do not count, so that editing them invalidates no unfinished training. Of a class
+    outside the package, its module and those of its base classes count, and what these import of the package.
     """
-    outside = {kind.__module__: Path(inspect.getfile(kind)) for kind in classes}
-    inside = imported_modules([*modules, *outside])
-    files = outside | {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in inside}
+    own = {
+        base.__module__: Path(inspect.getfile(base))
+        for kind in classes
+        for base in kind.__mro__
+        if base.__module__.partition(".")[0] not in _LIBRARIES
+    }
+    named = {name for file in own.values() for name in _named_in_imports(file)}
+    inside = imported_modules([*modules, *own, *named])
+    files = own | {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in inside}
     lines = [f"{name} {_digest_of_source(file)}\n" for name, file in sorted(files.items())]
     return digest("".join(lines).encode())
 
@@ -71,6 +82,16 @@ def _digest_of_source(file: Path) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
     return digest(ast.dump(tree).encode())
+
+
+def _named_in_imports(file: Path) -> Iterator[str]:
+    """Give what may be the names of the modules that a file imports."""
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _is_text(statement: ast.stmt) -> bool:
