@@ -256,13 +256,13 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "floats": (file(IMAGE, encode(MASK.astype(np.float32), "TIFF")), ["has mode F: save it as RGB"]),
     "a turned photograph": (
         file(IMAGE, turned(PIXELS, 6, "JPEG")),
-        [f"images/{IMAGE} says in its EXIF data that it is to be turned", "turn its pixels", "its mask fits"],
+        [f"images/{IMAGE} has an EXIF orientation", "rotate the pixels", "the mask matches"],
     ),
-    "a turned mask": (file(BAD_MASK, turned(MASK, 3, "PNG")), [f"images/{BAD_MASK} says in its EXIF data"]),
+    "a turned mask": (file(BAD_MASK, turned(MASK, 3, "PNG")), [f"images/{BAD_MASK} has an EXIF orientation"]),
     **{
         f"several images in one {kind}": (
             file(IMAGE, encode(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:])),
-            [f"images/{IMAGE} is an animation or has pages, 2 in all: save the one that counts"],
+            [f"images/{IMAGE} is animated or has several pages, 2 in all: save one of them"],
         )
         for kind in ("GIF", "PNG", "WEBP", "TIFF")
     },
@@ -273,7 +273,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "a mask that lies across": (file(BAD_MASK, encode(MASK.T.copy())), ["is 24×32 and its image 32×24"]),
     "an id out of range": (
         file(BAD_MASK, encode(MASK + 9)),
-        [f"images/{BAD_MASK} has the ids [9, 10, 11]: they must be 0 to 2, or 255 to be ignored"],
+        [f"images/{BAD_MASK} has the ids [9, 10, 11]: they must be 0 to 2, or 255 for ignored pixels"],
     ),
     "an id just below what is ignored": (file(BAD_MASK, encode(MASK | 254)), ["has the ids [254]"]),
     "a mask in colours": (
@@ -284,7 +284,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "a mask of 16 bits": (file(BAD_MASK, encode(MASK.astype(np.uint16))), ["has mode I;16: a mask must be"]),
     "a mask saved with losses": (
         several(gone(BAD_MASK), file("train/masks/train2.jpg", encode(MASK * 100, "JPEG"))),
-        ["images/train/masks/train2.jpg has the ids"],
+        ["images/train/masks/train2.jpg is a JPEG file, whose lossy compression changes the ids", "export the mask again"],
     ),
     "a val image without mask": (
         gone("val/masks/val1.png"),
@@ -360,7 +360,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
             file(BAD_MASK, encode(PIXELS)),
             folder_source(colors={"road": [0, 0, 0], "tree": [1, 1, 1], "pole": [2, 2, 2]}),
         ),
-        [f"images/{BAD_MASK} has ", " colours that stand for no class", "dataset.options.rest"],
+        [f"images/{BAD_MASK} has ", " colours that belong to no class", "dataset.options.rest"],
     ),
     "a pattern that finds nothing": (
         folder_source(masks="train/masks/*_label.png"),
@@ -441,7 +441,7 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "no masks at all": (
         several(*(gone(f"train/masks/train{i}.png") for i in range(8))),
-        ["of 0 training images with a mask gives no labelled image: it takes training images with masks"],
+        ["of 0 training images with a mask gives no labelled image: masks are needed in train"],
     ),
     "a fraction too small": (
         value("splitting.labeled_fraction", 0.01),
@@ -453,7 +453,7 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a list of all": (
         lists(labeled=" ".join(f"train{i}" for i in range(8))),
-        ["there are no unlabelled images", "a shorter splitting.labeled_list"],
+        ["there are no unlabelled images", "shorten splitting.labeled_list"],
     ),
     "a crop too large": (
         value(f"{STAGE}.augmentation.crop_size", [64, 49]),

@@ -79,8 +79,8 @@ class CheckParameters:
         """As soon as the images are known, stop where a training of the pipeline cannot use them."""
         if "labeled" in outputs:
             for name, group in self._trainings.items():
-                size = self._parameters.dataset.image_size
-                check_trainable(outputs["labeled"], outputs["unlabeled"], size, group.augmentation, name)
+                dataset = self._parameters.dataset
+                check_trainable(outputs["labeled"], outputs["unlabeled"], dataset, group.augmentation, name)
 
     def _check_teachers(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         from igl_dt.methods.registry import find_method, missing_teachers
