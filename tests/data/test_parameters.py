@@ -42,5 +42,5 @@ def test_labels_come_from_a_fraction_or_from_a_list() -> None:
 
 def test_an_unlabeled_list_needs_a_labeled_one() -> None:
     _, message = problem(SplittingParameters, labeled_fraction=0.5, unlabeled_list="list.txt")
-    assert "splitting.unlabeled_list needs splitting.labeled_list" in message
+    assert "splitting.unlabeled_list requires splitting.labeled_list" in message
     SplittingParameters(labeled_list="list.txt", unlabeled_list="list.txt")

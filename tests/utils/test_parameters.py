@@ -42,7 +42,7 @@ class Inner(Parameters):
 class Outer(Parameters):
     inner: Inner = Inner()
     optional: Inner | None = None
-    by_name: dict[str, Inner] = {}
+    by_name: dict[str, Inner] = Field(default_factory=dict)
     bounds: Range[tuple[float, float]] = (0.0, 1.0)
     count: int
 
