@@ -48,7 +48,7 @@ def fetch_archives(parameters: FetchingParameters, root: Path) -> None:
     if not parameters.archives:
         raise FetchingError(
             "this environment has nothing to download: fetching.archives is empty. pascal and cityscapes have archives "
-            f"(--env=pascal); the images of other environments belong in {root}, see docs/recipes.md"
+            f"(--env=pascal); the images of other environments belong in {root}, see docs/environments.md"
         )
     folder = Path(parameters.folder)
     wanted = []

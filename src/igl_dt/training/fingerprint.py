@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import linecache
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
@@ -64,29 +65,38 @@ def digest_of_code(classes: Iterable[type], *modules: str) -> str:
     outside the package, its module and those of its base classes count, and what these import of the package.
     """
     own = {
-        base.__module__: Path(inspect.getfile(base))
+        base.__module__: _source(base)
         for kind in classes
         for base in kind.__mro__
         if base.__module__.partition(".")[0] not in _LIBRARIES
     }
-    named = {name for file in own.values() for name in _named_in_imports(file)}
+    named = {name for source in own.values() for name in _named_in_imports(source)}
     inside = imported_modules([*modules, *own, *named])
-    files = own | {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in inside}
-    lines = [f"{name} {_digest_of_source(file)}\n" for name, file in sorted(files.items())]
+    sources = own | {name: Path(str(getattr(find_spec(name), "origin", ""))).read_text("utf-8") for name in inside}
+    lines = [f"{name} {_digest_of_source(source)}\n" for name, source in sorted(sources.items())]
     return digest("".join(lines).encode())
 
 
-def _digest_of_source(file: Path) -> str:
-    tree = ast.parse(file.read_bytes())
+def _source(kind: type) -> str:
+    """Return the source of the module that defines a class; of a class in a notebook, that of its cell."""
+    try:
+        return Path(inspect.getfile(kind)).read_text("utf-8")
+    except (OSError, TypeError):  # a cell is no file, but Python keeps its lines for tracebacks
+        codes = (getattr(member, "__code__", None) for member in vars(kind).values())
+        return "".join(linecache.getlines(next((code.co_filename for code in codes if code), "")))
+
+
+def _digest_of_source(source: str) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
     return digest(ast.dump(tree).encode())
 
 
-def _named_in_imports(file: Path) -> Iterator[str]:
-    """Give what may be the names of the modules that a file imports."""
-    for node in ast.walk(ast.parse(file.read_bytes())):
+def _named_in_imports(source: str) -> Iterator[str]:
+    """Give what may be the names of the modules that a module imports."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
