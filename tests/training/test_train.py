@@ -113,7 +113,7 @@ class TestBuilding:
             create("student", method="igl_dt", teachers=teachers)
 
     def test_networks_that_a_method_adds_are_built_and_trained_like_another(self, data, context, monkeypatch) -> None:
-        monkeypatch.setattr(Supervised, "extra_networks", {"second_student": "student"})
+        monkeypatch.setattr(Supervised, "extra_networks", lambda *roles: {"second_student": "student"})
         method = create("student")
         second, student = (method.evaluated()[role] for role in ("second_student", "student"))
         assert second.configuration == student.configuration
