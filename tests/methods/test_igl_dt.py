@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from igl_dt.data.loading import Batch
 from igl_dt.methods.igl_dt import IglDt, IglDtParameters
+from problems import problem
 from tiny import build_tiny_method
 
 GLOBAL, LOCAL = 0, 1
@@ -255,8 +256,18 @@ def test_the_student_alone_is_trained_and_evaluated(networks) -> None:
     assert method.evaluated() == {"student": networks["student"]}
 
 
-def test_discrepancy_is_of_probabilities_alone() -> None:
-    assert "discrepancy_space" not in IglDtParameters.model_fields
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"swap_every": 0}, "swap_every"),
+        ({"confidence_threshold": -0.1}, "confidence_threshold"),
+        ({"local_regions": 0}, "local_regions"),
+        ({"global_weight": float("nan")}, "global_weight"),
+        ({"discrepancy_space": "features"}, "discrepancy_space"),  # always probabilities
+    ],
+)
+def test_wrong_parameters_are_refused(values: dict[str, Any], where: str) -> None:
+    assert problem(IglDtParameters, **values)[0] == where
 
 
 def test_teachers_stay_in_evaluation_mode(networks) -> None:
