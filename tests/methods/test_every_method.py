@@ -137,6 +137,12 @@ def test_its_loss_falls(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_it_is_documented(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert f"\n## {name}\n" in page and f"\n| `{name}` |" in page
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_half_precision_gives_every_parameter_a_gradient(name: str) -> None:
     """Autocast caches cast weights, also those cast within ``no_grad``."""
     method = make(name, steps=3)[0].train()
