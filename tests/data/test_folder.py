@@ -455,7 +455,7 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
     loader = OmegaConfigLoader(
         conf_source=str(tmp_path / "conf"), base_env="base", env="polyps", merge_strategy={"parameters": "soft"}
     )
-    assert yaml.safe_load(files["conf/polyps/globals.yml"]) == {"recipe": "polyps"}
+    assert yaml.safe_load(files["conf/polyps/globals.yml"]) == {"run": "polyps"}
     dataset = ProjectParameters.model_validate(loader["parameters"]).dataset
     root = tmp_path / dataset.root
     for kind, color, ending, count in (("images", (200, 90, 80), "jpg", 40), ("masks", 255, "png", 30)):

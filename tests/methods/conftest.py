@@ -20,7 +20,7 @@ HEIGHT, WIDTH = 6, 8
 class TinyNetwork(nn.Module):
     """Logits that depend on a pixel's neighbours, so that mixing before and after it are two things."""
 
-    def __init__(self, seed: int, channels: int, stride: int = 1) -> None:
+    def __init__(self, seed: int, channels: int = 4, stride: int = 1) -> None:
         super().__init__()
         self.feature_channels, self.stride = channels, stride
         self.class_names = tuple("abc")
@@ -98,7 +98,9 @@ def tiny_network() -> Callable[..., nn.Module]:
 def make_batch() -> Callable[..., Batch]:
     """Make two labelled and two unlabelled images, some pixels of which do not count."""
 
-    def make(cutmix: bool = True, strong: bool = True, views: int = 1, count: int = 2) -> Batch:
+    def make(
+        cutmix: bool = True, strong: bool = True, views: int = 1, count: int = 2, strong_labeled: bool = False
+    ) -> Batch:
         draw = torch.Generator().manual_seed(7)
 
         def samples() -> Tensor:
@@ -120,6 +122,7 @@ def make_batch() -> Callable[..., Batch]:
             (loud, *louder) if strong else (weak,) * views,
             padding,
             (boxes, *other_boxes) if cutmix else (),
+            samples() if strong_labeled else None,
         )
 
     return make

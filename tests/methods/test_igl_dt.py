@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igl_dt.data.loading import Batch
-from igl_dt.losses.parameters import SupervisedLossParameters
-from igl_dt.methods.base import MethodSetup
 from igl_dt.methods.igl_dt import IglDt, IglDtParameters
+from tiny import build_tiny_method
 
 GLOBAL, LOCAL = 0, 1
 """Steps in either state, where states are swapped at each."""
@@ -38,8 +37,7 @@ def networks(tiny_network) -> dict[str, nn.Module]:
 def make(networks: dict[str, nn.Module], **parameters: Any) -> IglDt:
     torch.manual_seed(0)  # for projections
     teachers = {role: network for role, network in networks.items() if role != "student"}
-    options = IglDtParameters(**WEIGHTS | parameters)
-    return IglDt(MethodSetup(options, {"student": networks["student"]}, teachers, SupervisedLossParameters(), 100))
+    return build_tiny_method(IglDt, {"student": networks["student"]}, teachers, **WEIGHTS | parameters)
 
 
 def values(terms: dict[str, Tensor]) -> dict[str, float]:
@@ -53,8 +51,10 @@ class Seen:
     def __init__(self, networks: dict[str, nn.Module], batch: Batch, by_hand: Any) -> None:
         boxes = batch.cutmix[0] if batch.cutmix else None
         strong = by_hand.mix(batch.strong[0], boxes)
+        shown = dict.fromkeys(networks, batch.images if batch.images_weak is None else batch.images_weak)
+        shown["student"] = batch.images
         with torch.no_grad():
-            self.known = {name: network(batch.images).logits for name, network in networks.items()}
+            self.known = {name: network(shown[name]).logits for name, network in networks.items()}
             clean = {name: network(batch.weak) for name, network in networks.items() if name != "student"}
             self.logits = {name: by_hand.mix(output.logits, boxes) for name, output in clean.items()}
             self.features = {name: by_hand.mix(output.features, boxes) for name, output in clean.items()}
@@ -157,7 +157,7 @@ class TestTermsAreThoseOfTheEquations:
         terms = values(make(networks, global_map="probabilities")(batch, GLOBAL))
         assert terms["global_context"] == pytest.approx(wanted, rel=1e-4)
 
-    def test_in_the_space_of_features(self, networks, make_batch, by_hand) -> None:
+    def test_global_context_of_features(self, networks, make_batch, by_hand) -> None:
         batch = make_batch()
         seen = Seen(networks, batch, by_hand)
         method = make(networks, global_map="features")
@@ -166,6 +166,16 @@ class TestTermsAreThoseOfTheEquations:
         pooled = F.avg_pool2d(seen.features["global_teacher"], 2)
         terms = values(method(batch, GLOBAL))
         assert terms["global_context"] == pytest.approx(global_context(projected, pooled), rel=1e-4)
+
+    def test_teachers_see_weak_views_of_labelled_images_too(self, networks, make_batch, by_hand) -> None:
+        """Where the student sees strong ones."""
+        batch = make_batch(strong_labeled=True)
+        assert batch.images_weak is not None and not torch.equal(batch.images, batch.images_weak)
+        wanted = labeled_terms(Seen(networks, batch, by_hand), batch, by_hand)
+        jittered = labeled_terms(Seen(networks, batch._replace(images_weak=None), by_hand), batch, by_hand)
+        assert jittered["labeled_pseudo_label"] != pytest.approx(wanted["labeled_pseudo_label"], rel=1e-2)
+        terms = values(make(networks)(batch, GLOBAL))
+        assert {name: terms[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
 
 
 class TestStates:
@@ -218,20 +228,13 @@ class TestGradients:
 
     def test_train_the_projection(self, networks, make_batch) -> None:
         method = make(networks, global_map="features")
-        for state in (GLOBAL, LOCAL):
-            method.zero_grad()
+        for state, is_reached in ((LOCAL, False), (GLOBAL, True)):
             sum(method(make_batch(), state).values()).backward()
-            assert (method.projections["global_teacher"].weight.grad is not None) == (state == GLOBAL)
+            assert (method.projections["global_teacher"].weight.grad is not None) == is_reached
 
 
 class TestProjections:
-    @pytest.mark.parametrize(
-        ("parameters", "names"),
-        [
-            ({}, set()),
-            ({"global_map": "features"}, {"global_teacher"}),
-        ],
-    )
+    @pytest.mark.parametrize(("parameters", "names"), [({}, set()), ({"global_map": "features"}, {"global_teacher"})])
     def test_are_made_where_needed_and_are_no_part_of_the_student(self, networks, parameters, names) -> None:
         before = set(networks["student"].state_dict())
         method = make(networks, **parameters)
@@ -244,6 +247,16 @@ class TestProjections:
         of_projections = {id(parameter) for parameter in method.projections.parameters()}
         assert len(of_projections) == 2 * len(names)
         assert trained == {id(parameter) for parameter in networks["student"].parameters()} | of_projections
+
+
+def test_the_student_alone_is_trained_and_evaluated(networks) -> None:
+    method = make(networks)
+    assert method.trained().keys() == {"student"}
+    assert method.evaluated() == {"student": networks["student"]}
+
+
+def test_discrepancy_is_of_probabilities_alone() -> None:
+    assert "discrepancy_space" not in IglDtParameters.model_fields
 
 
 def test_teachers_stay_in_evaluation_mode(networks) -> None:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,24 @@ from igl_dt.kedro_ext.provenance import (
 )
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
-from igl_dt.training.parameters import TrainingParameters
 from igl_dt.utils.files import atomic_write
-from igl_dt.utils.parameters import explain
+from igl_dt.utils.parameters import did_you_mean, explain
 
 logger = logging.getLogger(__name__)
+
+
+class CheckEnvironment:
+    """Checks that there is the environment that is asked for."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Stop where there is none of this name."""
+        conf = Path(context.config_loader.conf_source)
+        if context.env is None or not conf.is_dir() or (conf / context.env).is_dir():
+            return
+        known = sorted(path.name for path in conf.iterdir() if path.is_dir())
+        hint = did_you_mean(context.env, known)
+        raise click.ClickException(f"--env: there is no environment {context.env!r} in {conf}{hint}")
 
 
 class CheckParameters:
@@ -62,7 +75,7 @@ class CheckParameters:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Stop where a training of the pipeline cannot work: its networks, method or teachers, or the device."""
-        self._trainings = dict(trainings_of(pipeline, self._parameters))
+        self._trainings = {name: getattr(self._parameters, name) for name in training_inputs(pipeline)}
         if problems := [line for name, group in self._trainings.items() for line in check_training(name, group)]:
             raise _invalid_parameters(problems)
         if "params:student_learning" in pipeline.inputs():
@@ -80,8 +93,8 @@ class CheckParameters:
         """As soon as the images are known, stop where a training of the pipeline cannot use them."""
         if "labeled" in outputs:
             for name, group in self._trainings.items():
-                size = self._parameters.dataset.image_size
-                check_trainable(outputs["labeled"], outputs["unlabeled"], size, group.augmentation, name)
+                dataset = self._parameters.dataset
+                check_trainable(outputs["labeled"], outputs["unlabeled"], dataset, group.augmentation, name)
 
     def _check_teachers(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         from igl_dt.methods.registry import find_method, missing_teachers
@@ -174,7 +187,7 @@ class LockTrainings:
                 shutil.rmtree(states, ignore_errors=True)
         self._lock.release()
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # a hook that raises keeps later ones from being called
     def on_pipeline_error(self) -> None:
         """Let others train."""
         if self._lock is not None:
@@ -182,20 +195,8 @@ class LockTrainings:
 
 
 def training_inputs(pipeline: Pipeline) -> list[str]:
-    """Give the names of the parameter groups that a pipeline trains with."""
-    names = [name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")]
-    return sorted(name for name in names if _is_training(name))
-
-
-def trainings_of(pipeline: Pipeline, parameters: ProjectParameters) -> Iterator[tuple[str, TrainingParameters]]:
-    """Give the trainings of a pipeline with their parameters."""
-    for name in training_inputs(pipeline):
-        yield name, getattr(parameters, name)
-
-
-def _is_training(group: str) -> bool:
-    field = ProjectParameters.model_fields.get(group)
-    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, TrainingParameters)
+    """Give the names of the parameter groups that a pipeline trains with, in the order of the stages."""
+    return [name for name in ProjectParameters.training_groups() if f"params:{name}" in pipeline.inputs()]
 
 
 def _invalid_parameters(problems: Iterable[str]) -> click.ClickException:
@@ -307,6 +308,12 @@ class SayErrorsPlainly:
     """Ends a failed run with the error's message alone where it says what was wrong with the input."""
 
     @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Keep Kedro from logging an error that ends the run, and is shown then; and from giving empty advice."""
+        for name in ("kedro.pipeline.node", "kedro.runner.sequential_runner"):
+            logging.getLogger(name).addFilter(_is_news)
+
+    @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Show an error without a traceback where it was raised with a message for the user.
 
@@ -315,6 +322,10 @@ class SayErrorsPlainly:
         if _is_ours(error) or isinstance(error, DatasetError):
             logger.debug("the run failed", exc_info=error)
             raise click.ClickException(str(error)) from error
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(("Node %s failed with error", "No nodes ran."))
 
 
 def _stage(node: Node) -> str:

@@ -20,8 +20,8 @@ class ProjectParameters(Parameters):
 
     seed: Annotated[int, Field(ge=0)]
     """Decides the split, the initial weights, the order of the images and all augmentation."""
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    """Name of the run, by which its outputs lie side by side with others'; null: the environment's."""
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True)]
+    """Name of the run: the folder of its outputs in each folder of ``data/``."""
     dataset: DatasetParameters
     splitting: SplittingParameters
     teacher_pretraining: TeacherPretrainingParameters
@@ -39,11 +39,11 @@ class ProjectParameters(Parameters):
         dataset = self.dataset.model_copy(update={"root": str(project / self.dataset.root)})
         return RunContext(dataset, self.evaluation, self.runtime, self.seed)
 
-    def trainings(self) -> Iterator[tuple[str, TrainingParameters]]:
-        """Give the groups that describe a training, by name."""
-        for name in type(self).model_fields:
-            if isinstance(group := getattr(self, name), TrainingParameters):
-                yield name, group
+    @classmethod
+    def training_groups(cls) -> list[str]:
+        """Give the names of the groups that describe a training, in the order of the stages."""
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        return [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, TrainingParameters)]
 
 
 def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:

@@ -1,26 +1,36 @@
 """Pipeline ``reporting``: figures, tables, and a page that has it all."""
 
+import inspect
+
 from kedro.pipeline import Node, Pipeline
 
-from igl_dt.pipelines.reporting.nodes import (
-    draw_curves,
-    draw_data,
-    draw_examples,
-    draw_scores,
-    tabulate_classes,
-    write_report,
-)
+from igl_dt.pipelines.reporting.nodes import collect_results, tabulate_classes, write_report
+from igl_dt.reporting.gallery import GALLERY
+
+_PARAMETERS = {"dataset": "params:dataset"}
+"""What a figure is drawn from that is not called so in the catalog."""
 
 
 def create_pipeline() -> Pipeline:
-    """Make the pipeline."""
+    """Make the pipeline: a node per figure of the gallery."""
+    figures = [
+        Node(
+            entry.draw,
+            inputs=[_PARAMETERS.get(name, name) for name in inspect.signature(entry.draw).parameters],
+            outputs=f"{figure}_figure",
+            name=f"draw_{figure}_node",
+            namespace="reporting",
+        )
+        for figure, entry in GALLERY.items()
+    ]
+    histories = ["history_teachers", "history_student", "history_supervised"]
     return Pipeline(
         [
             Node(
-                draw_data,
-                inputs=["params:dataset", "manifest", "class_pixels", "labeled", "unlabeled", "val", "test"],
-                outputs="data_figure",
-                name="draw_data_node",
+                collect_results,
+                inputs=[*histories, "networks_info", "confusion_matrices"],
+                outputs=["histories", "confusion"],
+                name="collect_results_node",
                 namespace="reporting",
             ),
             Node(
@@ -30,43 +40,16 @@ def create_pipeline() -> Pipeline:
                 name="tabulate_classes_node",
                 namespace="reporting",
             ),
-            Node(
-                draw_curves,
-                inputs=["history_teachers", "history_student", "history_supervised", "fingerprints"],
-                outputs=["loss_figure", "miou_figure", "pseudo_label_figure"],
-                name="draw_curves_node",
-                namespace="reporting",
-            ),
-            Node(
-                draw_scores,
-                inputs=["metrics", "confusion_student", "fingerprints"],
-                outputs=["per_class_figure", "confusion_figure"],
-                name="draw_scores_node",
-                namespace="reporting",
-            ),
-            Node(
-                draw_examples,
-                inputs=["examples", "class_names", "fingerprints"],
-                outputs="examples_figure",
-                name="draw_examples_node",
-                namespace="reporting",
-            ),
+            *figures,
             Node(
                 write_report,
                 inputs=[
                     "metrics",
                     "split_summary",
-                    "fingerprints",
-                    "history_teachers",
-                    "history_student",
-                    "history_supervised",
+                    "networks_info",
+                    "histories",
                     "run_manifest",
-                    "data_figure",
-                    "examples_figure",
-                    "loss_figure",
-                    "miou_figure",
-                    "pseudo_label_figure",
-                    "confusion_figure",
+                    *(f"{figure}_figure" for figure in GALLERY),
                 ],
                 outputs="report",
                 name="write_report_node",

@@ -2,6 +2,6 @@
 
 from igl_dt.reporting.report.remarks import find_remarks
 from igl_dt.reporting.report.rendering import render_report
-from igl_dt.reporting.report.run import Phase, Run
+from igl_dt.reporting.report.run import Run
 
-__all__ = ["Phase", "Run", "find_remarks", "render_report"]
+__all__ = ["Run", "find_remarks", "render_report"]

@@ -19,8 +19,6 @@ from igl_dt.reporting.report.remarks import find_remarks
 from igl_dt.reporting.report.run import Run
 from igl_dt.reporting.scores import score_titles
 
-SHOWN_TURNS = 6
-
 
 def render_report(run: Run) -> str:
     """Render the page of a run; equal runs give equal text.
@@ -53,10 +51,9 @@ def render_report(run: Run) -> str:
         classes=_compare_classes(run, networks, baseline),
         figures=_arrange_figures(run),
         losses=_tabulate_losses(run),
-        phases=_tabulate_phases(run),
         probed=has_pseudo_labels(run.histories),
         commands=_commands(run),
-        surroundings=_first(run, "surroundings"),
+        environment=_first(run, "environment"),
         versions=_first(run, "versions"),
         parameters=_parameters(run),
         labeled_list=_labeled_list(run),
@@ -130,35 +127,13 @@ def _tabulate_losses(run: Run) -> list[tuple[str, str, str, float, float]]:
     ]
 
 
-def _tabulate_phases(run: Run) -> list[dict[str, Any]]:
-    """Give each training whose losses take turns: its first turns, and its phases."""
-    tables = []
-    for training, phases in (run.phases or {}).items():
-        turns = sorted(turn for phase in phases for turn in phase.turns)
-        history = run.histories.get(training, pd.DataFrame({"step": []}))
-        rows = [
-            {
-                "name": phase.name,
-                "about": phase.about,
-                "on": [turn in phase.turns for turn in turns[:SHOWN_TURNS]],
-                "steps": sum(last - first + 1 for first, last in phase.turns),
-                "loss": (phase.loss or "").replace("_", " "),
-                "ends": _ends(history, phase.loss) if phase.loss else None,
-            }
-            for phase in phases
-        ]
-        tables.append({"training": training.replace("_", " "), "turns": turns[:SHOWN_TURNS], "rows": rows})
-        tables[-1]["more"] = len(turns) - SHOWN_TURNS
-    return tables
-
-
 def _ends(history: pd.DataFrame, column: str) -> tuple[float, float] | None:
     values = history[column].dropna() if column in history else history["step"].iloc[:0]
     return None if values.empty else (float(values.iloc[0]), float(values.iloc[-1]))
 
 
 def _first(run: Run, key: str) -> Any:
-    """Give a value of the records: of the training if it has one, else of the first stage that has; None if none has."""
+    """Give a value of the records, preferably of the student's training; None if no record has it."""
     records = [run.run_manifest.get("student_learning", {}), *run.run_manifest.values()]
     return next((record[key] for record in records if record.get(key)), None)
 

@@ -1,25 +1,13 @@
 """What a report is made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from igl_dt.reporting.networks import NetworksInfo, label_all, main_network
 from igl_dt.reporting.scores import Metrics
-
-
-class Phase(NamedTuple):
-    """A state of a training that takes turns with others."""
-
-    name: str
-    turns: Sequence[tuple[int, int]]
-    """First and last step of each turn, counted from 1."""
-    about: str = ""
-    """What is special about it, in a few words."""
-    loss: str | None = None
-    """Column of the history with the loss that only this phase has."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +26,6 @@ class Run:
     """``run_manifest.json``: how each stage was run; stages may be missing."""
     figures: Mapping[str, bytes]
     """PNG files by name: see ``igl_dt.reporting.gallery``; any may be missing."""
-    phases: Mapping[str, Sequence[Phase]] | None = None
-    """By training whose losses take turns: its phases."""
 
     @property
     def evaluated(self) -> str:
