@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mean_teacher": {"consistency_weight": 1.0},
     "mgd": {"pseudo_label_weight": 0.1, "local_weight": 1.0},
     "igl_dt": {"labeled_pseudo_label_weight": 0.1, "unlabeled_pseudo_label_weight": 0.1, "local_weight": 1.0},
+    "igl_dt_plus": {"labeled_pseudo_label_weight": 0.1, "unlabeled_pseudo_label_weight": 0.1, "local_weight": 1.0},
 }
 """Untrained teachers and averages must not outweigh the ground truth in so few steps."""
 
