@@ -3,8 +3,31 @@
 from pathlib import Path
 
 import click
+from kedro.framework.cli import project
 from kedro.framework.project import configure_project
 from kedro.framework.startup import ProjectMetadata
+
+from igl_dt.utils.parameters import did_you_mean
+
+
+class RunCommand(click.Command):
+    """Kedro's own command, which answers an unknown pipeline with the nearest name instead of a traceback."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Check the names, then run."""
+        wanted = [*ctx.params["pipelines"], *filter(None, [ctx.params["pipeline"]])]
+        if wanted:
+            from igl_dt.pipeline_registry import register_pipelines
+
+            known = register_pipelines().keys()
+            for name in wanted:
+                if name not in known:
+                    raise click.ClickException(f"--pipelines: there is no pipeline {name!r}{did_you_mean(name, known)}")
+        return super().invoke(ctx)
+
+
+run = RunCommand("run", params=project.run.params, callback=project.run.callback, help=project.run.help)
+"""What ``kedro run`` and, in an installed package, ``python -m igl_dt`` call."""
 
 
 @click.group()
@@ -20,6 +43,9 @@ def cli() -> None:
     kedro run --params=seed=1    with another value of what is in conf/base/
     kedro viz run                graph and results in the browser
     """  # noqa: D301 (it has to be a backspace: click's sign for lines that are to stay as they are)
+
+
+cli.add_command(run)
 
 
 @cli.group(short_help="Keep dvc.yaml what the Kedro pipelines say.")

@@ -1,6 +1,7 @@
 """Settings of the Kedro project."""
 
 from igl_dt.kedro_ext.hooks import (
+    CheckEnvironment,
     CheckParameters,
     LockTrainings,
     RunFromProject,
@@ -9,7 +10,15 @@ from igl_dt.kedro_ext.hooks import (
     WriteRunManifest,
 )
 
-HOOKS = (CheckParameters(), RunInTurn(), LockTrainings(), RunFromProject(), WriteRunManifest(), SayErrorsPlainly())
+HOOKS = (
+    CheckEnvironment(),
+    CheckParameters(),
+    RunInTurn(),
+    LockTrainings(),
+    RunFromProject(),
+    WriteRunManifest(),
+    SayErrorsPlainly(),
+)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

@@ -26,10 +26,10 @@ def test_what_differs_and_what_may_be_the_reason() -> None:
         "new      new: 444444444444",
         "old      gone: 555555555555 committed",
         "1 of 4 outputs are the same to the last bit",
-        "what differs in the surroundings:",
+        "what differs in the environment:",
         "  kernels: AVX512 recorded, AVX2 here",
     ]
 
 
-def test_surroundings_that_are_no_reason() -> None:
-    assert Report({"a": ("1", "2")}, {}).table().endswith("the recorded surroundings are the same as here")
+def test_environment_that_are_no_reason() -> None:
+    assert Report({"a": ("1", "2")}, {}).table().endswith("the recorded environment are the same as here")

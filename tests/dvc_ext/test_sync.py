@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from igl_dt.dvc_ext.sync import Recipe, describe, differences, find_recipes, render
+from igl_dt.dvc_ext.sync import Environment, describe, differences, find_environments, render
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on names of datasets
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on na
 
 @pytest.fixture(scope="module")
 def content() -> dict:
-    return describe(Recipe(PROJECT, "base"))
+    return describe(Environment(PROJECT, "base"))
 
 
 @pytest.fixture
@@ -31,34 +31,55 @@ def change(path: Path, old: str, new: str) -> None:
 
 
 def test_the_committed_files_are_those_of_the_graph() -> None:
-    recipes = find_recipes(PROJECT)
-    assert {recipe.env for recipe in recipes} >= {"base", "camvid", "smoke"}
-    assert [line for recipe in recipes for line in differences(recipe)] == [], "type `kedro dvc sync`"
-    for recipe in recipes:
-        text = (PROJECT / recipe.path).read_text("utf-8")
-        assert text == render(describe(recipe))
+    environments = find_environments(PROJECT)
+    assert {environment.env for environment in environments} >= {"base", "camvid", "smoke"}
+    assert [line for environment in environments for line in differences(environment)] == [], "run `kedro dvc sync`"
+    for environment in environments:
+        text = (PROJECT / environment.path).read_text("utf-8")
+        assert text == render(describe(environment))
         assert "versioned" not in text and "persist" not in text
 
 
+LEARNING = {"data", "evaluation", "losses", "networks/io.py", "runtime", "training"}
+TEACHERS = {"networks/architectures/swin_unet.py", "networks/architectures/res_unet.py"}
+STUDENT = {"networks/architectures/deeplab_v3_plus.py"}
+IGL_DT, CPS = {"methods/igl_dt.py"}, {"methods/cps.py"}
+
+
 @pytest.mark.parametrize(
-    ("stage", "used", "unused"),
+    ("stage", "pipeline", "used", "unused"),
     [
-        ("data_splitting", {"data", "randomness.py"}, {"engine", "losses", "networks", "figures", "stages.py"}),
-        ("teacher_pretraining", {"losses", "methods", "networks", "engine", "data", "evaluation"}, {"figures"}),
-        ("student_learning", {"losses", "methods", "networks", "engine", "data", "evaluation"}, {"figures"}),
-        ("evaluation", {"evaluation", "networks", "catalog"}, {"figures"}),
-        ("reporting", {"figures", "data"}, {"losses", "methods", "engine", "networks", "evaluation", "stages.py"}),
+        ("data_splitting", "data_splitting", {"data"}, {"training", "losses", "networks/base.py", "reporting/figures"}),
+        ("teacher_pretraining", "training", LEARNING | TEACHERS | CPS, {"inference", "reporting/figures"} | IGL_DT | STUDENT),
+        ("student_learning", "training", LEARNING | TEACHERS | STUDENT | IGL_DT, {"inference", "reporting/figures"} | CPS),
+        (
+            "evaluation",
+            "evaluation",
+            {"data", "evaluation", "inference", "networks/io.py", "runtime"} | TEACHERS | STUDENT,
+            {"training", "losses", "reporting/figures", "reporting/gallery.py"} | IGL_DT | CPS,
+        ),
+        ("reporting", "reporting", {"reporting/figures", "data"}, {"losses", "training", "networks/base.py", "inference"}),
     ],
 )
-def test_stages_depend_on_the_code_that_they_import(content: dict, stage: str, used: set, unused: set) -> None:
+def test_stages_depend_on_the_code_that_they_import(
+    content: dict, stage: str, pipeline: str, used: set, unused: set
+) -> None:
     found = {path.removeprefix("src/igl_dt/") for path in content["stages"][stage]["deps"]}
-    assert {*used, "__init__.py", "parameters.py", f"pipelines/{stage}", "pipelines/__init__.py"} <= found
+    assert used | {"__init__.py", "utils", f"pipelines/{pipeline}", "pipelines/__init__.py"} <= found
     assert not unused & found
     assert not [
-        path for path in found if path.startswith("pipelines/") and path.split("/")[1] not in (stage, "__init__.py")
+        path for path in found if path.startswith("pipelines/") and path.split("/")[1] not in (pipeline, "__init__.py")
     ]
     for path in content["stages"][stage]["deps"]:
         assert not path.startswith("src/") or (PROJECT / path).exists()
+
+
+def test_a_stage_depends_on_the_method_and_the_architectures_that_parameters_choose(project: Path) -> None:
+    change(project / "conf/base/parameters_student_learning.yml", "name: igl_dt", "name: supervised")
+    change(project / "conf/base/parameters_student_learning.yml", "deeplab_v3_plus\n", "res_unet\n")
+    stages = describe(Environment(project, "base"))["stages"]
+    found = {path.removeprefix("src/igl_dt/") for path in stages["student_learning"]["deps"]}
+    assert found >= {"methods/supervised.py", *TEACHERS} and not found & (STUDENT | IGL_DT | CPS)
 
 
 def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
@@ -84,8 +105,8 @@ def test_parameters_are_tracked_where_they_decide_something(content: dict) -> No
         name: {key for file in stage.get("params", []) for keys in file.values() for key in keys}
         for name, stage in content["stages"].items()
     }
-    assert keys["teacher_pretraining"] >= {"seed", "teacher_pretraining", "runtime.threads", "networks.swin_unet"}
-    assert "student_learning" not in keys["teacher_pretraining"] and "networks.student" in keys["student_learning"]
+    assert keys["teacher_pretraining"] >= {"seed", "teacher_pretraining", "runtime.threads"}
+    assert "student_learning" not in keys["teacher_pretraining"] and "student_learning" in keys["student_learning"]
     assert not {"runtime", "runtime.workers", "runtime.recovery_folder"} & keys["teacher_pretraining"]
     assert keys["reporting"] == {"dataset"}  # where the images that it shows lie
 
@@ -97,14 +118,14 @@ def test_neither_local_settings_nor_ad_hoc_parameters_can_leak_in(content: dict)
 
 def test_recipes_share_no_output_and_track_their_own_parameters() -> None:
     outs: dict[str, str] = {}
-    for recipe in find_recipes(PROJECT):
-        for stage in describe(recipe)["stages"].values():
+    for environment in find_environments(PROJECT):
+        for stage in describe(environment)["stages"].values():
             for out in (*stage["outs"], *stage.get("metrics", [])):
                 assert out not in outs
-                outs[out] = recipe.env
-    camvid = describe(Recipe(PROJECT, "camvid"))["stages"]
+                outs[out] = environment.env
+    camvid = describe(Environment(PROJECT, "camvid"))["stages"]
     assert camvid["data_splitting"]["always_changed"] and camvid["data_splitting"]["wdir"] == "../.."
-    assert {"conf/camvid/parameters.yml": ["dataset", "networks.student", "student_learning"]} in [
+    assert {"conf/camvid/parameters.yml": ["dataset", "student_learning"]} in [
         {path: sorted(keys) for path, keys in file.items()} for file in camvid["student_learning"]["params"]
     ]
 
@@ -135,18 +156,18 @@ def test_recipes_share_no_output_and_track_their_own_parameters() -> None:
 )
 def test_says_which_edge_differs(project: Path, file: str, old: str, new: str, said: str) -> None:
     change(project / file, old, new)
-    assert f"dvc.yaml: {said}" in differences(Recipe(project, "base"))
+    assert f"dvc.yaml: {said}" in differences(Environment(project, "base"))
 
 
 def test_says_which_parameters_a_recipe_has_got(project: Path) -> None:
     change(project / "conf/camvid/parameters.yml", "splitting:", "evaluation: {batch_size: 4}\n\nsplitting:")
     at = "stages.evaluation.params.conf/camvid/parameters.yml"
-    assert f"conf/camvid/dvc.yaml: {at} lacks evaluation" in differences(Recipe(project, "camvid"))
+    assert f"conf/camvid/dvc.yaml: {at} lacks evaluation" in differences(Environment(project, "camvid"))
 
 
 def test_a_missing_file_is_a_difference(project: Path) -> None:
     (project / "dvc.yaml").unlink()
-    assert differences(Recipe(project, "base")) == ["dvc.yaml is missing"]
+    assert differences(Environment(project, "base")) == ["dvc.yaml is missing"]
 
 
 def test_the_file_is_yaml_without_surprises(content: dict) -> None:

@@ -7,14 +7,16 @@ import torch
 from kedro.io import DataCatalog, DatasetError
 
 from igl_dt.kedro_ext.datasets.networks import NetworkDataset, NetworkFolderDataset
-from igl_dt.networks import SegmentationNetwork, build_network
-from igl_dt.networks.architectures.res_unet import ResUnetParameters
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.networks.registry import build_network
 
 RESNET = {"name": "resnet18", "options": {"channels": [8, 8, 16, 16], "stem_type": "deep", "stem_width": 4}}
 
 
 def make_network(channels: int = 8) -> SegmentationNetwork:
-    return build_network("res_unet", ResUnetParameters(encoder=RESNET, decoder_channels=(channels,)), ("a", "b"))
+    parameters = {"encoder": RESNET, "decoder_channels": [channels]}
+    return build_network(NetworkChoice(architecture="res_unet", res_unet=parameters), ("a", "b"))
 
 
 def assert_same(one: SegmentationNetwork, other: SegmentationNetwork) -> None:
@@ -33,6 +35,11 @@ def catalog(tmp_path: Path) -> DataCatalog:
                 "type": "igl_dt.kedro_ext.datasets.networks.NetworkDataset",
                 "filepath": str(tmp_path / "models" / "teacher.safetensors"),
                 "metadata": {"kedro-viz": {"layer": "models"}},
+            },
+            "optional_teacher": {
+                "type": "igl_dt.kedro_ext.datasets.networks.NetworkDataset",
+                "filepath": str(tmp_path / "models" / "optional.safetensors"),
+                "optional": True,
             },
             "references": {
                 "type": "igl_dt.kedro_ext.datasets.networks.NetworkFolderDataset",
@@ -57,6 +64,17 @@ def test_a_network_comes_back_as_it_was(catalog: DataCatalog, tmp_path: Path) ->
 def test_a_network_that_is_not_there_is_a_dataset_error_with_its_path(catalog: DataCatalog) -> None:
     with pytest.raises(DatasetError, match=r"no weight file at .*teacher\.safetensors"):
         catalog.load("teacher")
+
+
+def test_an_optional_network_that_is_not_there_is_none(catalog: DataCatalog, tmp_path: Path) -> None:
+    assert not catalog.exists("optional_teacher")
+    assert catalog.load("optional_teacher") is None
+    network = make_network()
+    catalog.save("optional_teacher", network)
+    assert_same(catalog.load("optional_teacher"), network)
+    (tmp_path / "models" / "optional.safetensors").write_bytes(b"cut")
+    with pytest.raises(DatasetError, match=r"optional\.safetensors"):
+        catalog.load("optional_teacher")
 
 
 def test_a_folder_of_networks_comes_back_by_name(catalog: DataCatalog) -> None:

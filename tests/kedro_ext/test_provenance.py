@@ -97,6 +97,16 @@ def test_commit_and_whether_files_differ_from_it(tmp_path: Path, monkeypatch: py
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
     found = find_commit(tmp_path)
     assert len(found["commit"]) == 40 and found["dirty"] is False
+    (tmp_path / "conf/base").mkdir(parents=True)
+    (tmp_path / "conf/base/parameters.yml").touch()
+    subprocess.run(["git", "add", "conf"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "commit", "--quiet", "--message", "b"], cwd=tmp_path, check=True)
+    (tmp_path / "conf/own").mkdir()
+    (tmp_path / "conf/own/parameters.yml").touch()
+    assert find_commit(tmp_path)["dirty"] is False
+    (tmp_path / "method.py").touch()
+    assert find_commit(tmp_path)["dirty"] is True
+    (tmp_path / "method.py").unlink()
     (tmp_path / "file").write_text("b")
     assert find_commit(tmp_path)["dirty"] is True
 

@@ -1,4 +1,4 @@
-"""Stage 1: the terms are those of the equation, and no gradient flows through a pseudo-label."""
+"""CPS: the terms are those of the equation, and no gradient flows through a pseudo-label."""
 
 import math
 
@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from igl_dt.data.loading import Batch
-from igl_dt.methods.cps import CrossPseudoSupervision
-from tiny import build_tiny_method
+from igl_dt.data.parameters import AugmentationParameters
+from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.methods.base import MethodSetup
+from igl_dt.methods.cps import CpsParameters, CrossPseudoSupervision
 
 OTHER = {"global_teacher": "local_teacher", "local_teacher": "global_teacher"}
 
@@ -19,7 +21,8 @@ def networks(tiny_network) -> dict[str, nn.Module]:
 
 
 def make(networks: dict[str, nn.Module], **parameters: object) -> CrossPseudoSupervision:
-    return build_tiny_method(CrossPseudoSupervision, networks, **parameters)
+    setup = MethodSetup(CpsParameters(**parameters), networks, {}, SupervisedLossParameters(), steps=100)
+    return CrossPseudoSupervision(setup)
 
 
 def expected(networks: dict[str, nn.Module], batch: Batch, weight: float, on_labeled: bool, by_hand) -> dict:
@@ -95,12 +98,17 @@ def test_half_precision_gives_every_parameter_a_gradient(networks, make_batch) -
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
 
 
-def test_each_network_has_an_optimiser_of_its_role(networks) -> None:
+def test_a_single_network_gets_a_second_one(networks) -> None:
+    assert CrossPseudoSupervision.extra_networks(["student"]) == {"second_student": "student"}
+    assert CrossPseudoSupervision.extra_networks(networks) == {}
     method = make(networks)
-    assert method.trained() == method.evaluated() == networks
+    assert method.trained() == networks == method.evaluated()
+    with pytest.raises(ValueError, match="cps trains two networks, not 1"):
+        make({"student": networks["global_teacher"]})
 
 
-@pytest.mark.parametrize("roles", [("student",), ("a", "b", "c")])
-def test_any_other_number_of_networks_is_refused(tiny_network, roles: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=f"cps trains two networks, not {len(roles)}: {', '.join(roles)}"):
-        make({role: tiny_network(1) for role in roles})
+def test_boxes_are_the_trainings_unless_it_has_its_own(networks) -> None:
+    given = AugmentationParameters(crop_size=(8, 8), strong_unlabeled=True)
+    assert make(networks).augmentation(given) == AugmentationParameters(crop_size=(8, 8))
+    changed = make(networks, cutmix_probability=1.0, cutmix_boxes=3).augmentation(given)
+    assert changed == AugmentationParameters(crop_size=(8, 8), cutmix_probability=1.0, cutmix_boxes=3)

@@ -1,104 +1,197 @@
 """What nodes do beside calling the library."""
 
-import hashlib
-from pathlib import Path
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
+from torch import nn
 
-from igl_dt.data.manifest import read_manifest
-from igl_dt.data.parameters import DatasetParameters, SplittingParameters
-from igl_dt.data.splits import split_labels
-from igl_dt.pipelines.evaluation.nodes import collect_scores, select_eval_split
-from igl_dt.pipelines.reporting.nodes import draw_curves, draw_data, draw_examples
-from igl_dt.reporting import figures
-from igl_dt.stages import Evaluation
+from igl_dt.evaluation import evaluator
+from igl_dt.evaluation.evaluator import Evaluation
+from igl_dt.pipelines.evaluation.nodes import collect_networks, evaluate_networks, select_eval_split
+from igl_dt.pipelines.reporting.nodes import collect_results
+from igl_dt.pipelines.training.nodes import train_reference, train_student, train_teachers
+from igl_dt.runtime.context import RunContext
+from igl_dt.training import trainer
+from igl_dt.training.parameters import StudentLearningParameters, TeacherPretrainingParameters
+from igl_dt.training.trainer import TrainingData, TrainingResult
+from tiny import CLASSES, NETWORKS
 
-FINGERPRINTS = {"student": "0123abc"}
+OPTIMIZER = {"learning_rate": 0.1}
+TRAINING = {"steps": 1, "batch_size": 2, "augmentation": {"crop_size": [32, 32]}}
+STUDENT = TRAINING | {
+    "networks": {"student": NETWORKS["student"]},
+    "optimizers": {"student": OPTIMIZER},
+    "method": {"name": "igl_dt"},
+}
+TEACHERS = TRAINING | {
+    "networks": {role: NETWORKS[role] for role in ("global_teacher", "local_teacher")},
+    "optimizers": dict.fromkeys(("global_teacher", "local_teacher"), OPTIMIZER),
+    "method": {"name": "cps"},
+    "pseudo_label_probe_size": 2,
+}
 
 
-def test_the_test_images_are_measured_where_there_are_any() -> None:
+def table(split: str, *ids: str) -> pd.DataFrame:
+    return pd.DataFrame({"id": list(ids), "split": split, "image": list(ids), "mask": list(ids)})
+
+
+LABELED, UNLABELED, VAL = table("train", "a"), table("train", "b", "c", "d"), table("val", "v")
+TABLES = (pd.concat([LABELED, UNLABELED, VAL], ignore_index=True), LABELED, UNLABELED.assign(mask=None), VAL)
+
+
+class Network(nn.Linear):
+    """Something with weights that knows what trained it."""
+
+    def __init__(self, trained_by: str = "igl_dt") -> None:
+        super().__init__(1, 1)
+        self.name, self.trained_by, self.fingerprint = "tiny", trained_by, f"by {trained_by}"
+
+
+@pytest.fixture
+def context() -> RunContext:
+    return SimpleNamespace(seed=3)  # type: ignore[return-value]
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What the library is called with; it gives networks whose best weights are 2 and whose last ones 1."""
+    calls: list[dict[str, Any]] = []
+
+    def create_method(parameters: Any, class_names: list[str], seed: int, teachers: dict, key: str) -> dict:
+        made = {"parameters": parameters, "class_names": class_names, "seed": seed, "teachers": teachers, "key": key}
+        calls.append(made)
+        return made
+
+    def train(method: dict, data: TrainingData, parameters: Any, context: Any, name: str, stream: str | None) -> Any:
+        assert method["parameters"] is parameters
+        method |= {"data": data, "context": context, "name": name, "stream": stream}
+        networks, best = {}, {}
+        for role in [*parameters.networks, *(["student_ema"] if name == "student_learning" else [])]:
+            networks[role] = nn.Linear(1, 1, bias=False)
+            nn.init.constant_(networks[role].weight, 1)
+            best[role] = {"weight": networks[role].weight.detach() + 1}
+        return TrainingResult(networks, pd.DataFrame({"step": [1]}), best, dict.fromkeys(best, 0.5))
+
+    monkeypatch.setattr(trainer, "create_method", create_method)
+    monkeypatch.setattr(trainer, "train", train)
+    yield calls
+
+
+def weights(networks: dict[str, Any]) -> dict[str, float]:
+    return {name: network.weight.item() for name, network in networks.items()}
+
+
+class TestTraining:
+    @pytest.mark.parametrize(("keep", "weight"), [("last", 1.0), ("best", 2.0)])
+    def test_teachers(self, trainings: list[dict], context: RunContext, keep: str, weight: float) -> None:
+        parameters = TeacherPretrainingParameters(**TEACHERS, keep=keep)
+        one, other, history = train_teachers(parameters, list(CLASSES), *TABLES, context)
+        assert one is not other and weights({"one": one, "other": other}) == {"one": weight, "other": weight}
+        assert history["step"].tolist() == [1]
+        (call,) = trainings
+        assert (call["key"], call["name"], call["stream"]) == ("teacher_pretraining", "teacher_pretraining", None)
+        assert call["class_names"] == list(CLASSES) and call["seed"] == 3 and call["context"] is context
+        assert call["teachers"] == {}
+        data = call["data"]
+        assert [data.labeled["id"].tolist(), data.unlabeled["id"].tolist(), data.val["id"].tolist()] == [
+            ["a"],
+            ["b", "c", "d"],
+            ["v"],
+        ]
+        assert len(data.probe) == 2 and set(data.probe["id"]) <= {"b", "c", "d"}
+
+    def test_the_student_and_whatever_else_the_method_trains(
+        self, trainings: list[dict], context: RunContext
+    ) -> None:
+        teacher, parameters = Network(), StudentLearningParameters(**STUDENT)
+        student, best, others, _ = train_student(parameters, list(CLASSES), *TABLES, context, teacher, None)
+        assert weights({"student": student, "student_best": best}) == {"student": 1, "student_best": 2}
+        assert weights(others) == {"student_ema": 1, "student_ema_best": 2}
+        (call,) = trainings
+        assert call["teachers"] == {"global_teacher": teacher}  # those that there are
+        assert (call["key"], call["name"], call["stream"]) == ("student_learning", "student_learning", None)
+        assert call["data"].probe is None
+
+    def test_the_baseline_is_the_students_network_on_the_students_crops(
+        self, trainings: list[dict], context: RunContext
+    ) -> None:
+        parameters = StudentLearningParameters(**STUDENT)
+        networks, history = train_reference(parameters, list(CLASSES), *TABLES, context)
+        assert weights(networks) == {"supervised": 1, "supervised_best": 2}
+        (call,) = trainings
+        assert call["name"] == "reference" and call["stream"] == "student_learning"
+        assert call["parameters"].networks == {"supervised": parameters.networks["student"]}
+        assert call["parameters"].method.name == "supervised"
+        assert call["teachers"] == {} and history["step"].tolist() == [1]
+
+    def test_without_a_baseline_there_are_no_networks_and_an_empty_history(
+        self, trainings: list[dict], context: RunContext
+    ) -> None:
+        parameters = StudentLearningParameters(**STUDENT, reference=False)
+        networks, history = train_reference(parameters, list(CLASSES), *TABLES, context)
+        assert networks == {} and trainings == []
+        assert list(history) == ["step"] and history.empty
+
+
+def test_student_and_baseline_start_from_the_same_weights() -> None:
+    """Each builds its own, so that neither training changes the other's."""
+    parameters = StudentLearningParameters(**STUDENT, reference=True)
+    parameters = parameters.model_copy(update={"method": parameters.as_reference().method})  # needs no teachers
+    methods = [
+        trainer.create_method(parameters, CLASSES, seed=3),
+        trainer.create_method(parameters.as_reference(), CLASSES, seed=3),
+        trainer.create_method(parameters, CLASSES, seed=4),
+    ]
+    student, baseline, other = (next(iter(method.networks.values())).state_dict() for method in methods)
+    assert student.keys() == baseline.keys()
+    assert all(tensor.equal(baseline[key]) for key, tensor in student.items())
+    assert not all(tensor.equal(other[key]) for key, tensor in student.items())
+    assert student["classifier.weight"].data_ptr() != baseline["classifier.weight"].data_ptr()
+
+
+def test_the_test_images_are_evaluated_where_there_are_any() -> None:
     val, test = pd.DataFrame({"id": ["a"]}), pd.DataFrame({"id": ["b"]})
     assert select_eval_split(val, test) is test
     assert select_eval_split(val, test.iloc[:0]) is val
 
 
-def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weights() -> None:
-    def evaluation(hits: int) -> Evaluation:
-        confusion = pd.DataFrame([[hits, 0], [1, 3]], index=["a", "b"], columns=["a", "b"])
-        boundary = pd.DataFrame([[1, 2, 2], [0, 0, 0]], index=["a", "b"], columns=["both", "truth", "prediction"])
-        return Evaluation(
-            confusion, boundary, pd.Series([hits / 10, float("nan")], index=pd.Index(["x", "y"], name="id"))
-        )
+def test_the_networks_that_there_are_come_in_the_order_of_tables() -> None:
+    student, teacher, supervised = Network(), Network("cps"), Network("supervised")
+    others, references = {"student_ema": student}, {"supervised": supervised, "supervised_best": supervised}
+    networks, info = collect_networks(student, student, others, teacher, None, references)
+    assert list(networks) == ["student", "student_best", "student_ema", "global_teacher", "supervised", "supervised_best"]
+    assert list(info) == list(networks) and networks["global_teacher"] is teacher
+    assert info["global_teacher"] == {"architecture": "tiny", "trained_by": "cps", "fingerprint": "by cps"}
 
-    networks = {"student": 1, "student_best": 2, "swin_unet": 3, "res_unet": 4}
-    evaluations = {name: evaluation(hits) for name, hits in networks.items()}
-    metrics, images = collect_scores(**evaluations, references={})
-    assert metrics.keys() == networks.keys()
-    assert list(images) == ["id", "student", "swin_unet", "res_unet"]
-    references = {"supervised": evaluation(9), "supervised_best": evaluation(8)}
-    metrics, images = collect_scores(**evaluations, references=references)
-    assert metrics.keys() == {*networks, *references}
-    for name, hits in (networks | {"supervised": 9}).items():
+
+def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weights(
+    monkeypatch: pytest.MonkeyPatch, context: RunContext
+) -> None:
+    def evaluate_network(hits: int, rows: pd.DataFrame, _: RunContext) -> Evaluation:
+        confusion = pd.DataFrame([[hits, 0], [1, 3]], index=["a", "b"], columns=["a", "b"])
+        confusion.index.name = "truth"
+        boundary = pd.DataFrame([[1, 2, 2], [0, 0, 0]], index=["a", "b"], columns=["both", "truth", "prediction"])
+        return Evaluation(confusion, boundary, pd.Series([hits / 10, float("nan")], index=pd.Index(rows["id"])))
+
+    monkeypatch.setattr(evaluator, "evaluate_network", evaluate_network)
+    networks = {"student": 1, "student_best": 2, "global_teacher": 3, "any_other": 4}
+    metrics, images, matrices = evaluate_networks(networks, pd.DataFrame({"id": ["x", "y"]}), context)  # type: ignore[arg-type]
+    assert list(metrics) == list(matrices) == list(networks)
+    for name, hits in networks.items():
         assert metrics[name]["per_class"] == {"a": pytest.approx(hits / (hits + 1)), "b": pytest.approx(3 / 4)}
         assert metrics[name]["boundary_per_class"] == {"a": pytest.approx(1 / 3), "b": None}
-    assert list(images) == ["id", "student", "swin_unet", "res_unet", "supervised"]
-    assert images.to_csv(index=False).splitlines()[1:] == ["x,0.1,0.3,0.4,0.9", "y,,,,"]
+        assert matrices[name].to_csv(index=False).split() == ["truth,a,b", f"a,{hits},0", "b,1,3"]
+    assert list(images) == ["id", "student", "global_teacher", "any_other"]
+    assert images.to_csv(index=False).splitlines()[1:] == ["x,0.1,0.3,0.4", "y,,,"]
 
 
-def test_examples_are_drawn_in_the_order_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: dict = {}
-    said: list[str] = []
-
-    def plot_examples(images: list, truths: list, predictions: dict, names: list[str], labels: list[str]) -> Figure:
-        drawn.update(predictions, image=images, truth=truths)
-        said.extend(labels)
-        return Figure()
-
-    monkeypatch.setattr(figures, "plot_examples", plot_examples)
-    values = {f"{kind}/{number}": number for kind in ("student", "image", "truth") for number in (10, 2, 1, 11, 3)}
-    loaders = {
-        name: lambda value=value: Image.fromarray(np.full((2, 2), value, dtype=np.uint8))
-        for name, value in values.items()
-    }
-    assert draw_examples(loaders, ["a"], FINGERPRINTS).get_label() == "0123abc"
-    assert drawn.keys() == {"image", "truth", "student"}
-    for arrays in drawn.values():
-        assert [int(array[0, 0]) for array in arrays] == [1, 2, 3, 10, 11]
-    assert said == ["student's best", "", "student's median", "", "student's worst"]
-
-
-def test_histories_without_rows_are_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
-    for name in ("plot_losses", "plot_miou"):
-        monkeypatch.setattr(figures, name, lambda histories: drawn.append(list(histories)) or Figure())
-    rows = pd.DataFrame({"step": [1]})
-    draw_curves(rows, rows, rows.iloc[:0], FINGERPRINTS)
-    draw_curves(rows, rows, rows, FINGERPRINTS)
-    assert drawn == [["teachers", "student"]] * 2 + [["teachers", "student", "supervised"]] * 2
-
-
-def test_samples_are_taken_from_the_whole_of_each_list_and_are_as_training_reads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = {"train": 16, "val": 2, "test": 0, "max_side": 64}
-    dataset = DatasetParameters(root=str(tmp_path / "shapes"), image_size=(32, 48), options=options)
-    manifest, class_pixels, _ = read_manifest(dataset)
-    splits = split_labels(manifest, class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
-    drawn: dict[str, list[figures.Sample]] = {}
-    monkeypatch.setattr(figures, "plot_data", lambda *arguments: drawn.update(arguments[3]) or Figure())
-    figure = draw_data(dataset, manifest, class_pixels.reset_index(), *splits[:4])
-
-    lists = {"labeled": [1, 4, 6], "unlabeled": [0, 2, 3, 4, 6, 7], "val": [0, 1], "test": []}
-    assert {use: [sample.id for sample in samples] for use, samples in drawn.items()} == {
-        use: splits._asdict()[use]["id"].iloc[places].tolist() for use, places in lists.items()
-    }
-    assert all(sample.image.shape == (32, 48, 3) for samples in drawn.values() for sample in samples)
-    assert all((sample.mask is None) == (use == "unlabeled") for use, samples in drawn.items() for sample in samples)
-
-    path = tmp_path / "manifest.csv"
-    manifest.to_csv(path, index=False, lineterminator="\n")
-    assert figure.get_label() == hashlib.sha256(path.read_bytes()).hexdigest()
+def test_histories_without_rows_are_left_out_and_the_main_networks_confusion_is_taken() -> None:
+    rows, matrices = pd.DataFrame({"step": [1]}), {"student": pd.DataFrame({"a": [1]}), "supervised": pd.DataFrame()}
+    loaders = {name: lambda name=name: matrices[name] for name in matrices}
+    info = dict.fromkeys(matrices, {})
+    histories, confusion = collect_results(rows, rows, rows.iloc[:0], info, loaders)
+    assert list(histories) == ["teacher_pretraining", "student_learning"] and confusion is matrices["student"]
+    assert list(collect_results(rows.iloc[:0], rows, rows, info, loaders)[0]) == ["student_learning", "reference"]

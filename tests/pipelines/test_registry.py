@@ -14,20 +14,13 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import BaseModel
 
 from igl_dt.kedro_ext.parameters import ProjectParameters
-from igl_dt.pipeline_registry import register_pipelines
+from igl_dt.pipeline_registry import register_pipelines, stages
+from igl_dt.runtime.context import RunContext
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 OTHERS = ("prediction", "weights_evaluation", "export", "data_fetching")
 SRC = Path(__file__).parents[2] / "src"
-IN_MEMORY = {
-    "monitored",
-    "initial_swin_unet",
-    "initial_res_unet",
-    "initial_student",
-    "measured",
-    "reference_evaluations",
-    *(f"evaluation_{network}" for network in ("swin_unet", "res_unet", "student", "student_best")),
-}
+IN_MEMORY = {"run_context", "eval_split", "networks", "histories", "confusion"}
 """What passes from node to node and is not kept."""
 
 
@@ -45,7 +38,7 @@ def persisted(configuration) -> Callable[[str], dict[str, str]]:
         return {
             name: entry.get("filepath") or entry["path"]
             for name, entry in entries.items()
-            if not name.startswith("_")  # templates of other entries
+            if not name.startswith("_") and entry["type"] != "MemoryDataset"  # templates of other entries
         }
 
     return paths
@@ -59,8 +52,18 @@ def test_names_are_those_that_users_type(pipelines: dict[str, Pipeline]) -> None
     assert pipelines.keys() == {*STAGES, "full", "__default__", *OTHERS}
     assert set(pipelines["full"].nodes) == {node for stage in STAGES for node in pipelines[stage].nodes}
     assert pipelines["__default__"].nodes == pipelines["full"].nodes
-    # The manifest is written by a hook while the pipeline runs.
-    assert {name for name in pipelines["full"].inputs() if not name.startswith("params:")} == {"run_manifest"}
+    # Hooks make the one before the run, and the other during it.
+    inputs = {name for name in pipelines["full"].inputs() if not name.startswith("params:")}
+    assert inputs == {"run_context", "run_manifest"}
+
+
+def test_stages_come_in_the_order_in_which_they_run() -> None:
+    made: set[str] = set()
+    for name, stage in stages().items():
+        needed = {data for data in data_of(stage) & stage.inputs() if data not in ("run_context", "run_manifest")}
+        assert needed <= made, name
+        made |= stage.all_outputs()
+    assert tuple(stages()) == STAGES
 
 
 def test_each_node_is_tagged_and_named_after_its_stage(pipelines: dict[str, Pipeline]) -> None:
@@ -76,13 +79,15 @@ def test_each_node_is_tagged_and_named_after_its_stage(pipelines: dict[str, Pipe
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_needs_only_what_is_persisted(pipelines: dict[str, Pipeline], stage: str) -> None:
     """So that it runs alone, in a process of its own."""
-    assert not pipelines[stage].inputs() & IN_MEMORY
+    assert pipelines[stage].inputs() & IN_MEMORY <= {"run_context"}
 
 
 def _parameters(pipeline: Pipeline) -> list[tuple[Node, str, object]]:
     """Give each parameter input with its annotation."""
     found = []
     for node in pipeline.nodes:
+        if not any(name.startswith("params:") for name in node.inputs):
+            continue
         annotations = [parameter.annotation for parameter in inspect.signature(node.func).parameters.values()]
         assert len(annotations) == len(node.inputs), node.name
         found += [
@@ -95,7 +100,8 @@ def _parameters(pipeline: Pipeline) -> list[tuple[Node, str, object]]:
 
 def test_each_parameter_comes_as_the_object_of_its_own_concern(pipelines: dict[str, Pipeline]) -> None:
     found = _parameters(sum((pipelines[name] for name in OTHERS), pipelines["full"]))
-    assert {path.split(".")[0] for _, path, _ in found} == ProjectParameters.model_fields.keys()
+    groups = ProjectParameters.model_fields.keys() - {"run"}  # paths alone depend on it
+    assert {path.split(".")[0] for _, path, _ in found} | set(RunContext._fields) == groups
     for node, path, annotation in found:
         expected: type[BaseModel] = ProjectParameters
         for part in path.split("."):
@@ -134,29 +140,29 @@ class TestCatalog:
         assert set(persisted("base")) == passed - IN_MEMORY | {"run_manifest"}
         assert data_of(pipelines["full"]) >= IN_MEMORY
 
-    def test_every_entry_has_a_file_of_its_own_in_its_recipes_folder(
+    def test_every_entry_has_a_file_of_its_own_in_the_runs_folder(
         self, configuration, environments: list[str], persisted
     ) -> None:
         assert {"base", "smoke"} < set(environments)
         folders: dict[str, str] = {}
         for environment in environments:
-            recipe = configuration(environment)["globals"]["recipe"]
-            assert recipe not in folders, f"{environment} and {folders[recipe]} would overwrite each other's results"
-            folders[recipe] = environment
+            run = configuration(environment)["globals"]["run"]
+            assert run not in folders, f"{environment} and {folders[run]} would overwrite each other's results"
+            folders[run] = environment
             paths = list(persisted(environment).values())
             assert len(set(paths)) == len(paths)
             for path in paths:
                 layer, folder = Path(path).parts[1:3]
-                assert path.startswith("data/") and layer[:2].isdigit() and folder == recipe, path
+                assert path.startswith("data/") and layer[:2].isdigit() and folder == run, path
 
     def test_paths_are_those_that_others_rely_on(self, persisted) -> None:
         paths = persisted("smoke")
         for name in ("manifest", "labeled", "unlabeled", "val", "test"):
             assert paths[name] == f"data/05_model_input/smoke/{name}.csv"
         assert paths["split_summary"] == "data/05_model_input/smoke/split_summary.json"
-        for name in ("swin_unet", "res_unet", "student"):
+        for name in ("global_teacher", "local_teacher", "student", "student_best"):
             assert paths[name] == f"data/06_models/smoke/{name}.safetensors"
-        for name in ("history_teachers", "history_student"):
+        for name in ("history_teachers", "history_student", "history_supervised"):
             assert paths[name] == f"data/08_reporting/smoke/{name}.csv"
         assert paths["metrics"] == "data/08_reporting/smoke/metrics.json"
         assert all(

@@ -17,6 +17,7 @@ from igl_dt.data.datasets import mask_format
 from igl_dt.data.datasets.base import locate
 from igl_dt.data.image_io import read_image, read_mask, reading_size
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
+from igl_dt.data.random_operations import random_operations
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     CropWindow,
@@ -212,7 +213,10 @@ class TrainingBatches(Dataset[Batch]):
         return crop_image(image, window, self.augmentation.crop_size), window, rng
 
     def _strong(self, view: Image.Image, rng: np.random.Generator) -> Tensor:
-        return _to_tensor(np.array(strong_view(view, self.augmentation.strong, rng)))
+        strong = self.augmentation.strong
+        if strong.random_operations:
+            return _to_tensor(np.array(random_operations(view, strong.random_operations, rng)))
+        return _to_tensor(np.array(strong_view(view, strong, rng)))
 
     def _draw(self, step: int, name: str, count: int) -> Iterator[tuple[int, int]]:
         """Give the step's slots and the images in them: each image once per epoch, in an order new each epoch."""

@@ -66,6 +66,9 @@ class SplittingParameters(Parameters):
 class StrongAugmentation(Parameters):
     """Photometric augmentation of the strong view, on top of the weak one; defaults are UniMatch's [family]."""
 
+    random_operations: Annotated[int, Field(ge=0)] = 0
+    """Apply one to this many operations of ``igl_dt.data.random_operations`` instead of jitter, grayscale and blur
+    [family: AugSeg]; 0: none of them."""
     brightness: Weight = 0.5
     contrast: Weight = 0.5
     saturation: Weight = 0.5
@@ -95,6 +98,8 @@ class AugmentationParameters(Parameters):
     """Whether labelled images are trained on in their strong view."""
     cutmix_probability: Probability = 0.5
     """How often a box of the next image in the batch is pasted into an unlabelled image (CutMix)."""
+    cutmix_boxes: Annotated[int, Field(gt=0)] = 1
+    """Boxes per image that has any, each with its part of the area [family: 1 in UniMatch, 3 in CPS]."""
     cutmix_area: Range[tuple[Probability, Probability]] = (0.02, 0.4)
     """Range of the area of the box, relative to the crop."""
     cutmix_ratio: Annotated[float, Field(gt=0, le=1)] = 0.3

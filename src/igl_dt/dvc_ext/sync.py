@@ -21,7 +21,7 @@ from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.utils.imports import PACKAGE, import_graph, imported_modules
 
 LOCK = "requirements.lock"
-SPLIT = {"kedro_ext", "methods", "networks", "networks.architectures", "pipelines"}
+SPLIT = {"kedro_ext", "methods", "networks", "networks.architectures", "pipelines", "reporting"}
 """Packages of which a stage uses some modules and not others; of others, it depends on the whole folder."""
 HEADER = """\
 # Written by `kedro dvc sync` from the Kedro graph, the catalog and the imports: change those, then run it again.
@@ -114,9 +114,12 @@ def _stage(
         for name in (inputs | outputs) & tracked
         if catalog[name]["type"].startswith(f"{PACKAGE}.")
     }
-    for group in (parameters[key] for key in keys if key in parameters):
-        if isinstance(group, dict) and "method" in group:
-            modules |= _training_code(group)
+    trainings = {key: group for key, group in parameters.items() if isinstance(group, dict) and "method" in group}
+    for key, group in trainings.items():
+        if key in keys:
+            modules |= _method_code(group) | _architecture_code(group)
+        if any(catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked):
+            modules |= _architecture_code(group)  # weights are loaded into networks of any training
     configuration = {path for path, content in environment.raw("catalog") if outputs & content.keys()}
 
     stage: Content = {"cmd": f"kedro run --env {environment.env} --pipelines {name}"}
@@ -183,14 +186,18 @@ def _code(modules: Iterable[str]) -> set[str]:
     return paths
 
 
-def _training_code(training: Mapping[str, Any]) -> set[str]:
-    """Give the modules of a training's method and architectures: found by name, so that no module imports them."""
+def _method_code(training: Mapping[str, Any]) -> set[str]:
+    """Give the modules of a training's methods: chosen by name, so that no module imports them."""
     from igl_dt.methods.registry import find_method
+
+    return {find_method(name).__module__ for name in (training["method"]["name"], "supervised")}
+
+
+def _architecture_code(training: Mapping[str, Any]) -> set[str]:
+    """Give the modules of a training's architectures: chosen by name, so that no module imports them."""
     from igl_dt.networks.registry import find_architecture
 
-    architectures = {network["architecture"] for network in training["networks"].values()}
-    modules = {find_architecture(name).__module__ for name in architectures}
-    return modules | {find_method(name).__module__ for name in (training["method"]["name"], "supervised")}
+    return {find_architecture(network["architecture"]).__module__ for network in training["networks"].values()}
 
 
 def _plots(environment: Environment, catalog: Content, outputs: Iterable[str]) -> Iterator[Any]:

@@ -32,9 +32,23 @@ from igl_dt.kedro_ext.provenance import (
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
 from igl_dt.utils.files import atomic_write
-from igl_dt.utils.parameters import explain
+from igl_dt.utils.parameters import did_you_mean, explain
 
 logger = logging.getLogger(__name__)
+
+
+class CheckEnvironment:
+    """Checks that there is the environment that is asked for."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self, context: KedroContext) -> None:
+        """Stop where there is none of this name."""
+        conf = Path(context.config_loader.conf_source)
+        if context.env is None or not conf.is_dir() or (conf / context.env).is_dir():
+            return
+        known = sorted(path.name for path in conf.iterdir() if path.is_dir())
+        hint = did_you_mean(context.env, known)
+        raise click.ClickException(f"--env: there is no environment {context.env!r} in {conf}{hint}")
 
 
 class CheckParameters:
@@ -173,7 +187,7 @@ class LockTrainings:
                 shutil.rmtree(states, ignore_errors=True)
         self._lock.release()
 
-    @hook_impl
+    @hook_impl(tryfirst=True)  # a hook that raises keeps later ones from being called
     def on_pipeline_error(self) -> None:
         """Let others train."""
         if self._lock is not None:
@@ -294,6 +308,12 @@ class SayErrorsPlainly:
     """Ends a failed run with the error's message alone where it says what was wrong with the input."""
 
     @hook_impl
+    def before_pipeline_run(self) -> None:
+        """Keep Kedro from logging an error that ends the run, and is shown then; and from giving empty advice."""
+        for name in ("kedro.pipeline.node", "kedro.runner.sequential_runner"):
+            logging.getLogger(name).addFilter(_is_news)
+
+    @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
         """Show an error without a traceback where it was raised with a message for the user.
 
@@ -302,6 +322,10 @@ class SayErrorsPlainly:
         if _is_ours(error) or isinstance(error, DatasetError):
             logger.debug("the run failed", exc_info=error)
             raise click.ClickException(str(error)) from error
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(("Node %s failed with error", "No nodes ran."))
 
 
 def _stage(node: Node) -> str:

@@ -20,8 +20,8 @@ class ProjectParameters(Parameters):
 
     seed: Annotated[int, Field(ge=0)]
     """Decides the split, the initial weights, the order of the images and all augmentation."""
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] | None = None
-    """Name of the run, by which its outputs lie side by side with others'; null: the environment's."""
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True)]
+    """Name of the run: the folder of its outputs in each folder of ``data/``."""
     dataset: DatasetParameters
     splitting: SplittingParameters
     teacher_pretraining: TeacherPretrainingParameters
@@ -59,8 +59,8 @@ def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
         yield from _problems(build_network, choice, ("a", "b"), f"{name}.networks.{role}")
     yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))
     if not found:
-        extra = find_method(parameters.method.name).extra_networks
-        for role in {*parameters.networks, *extra}:
+        extra = find_method(parameters.method.name).extra_networks(parameters.networks)
+        for role in dict.fromkeys([*parameters.networks, *extra]):
             for problem in _problems(parameters.optimizer, role, extra.get(role)):
                 yield f"{name}.{problem}"
 
