@@ -1,5 +1,6 @@
 """The documentation builds without warnings, its examples work, and everything that it names exists."""
 
+import ast
 import copy
 import importlib
 import inspect
@@ -127,12 +128,16 @@ def loss_modules() -> Iterator[tuple[str, list[str]]]:
 def test_every_loss_has_a_test_and_a_docstring() -> None:
     modules = dict(loss_modules())
     assert "global_context" in modules
-    tests = {path.name: path.read_text("utf-8") for path in (PROJECT / "tests/losses").glob("test_*.py")}
+    imported = {
+        f"{node.module}.{alias.name}"
+        for path in (PROJECT / "tests/losses").glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
     for name, functions in modules.items():
-        imports = rf"from igl_dt\.losses\.{name} import [^\n]*\b"
         for function in functions:
-            tested = [test for test, text in tests.items() if re.search(rf"{imports}{function}\b", text)]
-            assert tested, f"no test in tests/losses imports igl_dt.losses.{name}.{function}: add one"
+            assert f"igl_dt.losses.{name}.{function}" in imported, f"no test in tests/losses for {name}.{function}"
             assert getattr(importlib.import_module(f"igl_dt.losses.{name}"), function).__doc__, function
 
 
