@@ -234,7 +234,7 @@ def folder_source(**options: Any) -> Spoil:
 IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "an empty image": (file(IMAGE, b""), [f"images/{IMAGE} is empty (0 bytes): copy it again, or remove it"]),
     "an empty mask": (file(BAD_MASK, b""), [f"images/{BAD_MASK} is empty (0 bytes)"]),
-    "text": (file(IMAGE, "no image"), [f"images/{IMAGE} cannot be read as an image: it is of no known format"]),
+    "text": (file(IMAGE, "no image"), [f"images/{IMAGE} cannot be read as an image: its format is unknown"]),
     "broken": (file(IMAGE, encode(PIXELS)[:8] + bytes(500)), [f"images/{IMAGE} cannot be read as an image"]),
     "bits that fell over": (
         file(IMAGE, encode(PIXELS)[:200] + bytes(200) + encode(PIXELS)[400:]),
@@ -284,7 +284,18 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "a mask of 16 bits": (file(BAD_MASK, encode(MASK.astype(np.uint16))), ["has mode I;16: a mask must be"]),
     "a mask saved with losses": (
         several(gone(BAD_MASK), file("train/masks/train2.jpg", encode(MASK * 100, "JPEG"))),
-        ["images/train/masks/train2.jpg is a JPEG file, whose lossy compression changes the ids", "export the mask again"],
+        [
+            "images/train/masks/train2.jpg is a JPEG file, whose lossy compression changes the ids",
+            "export the mask again",
+        ],
+    ),
+    "masks of 0 and 255 for two classes": (
+        several(
+            file("classes.txt", "ground\nroad"),
+            *(file(f"train/masks/train{i}.png", encode(np.where(MASK > 1, 255, 0).astype(np.uint8))) for i in range(8)),
+            *(file(f"val/masks/val{i}.png", encode(np.where(MASK > 1, 255, 0).astype(np.uint8))) for i in range(2)),
+        ),
+        ["so that 'road' never occurs", "dataset.options of the source folder:", "  ids: {ground: 0, road: 255}"],
     ),
     "a val image without mask": (
         gone("val/masks/val1.png"),
@@ -427,6 +438,10 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
         ),
         ["labeled.txt names 1 images ambiguously: 1 ("],
     ),
+    "masks of nothing": (
+        several(*(file(f"train/masks/train{i}.png", encode(np.full_like(MASK, 255))) for i in range(8))),
+        ["no labelled pixel: in the masks of all 2 labelled images, every pixel is ignored (255)"],
+    ),
     "a labelled image without mask": (
         several(gone("train/masks/train6.png"), lists(labeled="train6 train7")),
         ["1 labelled images have no mask: train6"],
@@ -512,6 +527,10 @@ PARAMETERS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a negative reading size": (value("dataset.image_size", [24, -1]), ["dataset.image_size.1: ", "not -1"]),
     "a size of three numbers": (value("dataset.image_size", [24, 32, 3]), ["dataset.image_size: "]),
+    "two reading sizes": (
+        value("dataset", {"source": "camvid", "root": "images", "image_size": "24x32", "short_side": 24}),
+        ["dataset.image_size and dataset.short_side exclude each other"],
+    ),
     "a negative seed": (value("seed", -1), ["seed: Input should be greater than or equal to 0, not -1"]),
     "a fraction above one": (
         value("splitting.labeled_fraction", 1.5),
@@ -652,8 +671,8 @@ def test_a_file_that_may_not_be_read(parameters: dict[str, Any], prepare, monkey
 
 FINE: dict[str, tuple[Spoil, list[str]]] = {
     "a mask in which all is ignored": (
-        file(BAD_MASK, encode(np.full_like(MASK, 255))),
-        ["1 images have masks in which every pixel is ignored: train2"],
+        several(file(BAD_MASK, encode(np.full_like(MASK, 255))), lists(labeled="train1 train2")),
+        ["1 labelled images have no labelled pixel: train2"],
     ),
     "a class in no labelled image": (
         file("classes.txt", "road\ntree\npole\nsign"),

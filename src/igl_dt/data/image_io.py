@@ -177,7 +177,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _look_up(codes: np.ndarray, mask_format: MaskFormat, path: Path) -> np.ndarray:
-    mask = _table(mask_format)[codes]
+    mask: np.ndarray = _table(mask_format)[codes]
     if not (mask == NO_CLASS).any():
         return mask.astype(np.uint8)
     wrong = np.unique(codes[mask == NO_CLASS]).tolist()
