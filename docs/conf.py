@@ -35,7 +35,7 @@ NOT_MEMBERS = {"base", "common", "parameters", "registry"}
 def setup(app: Sphinx) -> None:
     """Connect the two functions below."""
     app.connect("source-read", _list_modules)
-    app.connect("autodoc-process-docstring", _drop_aliases)
+    app.connect("autodoc-process-docstring", _clean)
 
 
 def _list_modules(app: Sphinx, page: str, source: list[str]) -> None:
@@ -51,8 +51,9 @@ def _directives(package: str) -> Iterator[str]:
             yield f".. automodule:: {package}.{module.name}\n   :members:\n   :exclude-members: model_config"
 
 
-def _drop_aliases(*event: object) -> None:
-    """Remove Python's own docstrings of named tuples' fields."""
+def _clean(*event: object) -> None:
+    """Remove Python's own docstrings of named tuples' fields, and take |x| in equations as it is."""
     lines = event[-1]
     assert isinstance(lines, list)
-    lines[:] = [line for line in lines if not line.startswith("Alias for field number")]
+    kept = [line for line in lines if not line.startswith("Alias for field number")]
+    lines[:] = [line if "`" in line else line.replace("|", "\\|") for line in kept]
