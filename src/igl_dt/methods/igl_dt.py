@@ -79,20 +79,19 @@ class IglDt(Method):
     def __init__(self, setup: MethodSetup) -> None:
         """Build it; a projection into the teacher's feature space is drawn from torch's global generator."""
         super().__init__(setup)
-        self.student = setup.networks["student"]
         self.projections = nn.ModuleDict()
         if self.options.global_map == "features":
             width: int = setup.teachers[GLOBAL_TEACHER].feature_channels
-            self.projections[GLOBAL_TEACHER] = nn.Conv2d(self.student.feature_channels, width, 1)
+            self.projections[GLOBAL_TEACHER] = nn.Conv2d(setup.networks["student"].feature_channels, width, 1)
 
     def trained(self) -> dict[str, nn.Module]:
         """Give the student, together with the projection into a teacher's feature space."""
-        return {"student": nn.ModuleList([self.student, self.projections])}
+        return {"student": nn.ModuleList([self.networks["student"], self.projections])}
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted terms of L_l and L_u; see ``Method.forward``."""
         labeled = len(batch.images)
-        output = self.student(torch.cat([batch.images, cutmix(batch.strong[0], boxes_of(batch, 0))]))
+        output = self.networks["student"](torch.cat([batch.images, cutmix(batch.strong[0], boxes_of(batch, 0))]))
         logits, strong = output.logits[:labeled], NetworkOutput(output.logits[labeled:], output.features[labeled:])
         terms = {"supervised": self.supervised(logits, batch.masks.long())}
         return terms | self.teacher_terms(batch, step, logits, strong)
