@@ -18,6 +18,7 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from igl_dt import pipeline_registry
 from igl_dt.data.datasets import find_dataset
 from igl_dt.dvc_ext.sync import Environment
 from igl_dt.utils.files import atomic_write
@@ -199,7 +200,9 @@ def _first_differences(
         if (md5 := committed[path].md5) == new[path].md5:
             continue
         places = [cache / "files/md5" / md5[:2] / md5[2:] for cache in caches]
-        if (here := project / path).is_file() and hashlib.md5(here.read_bytes(), usedforsecurity=False).hexdigest() == md5:
+        if (here := project / path).is_file() and hashlib.md5(
+            here.read_bytes(), usedforsecurity=False
+        ).hexdigest() == md5:
             places.append(here)
         found = next((place for place in places if place.is_file()), None)
         if found is not None and (detail := first_difference(found, clone / path)):
