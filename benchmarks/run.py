@@ -60,7 +60,7 @@ from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, Sp
 from igl_dt.data.splits import Splits, split_labels
 from igl_dt.data.transforms import CropWindow
 from igl_dt.inference.parameters import PredictionParameters
-from igl_dt.inference.predict import predict_folder
+from igl_dt.inference.predict import predict_images
 from igl_dt.kedro_ext.provenance import peak_memory
 from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
@@ -442,7 +442,7 @@ def _type_command(folder: Path, *arguments: str, until: str | None = None) -> fl
 
 
 def measure_prediction() -> int:
-    """Time ``predict_folder`` and bare forward passes in turns; gives the exit code."""
+    """Time ``predict_images`` and bare forward passes in turns; gives the exit code."""
     configure_torch(RUNTIME)
     network = _network("student").eval()
     pairs = []
@@ -467,7 +467,7 @@ def measure_prediction() -> int:
             bare_seconds, start = time.perf_counter() - start, time.perf_counter()
             load_network(Path(folder, "network.safetensors"))
             loading, start = time.perf_counter() - start, time.perf_counter()
-            predict_folder(parameters, None, EvaluationParameters(), RUNTIME)
+            predict_images(parameters, None, EvaluationParameters(), RUNTIME)
             if round_ > 0:  # the first warms up
                 pairs.append((bare_seconds, time.perf_counter() - start - loading))
     bare, whole = (len(samples) / statistics.median(seconds) for seconds in zip(*pairs, strict=True))

@@ -1,49 +1,61 @@
-"""The documentation is built without a warning, its examples work, and whatever it names is there."""
+"""The documentation builds without warnings, its examples work, and everything that it names exists."""
 
-import importlib.util
+import ast
+import copy
+import importlib
+import inspect
 import json
 import pkgutil
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from kedro.config import OmegaConfigLoader
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from PIL import Image
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from sphinx.cmd.build import build_main
 
+import igl_dt.data.datasets
+import igl_dt.losses
+import igl_dt.networks.architectures
 from igl_dt.cli import cli
-from igl_dt.data import datasets
 from igl_dt.data.datasets import DataError
 from igl_dt.data.loading import Batch
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import DatasetParameters
-from igl_dt.kedro_ext.parameters import ProjectParameters
-from igl_dt.networks import build_network
+from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
+from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.methods.base import Method, MethodSetup
+from igl_dt.methods.registry import find_method
+from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.networks.registry import build_network, find_architecture
 from igl_dt.pipeline_registry import register_pipelines
+from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.utils import registry
-from tiny import CLASSES, NETWORKS, RESNET
+from tiny import CLASSES, RESNET, tiny_network
 
 PROJECT = Path(__file__).parents[1]
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-INVENTED = re.compile("polyps|dashcam|fixmatch|plain|pascal_r101|drive_")
-"""What examples tell a reader to make."""
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
+INVENTED = re.compile("polyps|dashcam|my_methods|my_mean_teacher|plain|pascal_r101|drive_")
+"""Names that examples ask the reader to create."""
 PLACEHOLDER = re.compile(r"[A-Z]{2,}|[<>*{…]")
-KEDRO = {"run", "viz", *cli.commands}
+KEDRO = {"package", "viz", *cli.commands}
 
 
 class Code(NamedTuple):
-    """What stands in code's letters: a span within a line, or one line of a block of commands."""
+    """A code span, or one line of a block of commands."""
 
     page: str
     text: str
@@ -73,7 +85,7 @@ def blocks(name: str, language: str) -> list[str]:
 
 
 def wanted(found: Iterator[tuple[Code, str]]) -> list[tuple[Code, str]]:
-    """Leave out placeholders and what examples invent; there must be something to check."""
+    """Drop placeholders and invented names; something must be left to check."""
     unknown = (PLACEHOLDER, INVENTED)
     kept = [(code, name) for code, name in found if not any(pattern.search(name) for pattern in unknown)]
     assert kept
@@ -81,7 +93,7 @@ def wanted(found: Iterator[tuple[Code, str]]) -> list[tuple[Code, str]]:
 
 
 def option(name: str) -> Iterator[tuple[Code, str]]:
-    """Give what is said after an option, part by part."""
+    """Yield the comma-separated values of an option."""
     for code in commands():
         for given in re.findall(rf"--{name}[= ]([^\s`]+)", code.text):
             yield from ((code, part) for part in given.split(","))
@@ -90,16 +102,48 @@ def option(name: str) -> Iterator[tuple[Code, str]]:
 def test_it_is_built_without_a_warning(tmp_path: Path) -> None:
     assert build_main(["-q", "-W", "--keep-going", "-b", "html", f"{PROJECT}/docs", f"{tmp_path}/html"]) == 0
     built = {path.stem: path.read_text("utf-8") for path in (tmp_path / "html").glob("*.html")}
-    assert built.keys() >= {page.stem for page in PAGES if page.name != "README.md"}
+    assert built.keys() >= {page.stem for page in PAGES if page.parent == PROJECT / "docs"}
     for name, text in built.items():
         assert "system-message" not in text and "ERROR:" not in text, name
         assert not re.search(r'<(script|img|link)[^>]*(src|href)="(https?:)?//', text), f"{name} needs a network"
-    assert "CrossPseudoSupervisionParameters" in built["api"] and "Alias for field" not in built["api"]
+    assert "Alias for field" not in built["api"] and "automodules" not in built["api"]
+    for name in (
+        "CpsParameters",
+        "DeepLabV3Plus",
+        "CamVid",
+        *(loss for _, losses in loss_modules() for loss in losses),
+    ):
+        assert f">{name}</span>" in built["api"], name
+
+
+def loss_modules() -> Iterator[tuple[str, list[str]]]:
+    """Yield the modules of losses with their public functions."""
+    for info in pkgutil.iter_modules(igl_dt.losses.__path__):
+        if info.name not in ("common", "parameters"):
+            module = importlib.import_module(f"igl_dt.losses.{info.name}")
+            functions = inspect.getmembers(module, inspect.isfunction)
+            yield info.name, [n for n, f in functions if f.__module__ == module.__name__ and not n.startswith("_")]
+
+
+def test_every_loss_has_a_test_and_a_docstring() -> None:
+    modules = dict(loss_modules())
+    assert "global_context" in modules
+    imported = {
+        f"{node.module}.{alias.name}"
+        for path in (PROJECT / "tests/losses").glob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    for name, functions in modules.items():
+        for function in functions:
+            assert f"igl_dt.losses.{name}.{function}" in imported, f"no test in tests/losses for {name}.{function}"
+            assert getattr(importlib.import_module(f"igl_dt.losses.{name}"), function).__doc__, function
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted((PROJECT / "notebooks").glob("*.ipynb"))], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    """Of those between pages Sphinx sees the headings too; others lead to files, or out of the project."""
+    """Sphinx checks headings in links between pages; other links must be existing files or web addresses."""
     if page.suffix == ".ipynb":
         cells = json.loads(page.read_text("utf-8"))["cells"]
         found = MarkdownIt().parse("\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown"))
@@ -126,19 +170,34 @@ def test_environments_are_there() -> None:
         assert (PROJECT / "conf" / name).is_dir(), code
 
 
-def is_parameter(path: str) -> bool:
+def is_known(kind: type[BaseModel], path: list[str]) -> bool:
+    """Whether a parameter object has a field at a path of nested objects."""
     nested: object = None
-    for part in reversed(path.split(".")):
+    for part in reversed(path):
         nested = {part: nested}
     try:
-        ProjectParameters.model_validate(nested)
+        kind.model_validate(nested or {})
     except ValidationError as error:
         return not any(problem["type"] == "extra_forbidden" for problem in error.errors())
     return True
 
 
+def is_parameter(path: str) -> bool:
+    parts = path.split(".")
+    if not is_known(ProjectParameters, parts):
+        return False
+    match parts:  # sections of methods and architectures have types of their own
+        case [_, "method", name, *rest] if name != "name":
+            return is_known(find_method(name).parameters_type, rest)
+        case [_, "networks", _, name, *rest] if name != "architecture":
+            return is_known(find_architecture(name).parameters_type, rest)
+    return True
+
+
 def test_parameters_are_there() -> None:
-    assert is_parameter("networks.student.encoder.options.channels") and not is_parameter("networks.student.chanels")
+    student = "student_learning.networks.student.deeplab_v3_plus"
+    assert is_parameter(f"{student}.encoder.options.channels") and not is_parameter(f"{student}.chanels")
+    assert not is_parameter("student_learning.method.igl_dt.local_wait")
     named = [(code, part.partition("=")[0]) for code, part in option("params") if "=" in part]
     dotted = r"((?:{})(?:\.\w+)+)(?:[=:].*)?".format("|".join(ProjectParameters.model_fields))
     named += [(code, found[1]) for code in spans() if (found := re.fullmatch(dotted, code.text))]
@@ -146,7 +205,7 @@ def test_parameters_are_there() -> None:
         assert is_parameter(path), code
 
 
-def test_files_that_dvc_is_to_change_have_those_keys() -> None:
+def test_keys_of_dvc_experiments_are_in_their_files() -> None:
     changed = [(code, file, key) for code in commands() for file, key in re.findall(r"-S (\S+):([\w.]+)=", code.text)]
     assert changed
     for code, file, key in changed:
@@ -182,68 +241,130 @@ def test_files_are_there() -> None:
         assert path == "docs/_build/html" or (PROJECT / path).exists(), code
 
 
+def test_the_table_of_what_to_change_names_files_in_every_row() -> None:
+    page = (PROJECT / "docs/building.md").read_text("utf-8")
+    table = page.partition("## I want to change")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for row in rows:
+        paths = re.findall(r"`((?:src|conf|docs|tests)/[^`]*|pyproject\.toml)`", row)
+        assert paths and all((PROJECT / path).exists() for path in paths), row
+
+
 def test_outputs_are_where_the_catalog_puts_them() -> None:
-    kept = []
+    run = "${runtime_params:run,${globals:run}}"
+    kept = [f"data/07_model_output/{run}/{name}" for name in ("prediction", "student.onnx")]  # set by parameters
     for file in (PROJECT / "conf/base").glob("catalog*.yml"):
         entries = yaml.safe_load(file.read_text("utf-8")).values()
         kept += [entry.get("filepath") or entry["path"] for entry in entries if {"filepath", "path"} & entry.keys()]
-    # Parameters and the name of the network say so.
-    kept += [f"data/07_model_output/${{globals:recipe}}/{name}" for name in ("prediction", "student.onnx")]
-    pattern = re.compile(r"(data/0[5-8]_\w+/)(?:<recipe>|[a-z]+)/([\w./]*)")
+    folders = [f"{entry}/" for entry in kept if not Path(entry).suffix]
+    pattern = re.compile(r"(data/0[5-8]_\w+/)(?:<run>|[a-z_]+)/([\w./]*)")
     checked = 0
     for code in commands():
         for layer, rest in pattern.findall(code.text):
-            path = layer + "${globals:recipe}/" + rest.rstrip(".")
-            assert any(entry.startswith(path.rstrip("/")) for entry in kept), code
+            path = f"{layer}{run}/{rest.rstrip('.')}"
+            in_folder = path.startswith(tuple(folders))
+            assert in_folder or any(entry.startswith(path.rstrip("/")) for entry in kept), code
             checked += 1
     assert checked
 
 
-@pytest.mark.parametrize("name", ["own_data.md", "adding_a_dataset.md"])
-def test_recipes_shown_are_right(name: str) -> None:
-    shown = [content for block in blocks(name, "yaml") if "dataset" in (content := yaml.safe_load(block))]
-    (recipe,) = shown
-    DatasetParameters.model_validate(recipe["dataset"])
+def merged(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Merge nested dictionaries, as ``merge_strategy: soft`` does."""
+    result = dict(base)
+    for key, value in change.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
-def load(source: str, folder: Path) -> ModuleType:
-    """Make a module of an example."""
-    path = folder / "example.py"
-    path.write_text(source, "utf-8")
-    spec = importlib.util.spec_from_file_location("example", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+YAML = [
+    (page.name, number, content)
+    for page in PAGES
+    for number, block in enumerate(token.content for token in tokens(page) if token.info == "yaml")
+    if "run" not in (content := yaml.safe_load(block))
+]
 
 
-def test_the_method_shown_is_that_of_the_notebook_and_learns(tmp_path: Path) -> None:
-    shown = blocks("adding_a_method.md", "python")
+@pytest.mark.parametrize(("page", "number", "content"), YAML, ids=lambda value: str(value) if value != {} else "")
+def test_parameters_in_yaml_blocks_are_valid(
+    page: str, number: int, content: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Each block overrides ``conf/base``; networks are built, and methods found."""
+    add_module(
+        igl_dt.networks.architectures, "plain", blocks("adding_a_network.md", "python")[0], tmp_path, monkeypatch
+    )
+    (tmp_path / "my_methods.py").write_text(blocks("adding_a_method.md", "python")[0], "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    loader = OmegaConfigLoader(str(PROJECT / "conf"), env="base", **CONFIG_LOADER_ARGS)
+    parameters = ProjectParameters.model_validate(merged(dict(loader["parameters"]), content))
+    for name in ProjectParameters.training_groups():
+        if name in content:
+            assert list(check_training(name, getattr(parameters, name))) == []
+
+
+def add_module(
+    package: ModuleType, name: str, source: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> ModuleType:
+    """Add a module to a package, as if its file were in the package's folder."""
+    (folder / f"{name}.py").write_text(source, "utf-8")
+    monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    registry._find.cache_clear()
+    importlib.invalidate_caches()
+    full_name = f"{package.__name__}.{name}"
+    sys.modules.pop(full_name, None)
+    return importlib.import_module(full_name)
+
+
+@pytest.fixture(autouse=True)
+def _forget_examples() -> Iterator[None]:
+    yield
+    registry._find.cache_clear()
+    for name in [name for name in sys.modules if name.rpartition(".")[2] in ("plain", "dashcam", "my_methods")]:
+        del sys.modules[name]
+
+
+def test_the_method_shown_is_that_of_the_notebook_and_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, training = blocks("adding_a_method.md", "python")
     cells = json.loads((PROJECT / "notebooks/02_your_own_method.ipynb").read_text("utf-8"))["cells"]
     sources = ["".join(cell["source"]) for cell in cells]
-    assert shown[0].strip() in sources
-    assert shown[1].strip() in "\n".join(sources)
+    assert source.strip() in sources
+    assert training.strip() in "\n".join(sources)
 
+    (tmp_path / "my_methods.py").write_text(source, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = find_method("my_methods:MeanTeacher")
     torch.manual_seed(0)
-    network = build_network("student", NETWORKS["student"], CLASSES)
-    method = load(shown[0], tmp_path).FixMatch(network, threshold=0.0).train()
+    student = tiny_network("student")
+    before = copy.deepcopy(student)
+    parameters = kind.parameters_type.model_validate({"decay": 0.25})
+    method = kind(MethodSetup(parameters, {"student": student}, {}, SupervisedLossParameters(), 10)).train()
+    assert isinstance(method, Method) and method.evaluated().keys() == {"student", "student_ema"}
+
     images = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     masks, nothing = torch.zeros(2, 32, 32, dtype=torch.uint8), torch.zeros(2, 32, 32, dtype=torch.bool)
-    for strong, boxes in ((None, None), (None, nothing), (images[2], None), (images[2], nothing)):
-        losses = method(Batch(images[0], masks, images[1], strong, nothing, boxes), step=0)
-        assert losses.keys() == {"supervised", "pseudo_label"} and all(loss > 0 for loss in losses.values())
-    losses["pseudo_label"].backward()
-    assert network.training and all(p.grad is not None for p in network.parameters())
-    nowhere = method(Batch(images[0], masks, images[1], images[2], ~nothing), step=0)
-    assert nowhere["pseudo_label"] == 0
+    losses = method(Batch(images[0], masks, images[1], (images[2],), nothing), step=0)
+    assert losses.keys() == {"supervised", "consistency"} and all(loss > 0 for loss in losses.values())
+    losses["consistency"].backward()
+    assert all(p.grad is not None for p in student.parameters())
+    assert all(p.grad is None for p in method.evaluated()["student_ema"].parameters())
+    assert method(Batch(images[0], masks, images[1], (images[2],), ~nothing), step=0)["consistency"] == 0
+
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1)
+    method.after_step(3)
+    average = method.evaluated()["student_ema"]
+    for old, new in zip(before.parameters(), average.parameters(), strict=True):
+        torch.testing.assert_close(new, old + 0.75)
+    method.after_step(0)  # takes the student's weights at first
+    for new, current in zip(average.parameters(), student.parameters(), strict=True):
+        torch.testing.assert_close(new, current)
 
 
-def test_the_source_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_set_shown_is_found_and_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = blocks("adding_a_dataset.md", "python")
-    (tmp_path / "datasets").mkdir()
-    (tmp_path / "datasets/dashcam.py").write_text(source)
-    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path / "datasets")])
-    registry._find.cache_clear()
+    add_module(igl_dt.data.datasets, "dashcam", source, tmp_path, monkeypatch)
     root = tmp_path / "drives"
     for drive, frames in (("drive_1", 3), ("drive_7", 2)):
         (root / drive).mkdir(parents=True)
@@ -263,13 +384,13 @@ def test_the_source_shown_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (root / "drive_7/0_mask.png").unlink()
     with pytest.raises(DataError, match="drive_7/0"):
         read_manifest(dataset)
-    registry._find.cache_clear()
 
 
-def test_the_network_shown_works(tmp_path: Path) -> None:
+def test_the_architecture_shown_is_found_and_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (source,) = blocks("adding_a_network.md", "python")
-    example = load(source, tmp_path)
-    network = example.Plain(example.PlainParameters(encoder=RESNET, channels=4), CLASSES).eval()
+    add_module(igl_dt.networks.architectures, "plain", source, tmp_path, monkeypatch)
+    choice = NetworkChoice.model_validate({"architecture": "plain", "plain": {"encoder": RESNET, "channels": 4}})
+    network = build_network(choice, CLASSES).eval()
     logits, features = network(torch.zeros(1, 3, 40, 50, dtype=torch.uint8))
     assert logits.shape == (1, len(CLASSES), 40, 50) and features.shape == (1, 4, 2, 2)
     assert network.feature_channels == 4 and network.size_multiple == 32
@@ -284,7 +405,7 @@ NETWORK_ROWS = {
 
 
 def percents(pattern: str, network: str, score: str) -> list[float]:
-    """Give a score of each committed result, in percent."""
+    """Return a score of each committed result, in percent."""
     results = [json.loads(path.read_text("utf-8")) for path in sorted((PROJECT / "docs/results").glob(pattern))]
     assert results
     return [100 * result[network][score] for result in results]

@@ -98,5 +98,5 @@ def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) 
 
 
 def test_takes_no_options(unspoilt: Path) -> None:
-    with pytest.raises(DataError, match=r"dataset\.options of the source camvid: max_side: unknown\. It takes: none"):
+    with pytest.raises(DataError, match=r"dataset\.options of the source camvid: max_side: unknown; there are none"):
         list_samples(unspoilt, {"max_side": 3})

@@ -154,7 +154,7 @@ def test_says_which_option_reads_the_other_masks(folder: Path) -> None:
     ("options", "message"),
     [
         ({"masks": "color"}, "masks: Input should be 'labelIds' or 'labelTrainIds', not 'color'"),
-        ({"fine": True}, r"fine: unknown\. It takes: masks"),
+        ({"fine": True}, r"fine: unknown; there are masks"),
     ],
 )
 def test_says_which_options_there_are(folder: Path, options: dict[str, object], message: str) -> None:

@@ -34,7 +34,7 @@ def test_a_new_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert open_dataset(parameters).list_samples().class_names == ("road", "x")
         assert mask_format(parameters) == MaskFormat(rest=1)
         assert not find_dataset("one_file").draws_itself
-        with pytest.raises(DataError, match=r"^dataset\.options of the source one_file: x: unknown\. It takes: none$"):
+        with pytest.raises(DataError, match=r"^dataset\.options of the source one_file: x: unknown; there are none$"):
             open_dataset(parameters.model_copy(update={"options": {"x": 1}}))
     finally:
         registry._find.cache_clear()

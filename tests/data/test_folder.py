@@ -230,7 +230,7 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
     [
         ({"imags": "x"}, ["imags: unknown; did you mean 'images'?"]),
         ({"fractions": {"vall": 0.1, "val": 0.1}}, ["fractions.vall: unknown; did you mean 'val'?"]),
-        ({"size": 3, 7: 3}, ["size: unknown. It takes: images, masks, unlabeled, class_names"]),
+        ({"size": 3, 7: 3}, ["size: unknown; there are images, masks, unlabeled, class_names"]),
         ({"images": None}, ["images: missing"]),
         ({"class_names": None, "rest": "polyp"}, ["class_names is missing: rest needs it"]),
         ({"class_names": None, "ignore_id": 7}, ["class_names is missing: ignore_id needs it"]),
@@ -455,7 +455,7 @@ def test_the_example_of_the_documentation_works(tmp_path: Path) -> None:
     loader = OmegaConfigLoader(
         conf_source=str(tmp_path / "conf"), base_env="base", env="polyps", merge_strategy={"parameters": "soft"}
     )
-    assert yaml.safe_load(files["conf/polyps/globals.yml"]) == {"recipe": "polyps"}
+    assert yaml.safe_load(files["conf/polyps/globals.yml"]) == {"run": "polyps"}
     dataset = ProjectParameters.model_validate(loader["parameters"]).dataset
     root = tmp_path / dataset.root
     for kind, color, ending, count in (("images", (200, 90, 80), "jpg", 40), ("masks", 255, "png", 30)):

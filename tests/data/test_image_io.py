@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from pydantic import ValidationError
 
 from encoding import encode, png, turned
 from igl_dt.data.datasets import DataError, MaskFormat
-from igl_dt.data.image_io import read_image, read_mask
+from igl_dt.data.image_io import read_image, read_mask, reading_size
+from igl_dt.data.parameters import DatasetParameters
 
 IDS = np.arange(12, dtype=np.uint8).reshape(3, 4) % 5
 RNG = np.random.default_rng(0)
@@ -98,7 +100,7 @@ WHOLE = "cannot be read as an image"
         *(
             pytest.param(
                 encode(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:]),
-                "is an animation or has pages, 2",
+                "is animated or has several pages, 2",
                 id=kind,
             )
             for kind in ("GIF", "PNG", "WEBP", "TIFF")
@@ -106,7 +108,7 @@ WHOLE = "cannot be read as an image"
         *(
             pytest.param(
                 turned(COLORS, orientation, kind),
-                "says in its EXIF data that it is to be turned",
+                "has an EXIF orientation",
                 id=f"{kind}, {orientation}",
             )
             for kind, orientation in (("JPEG", 6), ("JPEG", 2), ("PNG", 3), ("TIFF", 8), ("TIFF", 4), ("WEBP", 6))
@@ -120,7 +122,8 @@ def test_what_cannot_be_read_is_named(
     path = tmp_path / "some image.png"
     path.write_bytes(content)
     if read is read_mask:
-        named = named.partition(":")[0]  # with the way out for masks
+        named = named.partition(":")[0]  # masks have another fix
+        named = "is a JPEG file" if "CMYK" in named else named
     with pytest.raises(DataError) as raised:
         read(path)
     assert str(raised.value).startswith(f"{path} {named}")
@@ -215,10 +218,63 @@ class TestFormats:
             self.read(tmp_path, IDS, ids=((2, 0), (0, 1), (1, 2)))
 
     def test_colours_that_are_not_named_are_an_error(self, tmp_path: Path) -> None:
-        with pytest.raises(DataError, match=r"has 1 colours .* \[\[0, 255, 0\]\]: .*dataset\.options\.colors.*JPEG"):
+        with pytest.raises(DataError, match=r"has 1 colours .* \[\[0, 255, 0\]\]: .*dataset\.options\.colors.*rest"):
             self.read(tmp_path, PAINTED, colors=TABLE[:2])
 
-    def test_ids_that_were_saved_with_losses_are_found_out(self, tmp_path: Path) -> None:
-        (tmp_path / "mask.jpg").write_bytes(encode(np.kron(PAINTED, np.ones((5, 5, 1), np.uint8)), "JPEG"))
-        with pytest.raises(DataError, match="colours that stand for no class"):
-            read_mask(tmp_path / "mask.jpg", MaskFormat(colors=TABLE))
+    LOSSY = (
+        ("JPEG", {"quality": 100}, "a JPEG file"),
+        ("WEBP", {"quality": 100}, "a lossy WebP file"),
+        ("WEBP", {"quality": 100, "exif": b"Exif\0\0"}, "a lossy WebP file"),
+        ("TIFF", {"compression": "jpeg"}, "a TIFF file with JPEG compression"),
+    )
+
+    @pytest.mark.parametrize(("kind", "options", "named"), LOSSY)
+    @pytest.mark.parametrize("colors", [None, TABLE])
+    def test_lossy_masks_are_refused(self, tmp_path: Path, kind: str, options: dict, named: str, colors) -> None:
+        """Even if all values happen to be valid, as they are where all pixels are equal."""
+        mask = np.zeros((16, 16, 3) if colors or kind == "WEBP" else (16, 16), np.uint8)
+        (tmp_path / "mask.png").write_bytes(encode(mask, kind, **options))
+        with pytest.raises(DataError, match=rf"mask\.png is {named}, whose lossy compression .* as PNG"):
+            read_mask(tmp_path / "mask.png", MaskFormat(colors=colors))
+
+    @pytest.mark.parametrize(
+        ("kind", "options"),
+        [("WEBP", {"lossless": True}), ("WEBP", {"lossless": True, "exif": b"Exif\0\0"}), ("TIFF", {}), ("BMP", {})],
+    )
+    def test_lossless_masks_are_read(self, tmp_path: Path, kind: str, options: dict) -> None:
+        (tmp_path / "mask").write_bytes(encode(PAINTED, kind, **options))
+        np.testing.assert_array_equal(read_mask(tmp_path / "mask", MaskFormat(colors=TABLE)), [[0, 1], [255, 1]])
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (227, 320)),
+        ({"image_size": (192, 256)}, (192, 256)),
+        ({"image_size": "192x256"}, (192, 256)),
+        ({"short_side": 113}, (113, 159)),
+        ({"long_side": 160}, (114, 160)),
+        ({"long_side": 640}, (454, 640)),
+    ],
+)
+def test_the_reading_size(given: dict[str, object], expected: tuple[int, int]) -> None:
+    dataset = DatasetParameters(root="x", **given)
+    assert reading_size(320, 227, dataset) == expected
+    if "image_size" not in given:
+        assert reading_size(227, 320, dataset) == expected[::-1]
+    assert reading_size(1, 1000, DatasetParameters(root="x", long_side=10)) == (10, 1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"image_size": (2, 3), "short_side": 3}, {"short_side": 3, "long_side": 3}, {"image_size": "2x3", "long_side": 3}],
+)
+def test_one_reading_size_at_most(given: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=r"dataset\.\w+ and dataset\.\w+ exclude each other"):
+        DatasetParameters(root="x", **given)
+
+
+@pytest.mark.parametrize("size", ["192", "192x", "192x256x3", "ax3", "0x5", "-2x3", "1.5x2"])
+def test_a_size_as_text_must_be_two_numbers(size: str) -> None:
+    with pytest.raises(ValidationError, match="image_size"):
+        DatasetParameters(root="x", image_size=size)

@@ -1,4 +1,4 @@
-"""A batch is a function of the seed, the stage and the step, and of nothing else."""
+"""A batch is a function of the seed, the stream and the step, and of nothing else."""
 
 import traceback
 from collections import Counter
@@ -15,59 +15,84 @@ from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 from igl_dt.data.splits import split_labels
-from igl_dt.training.parameters import StageParameters
 
 
 def make_reader(root: Path, image_size: tuple[int, int] | None = None, cache_mib: int = 1) -> ImageReader:
     return ImageReader(DatasetParameters(source="camvid", root=str(root), image_size=image_size), cache_mib)
 
 
-def make_parameters(steps: int = 4, batch_size: int = 3, **augmentation: object) -> StageParameters:
+def make_batches(
+    reader: ImageReader,
+    labeled: pd.DataFrame,
+    unlabeled: pd.DataFrame | None,
+    *,
+    steps: int = 4,
+    batch_size: int = 3,
+    seed: int = 0,
+    stream: str = "stage",
+    strong_views: int = 1,
+    **augmentation: object,
+) -> TrainingBatches:
     changes = {"crop_size": (16, 20), "strong_unlabeled": True} | augmentation
-    return StageParameters(steps=steps, batch_size=batch_size, augmentation=AugmentationParameters(**changes))
+    return TrainingBatches(
+        reader,
+        labeled,
+        unlabeled,
+        AugmentationParameters(**changes),
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
+        stream=stream,
+        strong_views=strong_views,
+    )
 
 
 @pytest.fixture(scope="module")
 def parts(unspoilt: Path):
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(unspoilt)))
-    return split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
+    return split_labels(manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
 
 
 @pytest.fixture(scope="module")
 def make(unspoilt: Path, parts):
     """Make the training batches of the unspoilt folder."""
 
-    def make(seed: int = 0, stage: str = "stage", alone: bool = False, reader: ImageReader | None = None, **parameters):
-        unlabeled = None if alone else parts.unlabeled
-        reader = reader or make_reader(unspoilt)
-        return TrainingBatches(reader, parts.labeled, unlabeled, make_parameters(**parameters), seed, stage)
+    def make(alone: bool = False, reader: ImageReader | None = None, **options):
+        return make_batches(
+            reader or make_reader(unspoilt), parts.labeled, None if alone else parts.unlabeled, **options
+        )
 
     return make
 
 
 def assert_same(one: Batch, other: Batch) -> None:
     for name, first, second in zip(Batch._fields, one, other, strict=True):
-        assert (first is None) == (second is None), name
-        assert first is None or torch.equal(first, second), name
+        firsts, seconds = (x if isinstance(x, tuple | list) else (x,) for x in (first, second))
+        for one_tensor, other_tensor in zip(firsts, seconds, strict=True):
+            assert (one_tensor is None) == (other_tensor is None), name
+            assert one_tensor is None or torch.equal(one_tensor, other_tensor), name
 
 
 def test_a_batch_has_the_promised_shapes_and_types(make) -> None:
     batch = make()[0]
-    for samples in (batch.images, batch.weak, batch.strong):
+    (strong,), (cutmix,) = batch.strong, batch.cutmix
+    for samples in (batch.images, batch.weak, strong):
         assert samples.shape == (3, 3, 16, 20) and samples.dtype == torch.uint8 and samples.is_contiguous()
     assert batch.masks.shape == (3, 16, 20) and batch.masks.dtype == torch.uint8
     assert set(batch.masks.unique().tolist()) <= {0, 1, 2, 255}
-    assert batch.padding.shape == batch.cutmix.shape == (3, 16, 20)
-    assert batch.padding.dtype == batch.cutmix.dtype == torch.bool
-    assert not torch.equal(batch.weak, batch.strong)
+    assert batch.padding.shape == cutmix.shape == (3, 16, 20)
+    assert batch.padding.dtype == cutmix.dtype == torch.bool
+    assert not torch.equal(batch.weak, strong)
+    assert batch.images_weak is None
     assert len(make(steps=7)) == 7
 
 
-def test_what_is_not_asked_for_is_none(make) -> None:
+def test_what_is_not_asked_for_is_absent(make) -> None:
     batch = make(strong_unlabeled=False, cutmix_probability=0)[0]
-    assert batch.strong is None and batch.cutmix is None and batch.weak is not None
+    assert batch.weak is not None and batch.cutmix == () and batch.images_weak is None
+    assert len(batch.strong) == 1 and torch.equal(batch.strong[0], batch.weak), "without photometry, it is the weak one"
     alone = make(alone=True)[0]
-    assert alone.weak is None and alone.strong is None and alone.padding is None and alone.cutmix is None
+    assert alone.weak is None and alone.padding is None and alone.strong == () and alone.cutmix == ()
 
 
 def test_a_batch_does_not_depend_on_those_before(make) -> None:
@@ -77,21 +102,23 @@ def test_a_batch_does_not_depend_on_those_before(make) -> None:
         assert_same(in_order[step], again[step])
 
 
-def test_seed_stage_and_step_decide(unspoilt: Path, parts) -> None:
+def test_seed_stream_and_step_decide(unspoilt: Path, parts) -> None:
     """The crops as well as the order: there is only one image to choose."""
 
-    def batch(seed: int = 0, stage: str = "stage", step: int = 0) -> Batch:
+    def batch(step: int = 0, **options: object) -> Batch:
         one = parts.labeled.iloc[:1]
-        return TrainingBatches(make_reader(unspoilt), one, one, make_parameters(), seed, stage)[step]
+        return make_batches(make_reader(unspoilt), one, one, **options)[step]
 
-    for other in (batch(seed=1), batch(stage="other"), batch(step=1)):
-        for name in ("images", "masks", "weak", "strong", "cutmix"):
+    for other in (batch(seed=1), batch(stream="other"), batch(step=1)):
+        for name in ("images", "masks", "weak"):
             assert not torch.equal(getattr(batch(), name), getattr(other, name)), name
+        for name in ("strong", "cutmix"):
+            assert not torch.equal(getattr(batch(), name)[0], getattr(other, name)[0]), name
 
 
 def test_one_sample_in_two_slots_gives_two_crops(make, unspoilt: Path, parts) -> None:
     one = parts.labeled.iloc[:1]
-    batch = TrainingBatches(make_reader(unspoilt), one, one, make_parameters(), 0, "stage")[0]
+    batch = make_batches(make_reader(unspoilt), one, one)[0]
     for samples in (batch.images, batch.weak):
         assert len({sample.numpy().tobytes() for sample in samples}) == 3
     assert not torch.equal(batch.images, batch.weak)
@@ -101,10 +128,11 @@ def test_the_number_of_steps_changes_no_batch(make) -> None:
     assert_same(make(steps=4)[2], make(steps=400)[2])
 
 
+@pytest.mark.parametrize("options", [{}, {"strong_views": 2, "strong_labeled": True}, {"alone": True}])
 @pytest.mark.parametrize("workers", [0, 1, 2])
-def test_workers_change_nothing(make, workers: int) -> None:
-    expected = [make()[step] for step in range(4)]
-    loaded = list(make().loader(0, workers, pin_memory=False))
+def test_workers_change_nothing(make, workers: int, options: dict) -> None:
+    expected = [make(**options)[step] for step in range(4)]
+    loaded = list(make(**options).loader(0, workers, pin_memory=False))
     assert len(loaded) == 4
     for one, other in zip(expected, loaded, strict=True):
         assert isinstance(other, Batch)
@@ -151,9 +179,39 @@ def test_a_strong_view_of_labeled_images_keeps_the_geometry(make) -> None:
     assert torch.equal(weak.weak, strong.weak)
 
 
+def test_the_weak_view_of_labeled_images_is_there_where_the_strong_one_is_seen(make) -> None:
+    """Teachers label what has not been jittered."""
+    weak, strong = make()[0], make(strong_labeled=True)[0]
+    assert strong.images_weak is not None and torch.equal(strong.images_weak, weak.images)
+    assert strong.images_weak.dtype == torch.uint8 and not torch.equal(strong.images_weak, strong.images)
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_further_strong_views_change_no_other_draw(make, step: int) -> None:
+    one, three = make()[step], make(strong_views=3)[step]
+    assert len(three.strong) == len(three.cutmix) == 3
+    assert_same(one, three._replace(strong=three.strong[:1], cutmix=three.cutmix[:1]))
+    assert_same(make(strong_views=2)[step], three._replace(strong=three.strong[:2], cutmix=three.cutmix[:2]))
+
+
+def test_strong_views_differ_in_photometry_and_boxes(make) -> None:
+    batch = make(strong_views=2, cutmix_probability=1)[0]
+    (first, second), (boxes, other_boxes) = batch.strong, batch.cutmix
+    for slot in range(len(first)):
+        assert not torch.equal(first[slot], second[slot])
+        assert not torch.equal(boxes[slot], other_boxes[slot])
+
+
+def test_strong_views_without_photometry_are_the_weak_one_with_boxes_of_their_own(make) -> None:
+    batch = make(strong_views=2, strong_unlabeled=False, cutmix_probability=1)[0]
+    assert all(torch.equal(view, batch.weak) for view in batch.strong) and len(batch.strong) == 2
+    assert not torch.equal(*batch.cutmix)
+
+
 def test_options_of_the_strong_view_leave_the_weak_one_alone(make) -> None:
     with_strong, without = make()[1], make(strong_unlabeled=False)[1]
-    assert torch.equal(with_strong.weak, without.weak) and torch.equal(with_strong.cutmix, without.cutmix)
+    assert torch.equal(with_strong.weak, without.weak)
+    assert torch.equal(with_strong.cutmix[0], without.cutmix[0])
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(7, 3), (4, 4), (3, 5), (10, 1)])
@@ -166,8 +224,8 @@ def test_each_image_comes_once_per_epoch_in_a_new_order(tmp_path: Path, count: i
     rows = rows.assign(height=8, width=8)
     epochs = 6
     steps = -(-epochs * count // batch_size)
-    parameters = make_parameters(steps, batch_size, crop_size=(8, 8), scale=(1.0, 1.5))
-    batches = TrainingBatches(make_reader(tmp_path), rows, rows, parameters, 0, "stage")
+    options = {"steps": steps, "batch_size": batch_size, "crop_size": (8, 8), "scale": (1.0, 1.5)}
+    batches = make_batches(make_reader(tmp_path), rows, rows, **options)
     labeled = [int(mask[0, 0]) for step in range(steps) for mask in batches[step].masks]
     unlabeled = [int(view[0, 0, 0]) - 10 for step in range(steps) for view in batches[step].weak]
     assert labeled != unlabeled
@@ -179,12 +237,12 @@ def test_each_image_comes_once_per_epoch_in_a_new_order(tmp_path: Path, count: i
 
 def test_masks_of_unlabeled_images_are_never_read(folder: Path) -> None:
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(folder)))
-    parts = split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
-    batches = TrainingBatches(make_reader(folder), parts.labeled, parts.unlabeled, make_parameters(), 0, "stage")
+    parts = split_labels(manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
+    batches = make_batches(make_reader(folder), parts.labeled, parts.unlabeled)
     expected = [batches[step] for step in range(4)]
     for id_ in parts.unlabeled["id"]:
         (folder / f"train/masks/{id_}.png").unlink()
-    again = TrainingBatches(make_reader(folder), parts.labeled, parts.unlabeled, make_parameters(), 0, "stage")
+    again = make_batches(make_reader(folder), parts.labeled, parts.unlabeled)
     for step in range(4):
         assert_same(expected[step], again[step])
 
@@ -228,43 +286,45 @@ def test_pairs_of_one_size_come_together(tmp_path: Path) -> None:
 
 
 def test_a_batch_is_cut_into_equal_parts(make) -> None:
-    batch = make(batch_size=6)[0]
+    batch = make(batch_size=6, strong_views=2, strong_labeled=True)[0]
     parts = list(batch.parts(3))
     assert [len(part.images) for part in parts] == [2, 2, 2]
-    for name, whole in batch._asdict().items():
-        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), whole)
+
+    def joined(*values: object) -> object:
+        return tuple(map(joined, *values)) if isinstance(values[0], tuple) else torch.cat(values)
+
+    assert_same(Batch(*(joined(*values) for values in zip(*parts, strict=True))), batch)
     assert_same(next(batch.parts(1)), batch)
     assert [part.weak for part in make(batch_size=6, alone=True)[0].parts(2)] == [None, None]
 
 
 def test_a_batch_moves_as_a_whole(make) -> None:
-    moved = make(strong_unlabeled=False)[0].to(torch.device("meta"))
-    assert moved.strong is None
-    assert all(tensor.device.type == "meta" for tensor in moved if tensor is not None)
+    moved = make(strong_views=2)[0].to(torch.device("meta"))
+    assert moved.images_weak is None
+    assert [len(moved.strong), len(moved.cutmix)] == [2, 2]
+    tensors = [moved.images, moved.masks, moved.weak, moved.padding, *moved.strong, *moved.cutmix]
+    assert all(tensor.device.type == "meta" for tensor in tensors)
 
 
 def test_too_large_a_crop_or_no_images_are_errors(unspoilt: Path, parts) -> None:
     reader, none = make_reader(unspoilt), parts.labeled.iloc[:0]
-    too_large = make_parameters(crop_size=(49, 20))  # images are 24 high, scaled by at most 2
     with pytest.raises(DataError, match=r"stage\.augmentation\.crop_size is 49×20 .* at most 48×64"):
-        TrainingBatches(reader, parts.labeled, None, too_large, 0, "stage")
+        make_batches(reader, parts.labeled, None, crop_size=(49, 20))  # images are 24 high, scaled by at most 2
     with pytest.raises(DataError, match="at most 20×20"):
-        TrainingBatches(
-            make_reader(unspoilt, (10, 10)), parts.labeled, None, make_parameters(crop_size=(21, 9)), 0, "stage"
-        )
+        make_batches(make_reader(unspoilt, (10, 10)), parts.labeled, None, crop_size=(21, 9))
     with pytest.raises(DataError, match="stage: there are no labelled images"):
-        TrainingBatches(reader, none, parts.unlabeled, make_parameters(), 0, "stage")
+        make_batches(reader, none, parts.unlabeled)
     with pytest.raises(DataError, match="stage: there are no unlabelled images"):
-        TrainingBatches(reader, parts.labeled, none, make_parameters(), 0, "stage")
+        make_batches(reader, parts.labeled, none)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_file_that_broke_since_it_was_checked_is_named(folder: Path, workers: int) -> None:
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(folder)))
-    train = manifest.images[manifest.images["split"] == "train"]
+    train = manifest.samples[manifest.samples["split"] == "train"]
     for path in (folder / "train/images").iterdir():
         path.write_bytes(path.read_bytes()[:100])
-    batches = TrainingBatches(make_reader(folder), train, None, make_parameters(), 0, "stage")
+    batches = make_batches(make_reader(folder), train, None)
     with pytest.raises(DataError, match=r"train/images/train\d\.png cannot be read as an image") as raised:
         next(iter(batches.loader(0, workers, pin_memory=False)))
     traceback.clear_frames(raised.tb)  # they hold the loader, whose end takes seconds when it is collected as garbage

@@ -2,11 +2,13 @@
 
 import hashlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from pydantic import ValidationError
 
@@ -176,13 +178,76 @@ class TestLinks:
         assert f"{folder / what}" in str(raised.value)
 
 
-def test_an_image_without_a_labelled_pixel_is_said_in_a_warning(folder: Path, caplog) -> None:
-    for path in ("train/masks/train3.png", "val/masks/val0.png"):
-        Image.new("L", (32, 24), 255).save(folder / path)
-    pixels = read(folder).class_pixels
-    assert pixels.loc["train3"].sum() == 0
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings == ["2 images have masks in which every pixel is ignored: train3, val0"]
+def set_masks(folder: Path, values: list[int], class_names: list[str]) -> None:
+    """Let all masks hold these values, and nothing else."""
+    for path in folder.glob("*/masks/*.png"):
+        mask = np.array(values, np.uint8)[np.arange(24 * 32).reshape(24, 32) % len(values)]
+        Image.fromarray(mask).save(path)
+    (folder / "classes.txt").write_text("\n".join(class_names))
+
+
+HINT = r"the masks hold the values .*: if these are .* dataset\.options of the source folder:\n  ids: "
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "ids"),
+    [
+        ([0, 255], ["background", "polyp"], "{background: 0, polyp: 255}"),
+        ([1, 2], ["background", "polyp"], "{background: 1, polyp: 2}"),
+        ([1, 3, 255], ["a", "b", "c"], "{a: 1, b: 2, c: 3}"),
+        ([0, 85, 170, 255], ["a", "b", "c", "d: e"], "{a: 0, b: 85, c: 170, 'd: e': 255}"),
+        ([0, 85, 170, 255], ["a", "b", "c"], "{a: 0, b: 85, c: 170}"),
+        ([0, 80], ["a", "b", "c"], None),
+        ([0, 60, 120], ["a", "b", "no"], "{a: 0, b: 60, 'no': 120}"),
+        ([0, 40, 120], ["a", "b", "c", "d"], "{a: 0, b: 40, c: 80, d: 120}"),
+        ([0, 128, 255], ["a", "b", "c"], "{a: 0, b: 128, c: 255}"),
+        ([0, 1, 7], ["a", "b"], None),
+    ],
+)
+def test_masks_with_other_ids_are_refused_with_the_ids_they_need(
+    folder: Path, values: list[int], names: list[str], ids: str | None
+) -> None:
+    set_masks(folder, values, names)
+    with pytest.raises(DataError) as raised:
+        read(folder)
+    if ids is None:
+        assert "ids:" not in str(raised.value)
+    else:
+        assert re.search(HINT + re.escape(ids) + "$", str(raised.value)), raised.value
+
+
+def test_the_ids_of_the_hint_are_right(folder: Path, tmp_path: Path) -> None:
+    set_masks(folder, [0, 255], ["background", "polyp"])
+    options = {"images": "{split}/images", "masks": "{split}/masks", "folders": {"train": "train", "val": "val"}}
+    options["class_names"] = ["background", "polyp"]
+    with pytest.raises(DataError, match="255 marks ignored pixels, so that 'polyp' never occurs") as raised:
+        read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
+    options |= yaml.safe_load(str(raised.value).splitlines()[-1])
+    manifest = read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
+    assert (manifest.class_pixels == 24 * 32 / 2).all(axis=None)
+
+
+@pytest.mark.parametrize("values", [[0, 1], [0, 1, 255], [0, 2, 255], [1, 255], [0]])
+def test_valid_ids_are_not_questioned(folder: Path, values: list[int]) -> None:
+    set_masks(folder, values, ["a", "b", "c"])
+    read(folder)
+    if 2 not in values:
+        set_masks(folder, values, ["a", "b"])
+        read(folder)
+
+
+def test_a_distorting_size_is_a_warning(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for size, warned in (((24, 32), False), ((48, 60), False), ((24, 24), True), ((12, 32), True), (None, False)):
+        caplog.clear()
+        read_manifest(DatasetParameters(source="camvid", root=str(folder), image_size=size))
+        warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warnings) == warned, (size, warnings)
+        if size == (24, 24):
+            assert warnings[0].startswith(
+                "dataset.image_size 24×24 (height×width) changes the aspect ratio of 12 of 12 images by more than "
+                "10 % (at most 33 %): test0, test1, train0, "
+            )
+            assert warnings[0].endswith("dataset.short_side or dataset.long_side in its place keep it")
 
 
 def test_one_image_is_no_data_set(folder: Path) -> None:

@@ -141,7 +141,7 @@ def test_says_what_is_wrong_and_where(folder: Path, how: str, named: list[str]) 
     ("options", "message"),
     [
         ({"training_list": "trainval"}, "training_list: Input should be 'train' or 'trainaug', not 'trainval'"),
-        ({"list": "train"}, r"list: unknown\. It takes: training_list"),
+        ({"list": "train"}, r"list: unknown; there are training_list"),
     ],
 )
 def test_says_which_options_there_are(folder: Path, options: dict[str, str], message: str) -> None:

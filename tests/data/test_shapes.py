@@ -164,7 +164,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path):
     ("options", "message"),
     [
         ({"trian": 3}, r"trian: unknown; did you mean 'train'\?"),
-        ({"colour": 3}, "colour: unknown. It takes: seed, train"),
+        ({"colour": 3}, "colour: unknown; there are seed, train"),
         ({"train": 0}, "train.*greater than 0"),
         ({"min_side": 50}, "min_side.*multiple of 16"),
         ({"min_side": 96, "max_side": 64}, "must not be above"),

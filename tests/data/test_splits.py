@@ -36,8 +36,8 @@ def make_tables(
     return rows, table.rename_axis("id")
 
 
-def split(tables: tuple[pd.DataFrame, pd.DataFrame], seed: int = 0, **parameters: object) -> Splits:
-    return split_labels(*tables, SplittingParameters(**parameters), seed)
+def split(tables: tuple[pd.DataFrame, pd.DataFrame], run_seed: int = 0, **parameters: object) -> Splits:
+    return split_labels(*tables, SplittingParameters(**parameters), run_seed)
 
 
 @pytest.mark.parametrize("fraction", [0.02, 0.125, 0.5, 0.99, 1.0])
@@ -117,7 +117,7 @@ def test_a_fraction_that_gives_no_image(images: int, fraction: float, named: lis
 
 
 def test_no_masks_at_all() -> None:
-    with pytest.raises(DataError, match=r"of 0 training images .* it takes training images with masks"):
+    with pytest.raises(DataError, match=r"of 0 training images .* masks are needed in train"):
         split(make_tables(2, without_mask=("000", "001")), labeled_fraction=0.5)
 
 
@@ -218,6 +218,37 @@ def test_a_published_partition_is_recognised_in_any_format(
         assert summary["lists"][name] == expected
 
 
+class TestLabelledPixels:
+    @pytest.mark.parametrize("part", ["labeled", "val", "test"])
+    def test_without_any_there_is_nothing_to_learn_or_evaluate(self, tmp_path: Path, part: str) -> None:
+        tables = make_tables({"a": [0, 0], "b": [0, 0], "c": [1, 2]})
+        (tmp_path / "list.txt").write_text("a\nb\n" if part == "labeled" else "c")
+        ids = {"labeled": ["a", "b"], "val": ["vala", "valb"], "test": ["testa", "testb"]}[part]
+        tables[1].loc[ids] = 0
+        with pytest.raises(
+            DataError, match=rf"^no labelled pixel: in the masks of all 2 {part[:5]}.* {', '.join(ids)}$"
+        ):
+            split(tables, labeled_list=str(tmp_path / "list.txt"))
+
+    def test_images_without_one_are_named_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        tables = make_tables({"a": [0, 0], "b": [0, 0], "c": [1, 2]})
+        tables[1].loc["valb"] = 0
+        (tmp_path / "list.txt").write_text("b\nc")
+        split(tables, labeled_list=str(tmp_path / "list.txt"))
+        assert [record.getMessage() for record in caplog.records] == [
+            "1 labelled images have no labelled pixel: b",
+            "1 val images have no labelled pixel: valb",
+        ]
+
+
+def test_the_draw_may_have_a_seed_of_its_own() -> None:
+    tables = make_tables(40)
+    drawn = {seed: list(split(tables, seed, labeled_fraction=0.2).labeled["id"]) for seed in (0, 1)}
+    assert drawn[0] != drawn[1]
+    for seed in (0, 1):
+        assert list(split(tables, seed, labeled_fraction=0.2, seed=1).labeled["id"]) == drawn[1]
+
+
 def test_monitored_images_are_unlabelled_ones_with_a_truth_where_there_is_any() -> None:
     without = tuple(f"{index:03d}" for index in range(0, 40, 2))
     tables = make_tables(40, without_mask=without)
@@ -245,7 +276,7 @@ def test_ids_and_missing_masks_survive_the_catalog(tmp_path: Path, monkeypatch: 
     """Text stays text in CSV files as ``conf/`` describes them; only a mask may be missing."""
     tables = make_tables({id_: [1, 2] for id_ in AWKWARD_IDS}, without_mask=("NA",))
     parts = split(tables, labeled_fraction=0.4)
-    entries = yaml.safe_load(CATALOG.read_text("utf-8").replace("${globals:recipe}", "test"))
+    entries = yaml.safe_load(CATALOG.read_text("utf-8").replace("${runtime_params:run,${globals:run}}", "test"))
     monkeypatch.chdir(tmp_path)
     catalog = DataCatalog.from_config({name: entry for name, entry in entries.items() if name[0] != "_"})
     saved = {"manifest": tables[0], **parts._asdict(), "class_pixels": tables[1].reset_index()}
@@ -273,13 +304,16 @@ class TestCheckTrainable:
     labeled = pd.DataFrame({"height": [24, 10], "width": [10, 32]})
 
     @staticmethod
-    def check(crop: tuple[int, int], image_size: tuple[int, int] | None = None) -> None:
+    def check(crop: tuple[int, int], image_size: tuple[int, int] | None = None, **sizes: int) -> None:
         augmentation = AugmentationParameters(crop_size=crop, scale=(0.5, 2.0))
-        check_trainable(TestCheckTrainable.labeled, None, image_size, augmentation, "student_learning")
+        dataset = DatasetParameters(root="x", image_size=image_size, **sizes)
+        check_trainable(TestCheckTrainable.labeled, None, dataset, augmentation, "student_learning")
 
     def test_a_crop_may_be_as_large_as_the_largest_scaled_image(self) -> None:
         self.check((48, 64))
         self.check((20, 30), image_size=(10, 15))
+        self.check((48, 64), short_side=10)
+        self.check((40, 62), long_side=31)
 
     @pytest.mark.parametrize(
         ("crop", "image_size", "named"),
@@ -297,9 +331,9 @@ class TestCheckTrainable:
     def test_there_must_be_images(self) -> None:
         none = self.labeled.iloc[:0]
         with pytest.raises(DataError, match="teacher_pretraining: there are no labelled images"):
-            check_trainable(none, self.labeled, None, self.augmentation, "teacher_pretraining")
+            check_trainable(none, self.labeled, DatasetParameters(root="x"), self.augmentation, "teacher_pretraining")
         with pytest.raises(DataError, match=r"no unlabelled images.*splitting\.labeled_fraction below 1"):
-            check_trainable(self.labeled, none, None, self.augmentation, "teacher_pretraining")
+            check_trainable(self.labeled, none, DatasetParameters(root="x"), self.augmentation, "teacher_pretraining")
 
 
 def test_counts_are_plain_numbers() -> None:

@@ -190,3 +190,16 @@ def test_boxes_are_drawn_as_often_as_asked(probability: float) -> None:
     parameters = augmentation(cutmix_probability=probability)
     drawn = np.mean([draw_cutmix_box(parameters, np.random.default_rng(seed)).any() for seed in range(1000)])
     assert abs(drawn - probability) <= (0.05 if 0 < probability < 1 else 0)
+
+
+def test_several_boxes_share_the_area_and_the_first_draws_of_one() -> None:
+    options = {"cutmix_probability": 1, "cutmix_area": (0.1, 0.3), "cutmix_ratio": 0.5}
+    one, three = augmentation((60, 100), **options), augmentation((60, 100), **options, cutmix_boxes=3)
+    areas, labels = [], []
+    for seed in range(50):
+        boxes = draw_cutmix_box(three, np.random.default_rng(seed))
+        areas.append(boxes.mean())
+        labels.append(np.abs(np.diff(boxes.astype(int), axis=1)).sum(axis=1).max())
+        assert not np.array_equal(boxes, draw_cutmix_box(one, np.random.default_rng(seed)))
+    assert 0.1 < np.mean(areas) < 0.25 and max(areas) < 0.32
+    assert max(labels) > 2, "rows with more than one box"

@@ -123,7 +123,7 @@ def test_a_damaged_memory_is_no_memory(folder: Path, memory: Path, read_files: l
     read_files.clear()
     assert_same(read(folder, memory), plain)
     assert len(read_files) == 24
-    said = "cannot be read, so all files are" if how == "a folder" else "is damaged: all files are read"
+    said = "cannot be read, so all files are" if how == "a folder" else "is damaged: all files are read again"
     assert f"{memory} {said}" in caplog.text
     if how != "a folder":
         assert memory.read_bytes() == content  # mended
@@ -145,7 +145,10 @@ def test_what_other_checks_found_does_not_count(
     with caplog.at_level(logging.INFO, "igl_dt"):
         assert_same(read(folder, memory), read(folder))
     assert len(read_files) == 48
-    assert f"{memory} is of other code, masks or another folder: all files are read" in caplog.messages
+    assert (
+        f"{memory} was written by other code, or for other masks or another folder: all files are read again"
+        in caplog.messages
+    )
 
 
 def test_bad_files_are_named_again_and_good_ones_not_read_again(

@@ -1,39 +1,12 @@
 """Whole-image and sliding-window inference with a network whose answer is known."""
 
-from typing import NamedTuple
-
 import pytest
 import torch
 from torch import Tensor, nn
 
-from igl_dt.evaluation.boundary import boundary_counts
-from igl_dt.evaluation.inference import evaluate, measure, predict_probabilities, window_starts
-from igl_dt.evaluation.metrics import confusion_matrix, score_image
+from igl_dt.evaluation.inference import predict_probabilities, window_starts
 from igl_dt.runtime.parameters import EvaluationParameters
-
-
-class Output(NamedTuple):
-    logits: Tensor
-    features: Tensor
-
-
-class PixelNetwork(nn.Module):
-    """Logits that depend on the pixel alone, so that no window changes the answer."""
-
-    def __init__(self, num_classes: int = 3) -> None:
-        super().__init__()
-        self.classifier = nn.Conv2d(3, num_classes, 1)
-        torch.manual_seed(0)
-        nn.init.normal_(self.classifier.weight)
-        self.frozen = nn.BatchNorm2d(3).eval()
-        self.shapes: list[tuple[int, ...]] = []
-
-    def forward(self, images: Tensor) -> Output:
-        assert not self.training
-        assert not torch.is_grad_enabled()
-        self.shapes.append(tuple(images.shape))
-        features = images.float() / 255
-        return Output(self.classifier(features), features)
+from pixels import Output, PixelNetwork, images_of, sliding
 
 
 class MeanNetwork(PixelNetwork):
@@ -44,23 +17,6 @@ class MeanNetwork(PixelNetwork):
         mean = images.float().mean(dim=(1, 2, 3), keepdim=True) / 64
         zeros = torch.zeros(len(images), 1, *images.shape[-2:])
         return Output(torch.cat([mean + zeros, zeros], dim=1), zeros)
-
-
-def images_of(*sizes: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(1)
-    return [
-        (
-            torch.randint(256, (3, *size), dtype=torch.uint8, generator=generator),
-            torch.randint(3, size, dtype=torch.uint8, generator=generator),
-        )
-        for size in sizes
-    ]
-
-
-def sliding(window: tuple[int, int], batch_size: int = 8, overlap: float = 1 / 3) -> EvaluationParameters:
-    return EvaluationParameters(
-        mode="sliding_window", window_size=window, window_overlap=overlap, batch_size=batch_size
-    )
 
 
 @pytest.mark.parametrize(
@@ -113,46 +69,13 @@ def test_windows_are_averaged_as_a_slow_loop_averages_them(batch_size: int) -> N
     torch.testing.assert_close(probabilities[0], expected / count)
 
 
-@pytest.mark.parametrize("parameters", [EvaluationParameters(), sliding((4, 5))])
-def test_evaluate_is_independent_of_the_grouping(parameters: EvaluationParameters) -> None:
-    network = PixelNetwork()
-    samples = images_of((6, 8), (6, 8), (6, 8), (8, 6), (6, 8), (5, 5), (5, 5))
-    expected = torch.zeros(3, 3, dtype=torch.int64)
-    for image, mask in samples:
-        prediction = network.classifier(image[None].float() / 255).argmax(dim=1)
-        expected += confusion_matrix(prediction, mask[None].long(), 3)
-    for batch_size in (1, 2, 8):
-        network.shapes.clear()
-        grouped = parameters.model_copy(update={"batch_size": batch_size})
-        assert torch.equal(evaluate(network, iter(samples), grouped, 3), expected)
-        assert max(shape[0] for shape in network.shapes) <= batch_size
-    if parameters.mode == "whole":
-        assert [shape[0] for shape in network.shapes] == [3, 1, 1, 2]
-
-
-def test_evaluate_leaves_ignored_pixels_out() -> None:
-    image, mask = images_of((4, 4))[0]
-    mask[:2] = 255
-    assert evaluate(PixelNetwork(), [(image, mask)], EvaluationParameters(), 3).sum() == 8
-
-
-def test_evaluate_of_no_image_is_zero() -> None:
-    assert evaluate(PixelNetwork(), [], EvaluationParameters(), 3).sum() == 0
-
-
 def test_modes_are_restored_part_by_part_even_after_an_error() -> None:
     network = PixelNetwork()
-    evaluate(network, images_of((4, 4)), EvaluationParameters(), 3)
+    predict_probabilities(network, images_of((4, 4))[0][0][None], EvaluationParameters())
     assert (network.training, network.classifier.training, network.frozen.training) == (True, True, False)
     with pytest.raises(RuntimeError):
         predict_probabilities(network, torch.zeros(1, 1, 4, 4, dtype=torch.uint8), EvaluationParameters())
     assert (network.training, network.classifier.training, network.frozen.training) == (True, True, False)
-
-
-def test_evaluate_names_a_mask_of_another_size() -> None:
-    (image, _), (_, mask) = images_of((4, 4), (4, 5))
-    with pytest.raises(ValueError, match=r"image 1 .*\(4, 4\).*\(4, 5\)"):
-        evaluate(PixelNetwork(), [*images_of((4, 4)), (image, mask)], EvaluationParameters(), 3)
 
 
 class ColumnNetwork(PixelNetwork):
@@ -197,21 +120,3 @@ def test_the_defaults_are_one_view_to_the_bit() -> None:
     with torch.inference_mode():
         expected = network.eval()(images).logits.softmax(dim=1)
     assert torch.equal(predict_probabilities(network, images, EvaluationParameters()), expected)
-
-
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_measure_gives_all_counts_in_one_pass(batch_size: int) -> None:
-    network = PixelNetwork()
-    samples = images_of((6, 8), (6, 8), (6, 8), (8, 6))
-    samples[1][1][:] = 255
-    parameters = EvaluationParameters(batch_size=batch_size, boundary_width=0.1)
-    measured = measure(network, samples, parameters, 3)
-    assert sum(shape[0] for shape in network.shapes) == len(samples)
-    assert torch.equal(measured.confusion, evaluate(network, samples, parameters, 3))
-    boundary, scores = torch.zeros(3, 3, dtype=torch.int64), []
-    for image, mask in samples:
-        prediction = predict_probabilities(network, image[None], parameters).argmax(dim=1)
-        boundary += boundary_counts(prediction, mask[None], 3, 0.1)
-        scores.append(score_image(confusion_matrix(prediction, mask[None], 3)))
-    assert torch.equal(measured.boundary, boundary)
-    assert measured.images == scores and scores[1] is None

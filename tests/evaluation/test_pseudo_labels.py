@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
-from igl_dt.networks import NetworkOutput
+from igl_dt.networks.base import NetworkOutput
 from igl_dt.runtime.parameters import EvaluationParameters
 
 

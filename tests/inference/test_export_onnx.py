@@ -15,20 +15,26 @@ from pydantic import ValidationError
 from igl_dt.inference import export_onnx as export
 from igl_dt.inference.export_onnx import ExportError, export_network
 from igl_dt.inference.parameters import OPSETS, ExportParameters
-from igl_dt.networks import SegmentationNetwork, build_network, rebuild_network
+from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import save_network
-from igl_dt.reporting.figures import class_palette
+from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.networks.registry import build_network, rebuild_network
+from igl_dt.utils.palette import class_palette
 from tiny import CLASSES, NETWORKS, SWIN
 
 SHIFTED = SWIN | {"options": {"embed_dim": 24, "depths": [2, 2, 2], "num_heads": [2, 4, 8]}}
 """Windows of 7 that are shifted by more than the maps of small images are wide."""
 
 
-def build(name: str, **changes: object) -> SegmentationNetwork:
+def build(role: str, **changes: object) -> SegmentationNetwork:
+    choice = NETWORKS[role]
+    section = choice.section(choice.architecture) | changes
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = build_network(name, NETWORKS[name].model_validate(NETWORKS[name].model_dump() | changes), CLASSES)
-    network.fingerprint = "0123abc"
+        network = build_network(
+            NetworkChoice.model_validate(choice.model_dump() | {choice.architecture: section}), CLASSES
+        )
+    network.fingerprint, network.trained_by = "0123abc", "igl_dt"
     return network.eval()
 
 
@@ -56,7 +62,9 @@ def differences(file: Path, network: SegmentationNetwork, shapes: list[tuple[int
     return found
 
 
-@pytest.mark.parametrize(("name", "changes"), [*((name, {}) for name in NETWORKS), ("swin_unet", {"encoder": SHIFTED})])
+@pytest.mark.parametrize(
+    ("name", "changes"), [*((name, {}) for name in NETWORKS), ("global_teacher", {"encoder": SHIFTED})]
+)
 def test_onnxruntime_computes_the_same_for_any_number_and_size_of_images(
     tmp_path: Path, name: str, changes: dict
 ) -> None:
@@ -79,8 +87,10 @@ def test_every_opset_that_may_be_given_works(tmp_path: Path, name: str, opset: i
     file = export_network(parameters(tmp_path / "a.safetensors", opset=opset, size=(40, 50)))
     assert [entry.version for entry in onnx.load(file).opset_import if entry.domain == ""] == [opset]
     assert max(differences(file, network, [(1, 40, 50), (4, 40, 50)])) < 1e-5
-    shape = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).get_inputs()[0].shape
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    shape = session.get_inputs()[0].shape
     assert shape == ["batch", 3, 40, 50]
+    assert session.get_outputs()[0].shape == ["batch", len(CLASSES), 40, 50]
 
 
 def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
@@ -89,11 +99,12 @@ def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
     (images,), (logits,) = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 3, "height", "width"])
     assert (logits.name, logits.type) == ("logits", "tensor(float)")
+    assert logits.shape == ["batch", len(CLASSES), "height", "width"]
     said = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert said["class_names"] == list(CLASSES)
     assert said["colors"] == class_palette(3).tolist()
     assert said["image_size"] == [48, 64]
-    assert said["fingerprint"] == "0123abc"
+    assert (said["fingerprint"], said["trained_by"]) == ("0123abc", "igl_dt")
     assert said["normalization"]["mean"] == [0.485, 0.456, 0.406] and "inside" in said["normalization"]["where"]
     assert said["layout"].keys() == {"images", "logits"}
     assert rebuild_network(said["network"]).configuration == build("student").configuration
@@ -102,7 +113,7 @@ def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
 def test_nothing_is_overwritten_unless_asked(weights: Path) -> None:
     file = weights.parent / "net.onnx"
     file.write_bytes(b"mine")
-    with pytest.raises(ExportError, match=r"net\.onnx is there already: .*export\.overwrite=true"):
+    with pytest.raises(ExportError, match=r"net\.onnx exists already: .*export\.overwrite=true"):
         export_network(parameters(weights, output=str(file)))
     assert file.read_bytes() == b"mine"
     export_network(parameters(weights, output=str(file), overwrite=True))
@@ -128,7 +139,7 @@ def test_a_file_that_computes_something_else_is_not_written(weights: Path, monke
 def test_an_operation_without_counterpart_is_named(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = export._Logits.forward
     monkeypatch.setattr(export._Logits, "forward", lambda self, images: torch.linalg.svdvals(original(self, images)))
-    with pytest.raises(ExportError, match=r"torch cannot express student in opset 18: .*svdvals"):
+    with pytest.raises(ExportError, match=r"torch cannot express deeplab_v3_plus in opset 18: .*svdvals"):
         export_network(parameters(weights))
     assert not (weights.parent / "onnx").exists()
 

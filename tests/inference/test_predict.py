@@ -1,5 +1,6 @@
 """Masks for new images: of any size and kind, from weights alone, and never over what is there."""
 
+import io
 import logging
 from pathlib import Path
 
@@ -9,13 +10,13 @@ import torch
 from PIL import Image
 
 from igl_dt.data.datasets import DataError
+from igl_dt.data.image_io import read_image
 from igl_dt.evaluation.inference import predict_probabilities
-from igl_dt.inference.parameters import PredictionParameters
-from igl_dt.inference.predict import predict_folder
-from igl_dt.networks import build_network
+from igl_dt.inference.parameters import ExportParameters, PredictionParameters, WeightsEvaluationParameters
+from igl_dt.inference.predict import predict_images
 from igl_dt.networks.io import save_network
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from tiny import CLASSES, NETWORKS
+from tiny import CLASSES, tiny_network
 
 RUNTIME = RuntimeParameters(device="cpu", threads=None)
 WHOLE = EvaluationParameters()
@@ -25,7 +26,7 @@ WHOLE = EvaluationParameters()
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = build_network("student", NETWORKS["student"], CLASSES)
+        network = tiny_network("student")
     path = tmp_path_factory.mktemp("weights") / "student.safetensors"
     save_network(network, path)
     return path
@@ -48,13 +49,13 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def parameters(images: Path, weights: Path, **changes: object) -> PredictionParameters:
+def parameters(images: Path, weights: Path, /, **changes: object) -> PredictionParameters:
     values = {"images": str(images), "weights": str(weights), "output": str(images.parent / "output")}
     return PredictionParameters(**(values | changes))
 
 
 def test_every_image_gets_a_mask_of_its_size_and_an_overlay(images: Path, weights: Path) -> None:
-    table = predict_folder(parameters(images, weights, probabilities=True), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(images, weights, probabilities=True), None, WHOLE, RUNTIME)
     assert table["image"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
     assert table["error"].tolist() == [""] * 5
     output = images.parent / "output"
@@ -75,7 +76,7 @@ def test_every_image_gets_a_mask_of_its_size_and_an_overlay(images: Path, weight
 def test_the_masks_are_what_the_network_says(images: Path, weights: Path, image_size) -> None:
     from igl_dt.networks.io import load_network
 
-    predict_folder(parameters(images, weights), image_size, WHOLE, RUNTIME)
+    predict_images(parameters(images, weights), image_size, WHOLE, RUNTIME)
     with Image.open(images / "a.png") as opened:
         image = opened.resize(image_size[::-1], Image.Resampling.BILINEAR) if image_size else opened.copy()
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
@@ -91,19 +92,19 @@ def test_a_photograph_is_turned_upright_and_so_is_what_is_written(images: Path, 
     with Image.open(images / "a.png") as image:
         image.save(images / "lying.png", exif=exif)
         image.transpose(Image.Transpose.ROTATE_270).save(images / "upright.png")
-    table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME).set_index("image")
+    table = predict_images(parameters(images, weights), None, WHOLE, RUNTIME).set_index("image")
     assert table.loc["lying.png", ["width", "height"]].tolist() == [40, 56]
     output = images.parent / "output"
     for kind, suffix in (("masks", ".png"), ("overlays", ".jpg")):
         assert (output / kind / f"lying{suffix}").read_bytes() == (output / kind / f"upright{suffix}").read_bytes()
 
 
-def test_an_unreadable_image_is_reported_and_passed_over(images: Path, weights: Path, caplog) -> None:
+def test_an_unreadable_image_is_reported_and_skipped(images: Path, weights: Path, caplog) -> None:
     (images / "b.jpg").write_bytes(b"no image")
     with caplog.at_level(logging.INFO):
-        table = predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
-    assert "b.jpg" in table.loc[table["error"] != "", "error"].item()
-    assert "passed over" in caplog.text and "images/s" in caplog.text
+        table = predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+    assert "b.jpg" in table.loc[table["error"] != "", "error"].item() and "b.jpg" in table["image"].tolist()
+    assert "skipped" in caplog.text and "images/s" in caplog.text
     assert len(list((images.parent / "output/masks").rglob("*.png"))) == 4
 
 
@@ -114,7 +115,7 @@ def test_rows_are_in_order_though_reading_and_writing_go_on_beside(tmp_path: Pat
         Image.new("RGB", (16 + index, 20)).save(tmp_path / f"images/{index}.png")
     if count > 3:
         (tmp_path / "images/4.png").write_bytes(b"no image")
-    table = predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
     assert table["image"].tolist() == [f"{index}.png" for index in range(count)]
     assert [index for index, error in enumerate(table["error"]) if error] == ([4] if count > 3 else [])
     widths = table["width"].dropna().tolist()
@@ -125,18 +126,80 @@ def test_what_cannot_be_written_ends_it(images: Path, weights: Path) -> None:
     (images.parent / "output").mkdir()
     (images.parent / "output/overlays").write_bytes(b"a file where a folder has to be")
     with pytest.raises(OSError, match="overlays"):
-        predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
 
 
 def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> None:
-    predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+    predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
     mask = images.parent / "output/masks/a.png"
     mask.write_bytes(b"mine")
     with pytest.raises(DataError, match=r"5 of these masks already: .*prediction\.overwrite=true"):
-        predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
     assert mask.read_bytes() == b"mine"
-    predict_folder(parameters(images, weights, overwrite=True), None, WHOLE, RUNTIME)
+    predict_images(parameters(images, weights, overwrite=True), None, WHOLE, RUNTIME)
     assert mask.read_bytes() != b"mine"
+
+
+def test_the_table_lies_in_the_output_folder_and_is_not_overwritten_either(images: Path, weights: Path) -> None:
+    table = predict_images(parameters(images / "a.png", weights), None, WHOLE, RUNTIME)
+    written = images.parent / "images/output/table.csv"
+    assert written.read_text("utf-8") == table.to_csv(index=False)
+    with pytest.raises(DataError, match=r"table\.csv exists already\. .*prediction\.overwrite=true"):
+        predict_images(parameters(images / "b.jpg", weights), None, WHOLE, RUNTIME)
+    assert written.read_text("utf-8") == table.to_csv(index=False)
+    assert not (written.parent / "masks/b.png").exists()
+
+
+def test_a_single_image_can_be_predicted(images: Path, weights: Path) -> None:
+    table = predict_images(parameters(images / "more/with space.png", weights), None, WHOLE, RUNTIME)
+    assert table["image"].tolist() == ["with space.png"]
+    assert (images / "more/output/masks/with space.png").is_file()
+
+
+def test_a_list_of_images_can_be_predicted(
+    images: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (images / "more/list.txt").write_text(f"../b.jpg\n\n{images / 'a.png'}\n~/images/more/with space.png \n../b.jpg\n")
+    table = predict_images(parameters(images, weights, images="~/images/more/list.txt"), None, WHOLE, RUNTIME)
+    assert table["image"].tolist() == ["b.jpg", "a.png", "more/with space.png"]
+    assert (tmp_path / "output/masks/more/with space.png").is_file()
+
+
+def test_paths_can_come_from_the_standard_input(images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(images)
+    monkeypatch.setattr("sys.stdin", io.StringIO("more/with space.png\nabsent.png\n"))
+    # what Kedro makes of --params=prediction.images=-
+    table = predict_images(parameters(images, weights, images=[None]), None, WHOLE, RUNTIME)
+    assert table["image"].tolist() == ["more/with space.png", "absent.png"]
+    assert "absent.png is missing" in table["error"][1]
+    monkeypatch.setattr("sys.stdin", io.StringIO(" \n"))
+    with pytest.raises(DataError, match="no paths in the standard input"):
+        predict_images(parameters(images, weights, images="-", overwrite=True), None, WHOLE, RUNTIME)
+
+
+def test_a_leading_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    given = PredictionParameters(images="~/images", weights="~/w.safetensors", output="~")
+    assert (given.images, given.weights, given.output) == ("/home/me/images", "/home/me/w.safetensors", "/home/me")
+    assert WeightsEvaluationParameters(weights="~/w").weights == "/home/me/w"
+    assert ExportParameters(folder="~/f", output="a~b").model_dump()["output"] == "a~b"
+
+
+def test_a_warning_of_pillow_is_one_line_with_the_image(images: Path, weights: Path, caplog, capsys) -> None:
+    with Image.open(images / "a.png") as image:
+        image.save(images / "odd.tif", tiffinfo={65000: "x"})
+    content = bytearray((images / "odd.tif").read_bytes())
+    position = content.index((65000).to_bytes(2, "little"))
+    content[position + 2 : position + 8] = (2).to_bytes(2, "little") + (10**6).to_bytes(4, "little")  # beyond the file
+    (images / "odd.tif").write_bytes(content)
+    with pytest.warns(UserWarning):
+        read_image(images / "odd.tif")
+    with caplog.at_level(logging.WARNING):
+        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages and all(message.startswith("odd.tif: ") and "\n" not in message for message in messages)
+    assert capsys.readouterr().err.count("Warning") == 0
 
 
 @pytest.mark.parametrize(
@@ -144,26 +207,26 @@ def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> Non
     [
         ({"images": None}, r"prediction\.images is not given.*--params=prediction\.images=PATH"),
         ({"weights": None}, r"prediction\.weights is not given"),
-        ({"images": "absent"}, r"prediction\.images: absent is not a folder"),
+        ({"images": "absent"}, r"prediction\.images: there is no file or folder absent"),
         ({"weights": "absent"}, r"prediction\.weights: there is no file absent"),
     ],
 )
 def test_what_is_missing_is_named(images: Path, weights: Path, spoil: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        predict_folder(parameters(images, weights).model_copy(update=spoil), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights).model_copy(update=spoil), None, WHOLE, RUNTIME)
 
 
 def test_two_images_for_one_mask_are_refused(images: Path, weights: Path) -> None:
     (images / "b.png").write_bytes((images / "b.jpg").read_bytes())
     with pytest.raises(DataError, match=r"b\.jpg and b\.png .* rename one"):
-        predict_folder(parameters(images, weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
     assert not (images.parent / "output").exists()
 
 
 def test_a_folder_without_a_readable_image_is_an_error(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"no images in .*\.png"):
-        predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
     (tmp_path / "images/a.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 images"):
-        predict_folder(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)

@@ -61,7 +61,7 @@ def _draw_images(root: Path) -> None:
 def fails(project: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run the project with changed parameters; give the message with which it fails before it trains."""
     trained = []
-    monkeypatch.setattr("igl_dt.stages.train", lambda method, *_: trained.append(method))
+    monkeypatch.setattr("igl_dt.training.trainer.fit", lambda method, *_, **__: trained.append(method))
 
     def fails(parameters: dict | None = None, pipeline: str = "full") -> str:
         bootstrap_project(project)

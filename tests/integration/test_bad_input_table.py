@@ -34,9 +34,9 @@ PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
 
 RNG = np.random.default_rng(0)
-IMAGE = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+PIXELS = RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 MASK = RNG.integers(0, 3, (24, 32), dtype=np.uint8)
-FRAMES = [Image.fromarray(IMAGE), Image.fromarray(255 - IMAGE)]
+FRAMES = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
 
 Spoil = Callable[[dict[str, Any]], None]
 """Changes the project in the working directory, or its parameters."""
@@ -59,7 +59,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight images to train on and two to measure with, 32×24, of three classes."""
     root = tmp_path_factory.mktemp("drawn")
     for split, count in {"train": 8, "val": 2}.items():
-        for kind, array in (("images", IMAGE), ("masks", MASK)):
+        for kind, array in (("images", PIXELS), ("masks", MASK)):
             (root / split / kind).mkdir(parents=True)
             for index in range(count):
                 (root / split / kind / f"{split}{index}.png").write_bytes(encode(array))
@@ -76,8 +76,11 @@ def parameters(configuration, drawn: Path, tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.fixture
-def prepare(configuration) -> Callable[[dict[str, Any]], DataCatalog]:
+def prepare(configuration, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], DataCatalog]:
     """Do what a run does before it trains, with its hooks; give the catalog with what was written."""
+
+    # Networks are the same in all cases, and building them takes the longest.
+    monkeypatch.setattr("igl_dt.networks.registry.build_network", lambda *_: None)
 
     def prepare(parameters: dict[str, Any]) -> DataCatalog:
         check, hooks, pipelines = CheckParameters(), _create_hook_manager(), register_pipelines()
@@ -116,7 +119,7 @@ def file(path: str, content: bytes | str) -> Spoil:
 
 def cut(path: str, kind: str) -> Spoil:
     """Have an image lack its last third."""
-    content = encode(IMAGE if "images" in path else MASK, kind)
+    content = encode(PIXELS if "images" in path else MASK, kind)
     return file(path, content[: len(content) * 2 // 3])
 
 
@@ -132,7 +135,7 @@ def gone(path: str) -> Spoil:
 
 def pair(name: str, split: str = "train") -> Spoil:
     """Add an image with its mask."""
-    return several(file(f"{split}/images/{name}.png", encode(IMAGE)), file(f"{split}/masks/{name}.png", encode(MASK)))
+    return several(file(f"{split}/images/{name}.png", encode(PIXELS)), file(f"{split}/masks/{name}.png", encode(MASK)))
 
 
 def moved_and_linked(path: str, to: str) -> Spoil:
@@ -231,10 +234,10 @@ def folder_source(**options: Any) -> Spoil:
 IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "an empty image": (file(IMAGE, b""), [f"images/{IMAGE} is empty (0 bytes): copy it again, or remove it"]),
     "an empty mask": (file(BAD_MASK, b""), [f"images/{BAD_MASK} is empty (0 bytes)"]),
-    "text": (file(IMAGE, "no image"), [f"images/{IMAGE} cannot be read as an image: it is of no known format"]),
-    "broken": (file(IMAGE, encode(IMAGE)[:8] + bytes(500)), [f"images/{IMAGE} cannot be read as an image"]),
+    "text": (file(IMAGE, "no image"), [f"images/{IMAGE} cannot be read as an image: its format is unknown"]),
+    "broken": (file(IMAGE, encode(PIXELS)[:8] + bytes(500)), [f"images/{IMAGE} cannot be read as an image"]),
     "bits that fell over": (
-        file(IMAGE, encode(IMAGE)[:200] + bytes(200) + encode(IMAGE)[400:]),
+        file(IMAGE, encode(PIXELS)[:200] + bytes(200) + encode(PIXELS)[400:]),
         [f"images/{IMAGE} cannot be read as an image"],
     ),
     "a truncated PNG": (cut(IMAGE, "PNG"), [f"images/{IMAGE} cannot be read as an image", "truncated"]),
@@ -252,14 +255,14 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "32 bits": (file(IMAGE, encode(MASK.astype(np.int32), "TIFF")), ["has mode I: save it as RGB"]),
     "floats": (file(IMAGE, encode(MASK.astype(np.float32), "TIFF")), ["has mode F: save it as RGB"]),
     "a turned photograph": (
-        file(IMAGE, turned(IMAGE, 6, "JPEG")),
-        [f"images/{IMAGE} says in its EXIF data that it is to be turned", "turn its pixels", "its mask fits"],
+        file(IMAGE, turned(PIXELS, 6, "JPEG")),
+        [f"images/{IMAGE} has an EXIF orientation", "rotate the pixels", "the mask matches"],
     ),
-    "a turned mask": (file(BAD_MASK, turned(MASK, 3, "PNG")), [f"images/{BAD_MASK} says in its EXIF data"]),
+    "a turned mask": (file(BAD_MASK, turned(MASK, 3, "PNG")), [f"images/{BAD_MASK} has an EXIF orientation"]),
     **{
         f"several images in one {kind}": (
             file(IMAGE, encode(FRAMES[0], kind, save_all=True, append_images=FRAMES[1:])),
-            [f"images/{IMAGE} is an animation or has pages, 2 in all: save the one that counts"],
+            [f"images/{IMAGE} is animated or has several pages, 2 in all: save one of them"],
         )
         for kind in ("GIF", "PNG", "WEBP", "TIFF")
     },
@@ -270,18 +273,29 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     "a mask that lies across": (file(BAD_MASK, encode(MASK.T.copy())), ["is 24×32 and its image 32×24"]),
     "an id out of range": (
         file(BAD_MASK, encode(MASK + 9)),
-        [f"images/{BAD_MASK} has the ids [9, 10, 11]: they must be 0 to 2, or 255 to be ignored"],
+        [f"images/{BAD_MASK} has the ids [9, 10, 11]: they must be 0 to 2, or 255 for ignored pixels"],
     ),
     "an id just below what is ignored": (file(BAD_MASK, encode(MASK | 254)), ["has the ids [254]"]),
     "a mask in colours": (
-        file(BAD_MASK, encode(IMAGE)),
+        file(BAD_MASK, encode(PIXELS)),
         [f"images/{BAD_MASK} has mode RGB: a mask must be a grayscale or palette image of class ids", "colors"],
     ),
     "a transparent mask": (file(BAD_MASK, encode(Image.new("RGBA", (32, 24)))), ["has mode RGBA: a mask must be"]),
     "a mask of 16 bits": (file(BAD_MASK, encode(MASK.astype(np.uint16))), ["has mode I;16: a mask must be"]),
     "a mask saved with losses": (
         several(gone(BAD_MASK), file("train/masks/train2.jpg", encode(MASK * 100, "JPEG"))),
-        ["images/train/masks/train2.jpg has the ids"],
+        [
+            "images/train/masks/train2.jpg is a JPEG file, whose lossy compression changes the ids",
+            "export the mask again",
+        ],
+    ),
+    "masks of 0 and 255 for two classes": (
+        several(
+            file("classes.txt", "ground\nroad"),
+            *(file(f"train/masks/train{i}.png", encode(np.where(MASK > 1, 255, 0).astype(np.uint8))) for i in range(8)),
+            *(file(f"val/masks/val{i}.png", encode(np.where(MASK > 1, 255, 0).astype(np.uint8))) for i in range(2)),
+        ),
+        ["so that 'road' never occurs", "dataset.options of the source folder:", "  ids: {ground: 0, road: 255}"],
     ),
     "a val image without mask": (
         gone("val/masks/val1.png"),
@@ -318,7 +332,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
         ["1 ids differ only in case or in the encoding of accents", "rename one"],
     ),
     "ids that differ by the file's ending": (
-        file("train/images/train4.jpg", encode(IMAGE, "JPEG")),
+        file("train/images/train4.jpg", encode(PIXELS, "JPEG")),
         ["1 ids have two files in images/train/images: train4.jpg and train4.png; remove one"],
     ),
     "an id in two splits": (
@@ -354,10 +368,10 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "colours without a name": (
         several(
-            file(BAD_MASK, encode(IMAGE)),
+            file(BAD_MASK, encode(PIXELS)),
             folder_source(colors={"road": [0, 0, 0], "tree": [1, 1, 1], "pole": [2, 2, 2]}),
         ),
-        [f"images/{BAD_MASK} has ", " colours that stand for no class", "dataset.options.rest"],
+        [f"images/{BAD_MASK} has ", " colours that belong to no class", "dataset.options.rest"],
     ),
     "a pattern that finds nothing": (
         folder_source(masks="train/masks/*_label.png"),
@@ -418,11 +432,15 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a name of several images": (
         several(
-            *(file(f"{kind}/{where}/1.png", encode(a)) for kind, a in (("i", IMAGE), ("m", MASK)) for where in "abcd"),
+            *(file(f"{kind}/{where}/1.png", encode(a)) for kind, a in (("i", PIXELS), ("m", MASK)) for where in "abcd"),
             folder_source(images="i", masks="m"),
             lists(labeled="1"),
         ),
         ["labeled.txt names 1 images ambiguously: 1 ("],
+    ),
+    "masks of nothing": (
+        several(*(file(f"train/masks/train{i}.png", encode(np.full_like(MASK, 255))) for i in range(8))),
+        ["no labelled pixel: in the masks of all 2 labelled images, every pixel is ignored (255)"],
     ),
     "a labelled image without mask": (
         several(gone("train/masks/train6.png"), lists(labeled="train6 train7")),
@@ -438,7 +456,7 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "no masks at all": (
         several(*(gone(f"train/masks/train{i}.png") for i in range(8))),
-        ["of 0 training images with a mask gives no labelled image: it takes training images with masks"],
+        ["of 0 training images with a mask gives no labelled image: masks are needed in train"],
     ),
     "a fraction too small": (
         value("splitting.labeled_fraction", 0.01),
@@ -450,7 +468,7 @@ LISTS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a list of all": (
         lists(labeled=" ".join(f"train{i}" for i in range(8))),
-        ["there are no unlabelled images", "a shorter splitting.labeled_list"],
+        ["there are no unlabelled images", "shorten splitting.labeled_list"],
     ),
     "a crop too large": (
         value(f"{STAGE}.augmentation.crop_size", [64, 49]),
@@ -509,6 +527,10 @@ PARAMETERS: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a negative reading size": (value("dataset.image_size", [24, -1]), ["dataset.image_size.1: ", "not -1"]),
     "a size of three numbers": (value("dataset.image_size", [24, 32, 3]), ["dataset.image_size: "]),
+    "two reading sizes": (
+        value("dataset", {"source": "camvid", "root": "images", "image_size": "24x32", "short_side": 24}),
+        ["dataset.image_size and dataset.short_side exclude each other"],
+    ),
     "a negative seed": (value("seed", -1), ["seed: Input should be greater than or equal to 0, not -1"]),
     "a fraction above one": (
         value("splitting.labeled_fraction", 1.5),
@@ -649,8 +671,8 @@ def test_a_file_that_may_not_be_read(parameters: dict[str, Any], prepare, monkey
 
 FINE: dict[str, tuple[Spoil, list[str]]] = {
     "a mask in which all is ignored": (
-        file(BAD_MASK, encode(np.full_like(MASK, 255))),
-        ["1 images have masks in which every pixel is ignored: train2"],
+        several(file(BAD_MASK, encode(np.full_like(MASK, 255))), lists(labeled="train1 train2")),
+        ["1 labelled images have no labelled pixel: train2"],
     ),
     "a class in no labelled image": (
         file("classes.txt", "road\ntree\npole\nsign"),
@@ -663,12 +685,12 @@ FINE: dict[str, tuple[Spoil, list[str]]] = {
             file("train/images/train1.png", encode(MASK)),
             file("train/images/train2.png", encode(MASK.astype(np.uint16) * 9999)),
             file("train/images/train3.png", encode(Image.new("RGBA", (32, 24), (1, 2, 3, 4)))),
-            file("train/images/train4.png", encode(Image.fromarray(IMAGE).quantize(8))),
+            file("train/images/train4.png", encode(Image.fromarray(PIXELS).quantize(8))),
         ),
         [],
     ),
     "links within the root": (
-        several(file("elsewhere/a.png", encode(IMAGE)), link(IMAGE, str(Path("..", "..", "elsewhere", "a.png")))),
+        several(file("elsewhere/a.png", encode(PIXELS)), link(IMAGE, str(Path("..", "..", "elsewhere", "a.png")))),
         [],
     ),
     "a list as some editors leave it": (

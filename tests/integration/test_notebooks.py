@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom on a recipe's results, change none of them, and show the right numbers."""
+"""The notebooks run from top to bottom on a run's results, change none of them, and show the right numbers."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ KERNEL = "this_interpreter"
 
 @pytest.fixture
 def execute(full: Path, environment: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable:
-    """Run a notebook in a folder where everything has run, as if it lay there; its files stay in a temporary folder."""
+    """Run a notebook in a folder where the pipeline has run; Jupyter's files stay in a temporary folder."""
     spec = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "display_name": KERNEL}
     (tmp_path / "data/kernels" / KERNEL).mkdir(parents=True)
     (tmp_path / "data/kernels" / KERNEL / "kernel.json").write_text(json.dumps(spec | {"language": "python"}))
@@ -39,8 +39,8 @@ def execute(full: Path, environment: dict, tmp_path: Path, monkeypatch: pytest.M
     return execute
 
 
-def said(notebook: NotebookNode, source: str, kind: str = "text/plain") -> str:
-    """Give what the cell says in whose source these words are."""
+def output_of(notebook: NotebookNode, source: str, kind: str = "text/plain") -> str:
+    """Return the output of the cell whose source contains some words."""
     (cell,) = (cell for cell in notebook.cells if cell.cell_type == "code" and source in cell.source)
     outputs = [output for output in cell.outputs if kind in output.get("data", {})]
     return outputs[-1]["data"][kind] if outputs else "".join(o.text for o in cell.outputs if o.output_type == "stream")
@@ -51,7 +51,7 @@ def figures(notebook: NotebookNode) -> int:
 
 
 def rows(table: str) -> dict[str, list[str]]:
-    """Give the numbers of each row; of a table that is too wide for the page, its first part."""
+    """Return the numbers of each row; of a table too wide for the page, its first part."""
     return {words[0]: words[1:] for words in map(str.split, reversed(table.splitlines())) if words}
 
 
@@ -61,7 +61,7 @@ def test_results_are_shown_as_they_are(full: Path, execute, outputs) -> None:
     assert outputs(full) == before
     assert figures(notebook) == 5 + sum(name.endswith(".png") and "08_reporting" in name for name in before)
     metrics = json.loads(before["data/08_reporting/smoke/metrics.json"])
-    table = rows(said(notebook, "shares = "))
+    table = rows(output_of(notebook, "shares = "))
     for name, scores in metrics.items():
         shown = [f"{100 * scores[key]:.2f}" for key in ("miou", "miou_present", "pixel_accuracy")]
         assert [f"{float(value):.2f}" for value in table[name][:3]] == shown, name
@@ -76,14 +76,15 @@ def test_a_method_of_ones_own_is_trained_and_compared(full: Path, execute, outpu
     assert outputs(full) == before
     assert figures(notebook) == 1
     metrics = json.loads(before["data/08_reporting/smoke/metrics.json"])
-    table = rows(said(notebook, "table = "))
+    table = rows(output_of(notebook, "table = "))
     here, run = table["supervised"]
     assert here == run and float(here) == pytest.approx(100 * metrics["supervised"]["miou"], abs=0.006)
     assert float(table["student"][1]) == pytest.approx(100 * metrics["student"]["miou"], abs=0.006)
-    here, run = table["fixmatch"]
-    assert 0 <= float(here) <= 100 and run == "NaN"
-    history = said(notebook, "trained.history.tail()")
-    assert "pseudo_label" in history and "val_miou.fixmatch" in history
+    for name in ("mean_teacher", "mean_teacher_ema"):
+        here, run = table[name]
+        assert 0 <= float(here) <= 100 and run == "NaN"
+    history = output_of(notebook, "result.history.tail()")
+    assert "consistency" in history and "val_miou.student_ema" in history
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -6,15 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from igl_dt.losses import (
-    discrepancy_loss,
-    global_context_loss,
-    local_regional_loss,
-    pseudo_label_loss,
-    pseudo_labels,
-    supervised_loss,
-)
+from igl_dt.losses.discrepancy import discrepancy_loss
+from igl_dt.losses.global_context import global_context_loss
+from igl_dt.losses.local_regional import local_regional_loss
 from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
+from igl_dt.losses.supervised import supervised_loss
 
 
 def _target(x: Tensor) -> Tensor:
@@ -22,7 +19,7 @@ def _target(x: Tensor) -> Tensor:
     return target.masked_fill(target == x.shape[1], 255)
 
 
-OHEM = SupervisedLossParameters(name="ohem", ohem_min_kept=50)
+OHEM = SupervisedLossParameters(name="ohem", ohem_min_fraction=50 / 576)
 
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": lambda s, t: supervised_loss(s, _target(s), SupervisedLossParameters()),

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from igl_dt.losses import cutmix, pseudo_labels
+from igl_dt.losses.cutmix import cutmix
+from igl_dt.losses.pseudo_label import pseudo_labels
 
 BOXES = torch.zeros(3, 6, 8, dtype=torch.bool)
 BOXES[0, 1:3, 2:7] = True

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from igl_dt.losses import discrepancy_loss
+from igl_dt.losses.discrepancy import discrepancy_loss
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 1, 1), (2, 5, 3, 4), (3, 21, 6, 2)])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from igl_dt.losses import global_context_loss
+from igl_dt.losses.global_context import global_context_loss
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 4, 5), (4, 21, 3, 3)])

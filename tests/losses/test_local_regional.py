@@ -5,9 +5,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from igl_dt.losses import local_regional, local_regional_loss
+from igl_dt.losses import local_regional
 from igl_dt.losses.common import unit_vectors
-from igl_dt.losses.local_regional import average_pool, by_channel_matrices, by_similarity_matrices
+from igl_dt.losses.local_regional import (
+    average_pool,
+    by_channel_matrices,
+    by_similarity_matrices,
+    local_regional_loss,
+)
 
 
 def random_features(*shape: int, seed: int = 0) -> Tensor:

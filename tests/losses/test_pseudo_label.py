@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from igl_dt.losses import pseudo_label_loss, pseudo_labels
+from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from igl_dt.losses import ramp_up
+from igl_dt.losses.schedule import ramp_up
 
 
 def test_it_rises_from_almost_nothing_to_one():

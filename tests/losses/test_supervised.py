@@ -2,11 +2,12 @@ import math
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from igl_dt.losses import cross_entropy, supervised_loss
 from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.losses.supervised import cross_entropy, supervised_loss
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 SHAPES = [(1, 2, 1, 1), (2, 3, 4, 5), (3, 21, 7, 2)]
@@ -33,9 +34,10 @@ def slow_pixel_losses(logits: Tensor, target: Tensor) -> list[float]:
     return losses
 
 
-def slow_ohem(logits: Tensor, target: Tensor, threshold: float, min_kept: int) -> float:
+def slow_ohem(logits: Tensor, target: Tensor, threshold: float, min_fraction: float) -> float:
     losses = sorted(slow_pixel_losses(logits, target), reverse=True)
     hard = [loss for loss in losses if math.exp(-loss) < threshold]
+    min_kept = max(1, round(min_fraction * target.numel()))  # of all pixels, also those that do not count
     kept = hard if len(hard) >= min_kept else losses[:min_kept]
     return sum(kept) / len(kept)
 
@@ -65,12 +67,26 @@ def test_memory_format_does_not_matter():
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("threshold", [0.05, 0.7, 1.0])
-@pytest.mark.parametrize("min_kept", [1, 7, 10_000])
-def test_ohem_keeps_the_pixels_below_the_threshold_and_at_least_the_hardest(shape, threshold, min_kept):
+@pytest.mark.parametrize("min_fraction", [1e-9, 1 / 16, 0.3, 1])
+def test_ohem_keeps_the_pixels_below_the_threshold_and_at_least_the_hardest(shape, threshold, min_fraction):
     logits, target = random_batch(shape)
-    parameters = SupervisedLossParameters(name="ohem", ohem_threshold=threshold, ohem_min_kept=min_kept)
-    expected = slow_ohem(logits, target, threshold, min_kept)
+    parameters = SupervisedLossParameters(name="ohem", ohem_threshold=threshold, ohem_min_fraction=min_fraction)
+    expected = slow_ohem(logits, target, threshold, min_fraction)
     torch.testing.assert_close(supervised_loss(logits, target, parameters).item(), expected)
+
+
+def test_ohem_keeps_the_same_share_of_a_larger_batch():
+    """So that a crop of another size, or a part of a batch, is mined as much."""
+    logits, target = random_batch((2, 5, 6, 7))
+    parameters = SupervisedLossParameters(name="ohem", ohem_threshold=0.05, ohem_min_fraction=1 / 4)
+    twice = supervised_loss(logits.repeat(2, 1, 1, 1), target.repeat(2, 1, 1), parameters)
+    torch.testing.assert_close(twice, supervised_loss(logits, target, parameters))
+
+
+@pytest.mark.parametrize("fraction", [0, -0.1, 1.01, math.nan])
+def test_a_share_of_no_pixel_or_of_more_than_all_is_refused(fraction):
+    with pytest.raises(ValidationError, match="ohem_min_fraction"):
+        SupervisedLossParameters(ohem_min_fraction=fraction)
 
 
 def test_ohem_with_everything_kept_is_cross_entropy():
@@ -84,14 +100,14 @@ def test_ohem_gives_easy_pixels_no_gradient():
     logits[0, 0, 0] = torch.tensor([9.0, 0.0, -9.0])
     target = torch.zeros(1, 1, 3, dtype=torch.int64)
     logits.requires_grad_()
-    supervised_loss(logits, target, SupervisedLossParameters(name="ohem", ohem_min_kept=1)).backward()
+    supervised_loss(logits, target, SupervisedLossParameters(name="ohem", ohem_min_fraction=1e-9)).backward()
     assert (logits.grad != 0).any(dim=1).flatten().tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "ohem"])
 def test_gradcheck(name):
     logits, target = random_batch((2, 3, 2, 2))
-    parameters = SupervisedLossParameters(name=name, ohem_min_kept=3)
+    parameters = SupervisedLossParameters(name=name, ohem_min_fraction=3 / 8)
     assert torch.autograd.gradcheck(lambda z: supervised_loss(z, target, parameters), logits.requires_grad_())
 
 
@@ -110,7 +126,7 @@ def test_ignored_pixels_do_not_matter_whatever_their_logits():
     ignored = (target == IGNORE_INDEX).unsqueeze(1)
     other = logits.masked_fill(ignored, 1e30)
     for name in ("cross_entropy", "ohem"):
-        parameters = SupervisedLossParameters(name=name, ohem_min_kept=5)
+        parameters = SupervisedLossParameters(name=name, ohem_min_fraction=5 / 40)
         assert torch.equal(supervised_loss(logits, target, parameters), supervised_loss(other, target, parameters))
 
 

@@ -1,4 +1,4 @@
-"""Stage 1: the terms are those of the equation, and no gradient flows through a pseudo-label."""
+"""CPS: the terms are those of the equation, and no gradient flows through a pseudo-label."""
 
 import math
 
@@ -7,33 +7,35 @@ import torch
 from torch import nn
 
 from igl_dt.data.loading import Batch
-from igl_dt.kedro_ext.parameters import TeacherPretrainingParameters
-from igl_dt.methods import CrossPseudoSupervision
-from igl_dt.methods.cps import CrossPseudoSupervisionParameters
+from igl_dt.data.parameters import AugmentationParameters
+from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.methods.base import MethodSetup
+from igl_dt.methods.cps import CpsParameters, CrossPseudoSupervision
 
-OTHER = {"swin_unet": "res_unet", "res_unet": "swin_unet"}
+OTHER = {"global_teacher": "local_teacher", "local_teacher": "global_teacher"}
 
 
 @pytest.fixture
 def networks(tiny_network) -> dict[str, nn.Module]:
-    return {"swin_unet": tiny_network(1, channels=4), "res_unet": tiny_network(2, channels=5)}
+    return {"global_teacher": tiny_network(1, channels=4), "local_teacher": tiny_network(2, channels=5)}
 
 
 def make(networks: dict[str, nn.Module], **parameters: object) -> CrossPseudoSupervision:
-    return CrossPseudoSupervision(**networks, parameters=CrossPseudoSupervisionParameters(**parameters))
+    setup = MethodSetup(CpsParameters(**parameters), networks, {}, SupervisedLossParameters(), steps=100)
+    return CrossPseudoSupervision(setup)
 
 
 def expected(networks: dict[str, nn.Module], batch: Batch, weight: float, on_labeled: bool, by_hand) -> dict:
     """L_sup and L_cps of each teacher, from the equation."""
-    terms = {}
+    terms, boxes = {}, batch.cutmix[0] if batch.cutmix else None
     with torch.no_grad():
         known = {name: network(batch.images).logits for name, network in networks.items()}
         clean = {name: network(batch.weak).logits for name, network in networks.items()}
-        mixed_images = by_hand.mix(batch.weak, batch.cutmix)
+        mixed_images = by_hand.mix(batch.weak, boxes)
         guessed = {name: network(mixed_images).logits for name, network in networks.items()}
-    padding = by_hand.mix(batch.padding, batch.cutmix)
+    padding = by_hand.mix(batch.padding, boxes)
     for name, other in OTHER.items():
-        labels = by_hand.labels(by_hand.mix(clean[other], batch.cutmix), padding)
+        labels = by_hand.labels(by_hand.mix(clean[other], boxes), padding)
         crossed = guessed[name]
         if on_labeled:
             labels = torch.cat([by_hand.labels(known[other], batch.masks == 255), labels])
@@ -55,7 +57,7 @@ def test_terms_are_those_of_the_equation(networks, make_batch, by_hand, cutmix: 
 
 def test_the_options_make_a_difference(networks, make_batch) -> None:
     values = {
-        make(networks, cps_on_labeled=on_labeled)(make_batch(cutmix), 0)["swin_unet.cross_pseudo"].item()
+        make(networks, cps_on_labeled=on_labeled)(make_batch(cutmix), 0)["global_teacher.cross_pseudo"].item()
         for cutmix in (False, True)
         for on_labeled in (False, True)
     }
@@ -80,10 +82,10 @@ def test_each_teachers_terms_train_that_teacher_alone(networks, make_batch, name
 def test_the_weight_ramps_up(networks, make_batch) -> None:
     method, batch = make(networks, cps_weight=2.0, ramp_up_steps=10), make_batch()
     at = [method(batch, step) for step in (0, 5, 10, 50)]
-    full = at[-1]["res_unet.cross_pseudo"].item()
-    shares = [terms["res_unet.cross_pseudo"].item() / full for terms in at]
+    full = at[-1]["local_teacher.cross_pseudo"].item()
+    shares = [terms["local_teacher.cross_pseudo"].item() / full for terms in at]
     assert shares == pytest.approx([math.exp(-5), math.exp(-5 / 4), 1, 1], rel=1e-5)
-    assert len({terms["res_unet.supervised"].item() for terms in at}) == 1
+    assert len({terms["local_teacher.supervised"].item() for terms in at}) == 1
 
 
 def test_half_precision_gives_every_parameter_a_gradient(networks, make_batch) -> None:
@@ -96,7 +98,17 @@ def test_half_precision_gives_every_parameter_a_gradient(networks, make_batch) -
         assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
 
 
-def test_what_is_trained_has_an_optimiser_of_its_name(networks) -> None:
-    trained = make(networks).trained()
-    assert trained == networks
-    assert trained.keys() <= TeacherPretrainingParameters.model_fields.keys()
+def test_a_single_network_gets_a_second_one(networks) -> None:
+    assert CrossPseudoSupervision.extra_networks(["student"]) == {"second_student": "student"}
+    assert CrossPseudoSupervision.extra_networks(networks) == {}
+    method = make(networks)
+    assert method.trained() == networks == method.evaluated()
+    with pytest.raises(ValueError, match="cps trains two networks, not 1"):
+        make({"student": networks["global_teacher"]})
+
+
+def test_boxes_are_the_trainings_unless_it_has_its_own(networks) -> None:
+    given = AugmentationParameters(crop_size=(8, 8), strong_unlabeled=True)
+    assert make(networks).augmentation(given) == AugmentationParameters(crop_size=(8, 8))
+    changed = make(networks, cutmix_probability=1.0, cutmix_boxes=3).augmentation(given)
+    assert changed == AugmentationParameters(crop_size=(8, 8), cutmix_probability=1.0, cutmix_boxes=3)

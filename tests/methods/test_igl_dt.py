@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from igl_dt.data.loading import Batch
-from igl_dt.kedro_ext.parameters import StudentLearningParameters
-from igl_dt.methods import IglDt
-from igl_dt.methods.igl_dt import IglDtParameters
+from igl_dt.methods.igl_dt import IglDt, IglDtParameters
+from problems import problem
+from tiny import build_tiny_method
 
 GLOBAL, LOCAL = 0, 1
 """Steps in either state, where states are swapped at each."""
@@ -30,14 +30,15 @@ def networks(tiny_network) -> dict[str, nn.Module]:
     """The student's features are half as high and wide as the images; one teacher's are larger, one's as large."""
     return {
         "student": tiny_network(1, channels=5, stride=2),
-        "swin_unet": tiny_network(2, channels=4, stride=1),
-        "res_unet": tiny_network(3, channels=6, stride=2),
+        "global_teacher": tiny_network(2, channels=4, stride=1),
+        "local_teacher": tiny_network(3, channels=6, stride=2),
     }
 
 
 def make(networks: dict[str, nn.Module], **parameters: Any) -> IglDt:
     torch.manual_seed(0)  # for projections
-    return IglDt(**networks, parameters=IglDtParameters(**WEIGHTS | parameters))
+    teachers = {role: network for role, network in networks.items() if role != "student"}
+    return build_tiny_method(IglDt, {"student": networks["student"]}, teachers, **WEIGHTS | parameters)
 
 
 def values(terms: dict[str, Tensor]) -> dict[str, float]:
@@ -49,15 +50,18 @@ class Seen:
     """What each network says of the batch, mixed as the equations ask."""
 
     def __init__(self, networks: dict[str, nn.Module], batch: Batch, by_hand: Any) -> None:
-        strong = by_hand.mix(batch.weak if batch.strong is None else batch.strong, batch.cutmix)
+        boxes = batch.cutmix[0] if batch.cutmix else None
+        strong = by_hand.mix(batch.strong[0], boxes)
+        shown = dict.fromkeys(networks, batch.images if batch.images_weak is None else batch.images_weak)
+        shown["student"] = batch.images
         with torch.no_grad():
-            self.known = {name: network(batch.images).logits for name, network in networks.items()}
+            self.known = {name: network(shown[name]).logits for name, network in networks.items()}
             clean = {name: network(batch.weak) for name, network in networks.items() if name != "student"}
-            self.logits = {name: by_hand.mix(output.logits, batch.cutmix) for name, output in clean.items()}
-            self.features = {name: by_hand.mix(output.features, batch.cutmix) for name, output in clean.items()}
+            self.logits = {name: by_hand.mix(output.logits, boxes) for name, output in clean.items()}
+            self.features = {name: by_hand.mix(output.features, boxes) for name, output in clean.items()}
             self.logits["student"], self.features["student"] = networks["student"](strong)
         self.ignored = batch.masks == 255
-        self.padding = by_hand.mix(batch.padding, batch.cutmix)
+        self.padding = by_hand.mix(batch.padding, boxes)
 
 
 def labeled_terms(seen: Seen, batch: Batch, by_hand: Any) -> dict[str, float]:
@@ -65,7 +69,7 @@ def labeled_terms(seen: Seen, batch: Batch, by_hand: Any) -> dict[str, float]:
     student = seen.known["student"]
     pseudo = [
         by_hand.cross_entropy(student, by_hand.labels(seen.known[name], seen.ignored))
-        for name in ("swin_unet", "res_unet")
+        for name in ("global_teacher", "local_teacher")
     ]
     return {
         "supervised": by_hand.cross_entropy(student, batch.masks),
@@ -118,19 +122,19 @@ class TestTermsAreThoseOfTheEquations:
     def test_by_default(self, networks, make_batch, by_hand, state: int, cutmix: bool, strong: bool) -> None:
         batch = make_batch(cutmix, strong)
         seen = Seen(networks, batch, by_hand)
-        guide, other = ("swin_unet", "res_unet") if state == GLOBAL else ("res_unet", "swin_unet")
+        guide, other = ("global_teacher", "local_teacher") if state == GLOBAL else ("local_teacher", "global_teacher")
         wanted = labeled_terms(seen, batch, by_hand)
         wanted["unlabeled_pseudo_label"] = unlabeled_pseudo_label(seen, [guide], by_hand)
         if state == GLOBAL:
-            wanted["global_context"] = global_context(seen.logits["student"], seen.logits["swin_unet"])
+            wanted["global_context"] = global_context(seen.logits["student"], seen.logits["global_teacher"])
         else:
-            wanted["local_regional"] = local_regional(seen.features["student"], seen.features["res_unet"])
+            wanted["local_regional"] = local_regional(seen.features["student"], seen.features["local_teacher"])
         wanted["discrepancy"] = discrepancy(seen.logits["student"].softmax(1), seen.logits[other].softmax(1))
         assert values(make(networks)(batch, state)) == pytest.approx(wanted, rel=1e-4)
 
     def test_both_teachers_may_label_in_either_state(self, networks, make_batch, by_hand) -> None:
         batch = make_batch()
-        wanted = unlabeled_pseudo_label(Seen(networks, batch, by_hand), ["swin_unet", "res_unet"], by_hand)
+        wanted = unlabeled_pseudo_label(Seen(networks, batch, by_hand), ["global_teacher", "local_teacher"], by_hand)
         method = make(networks, pseudo_label_source="both")
         for state in (GLOBAL, LOCAL):
             assert values(method(batch, state))["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
@@ -138,37 +142,81 @@ class TestTermsAreThoseOfTheEquations:
     def test_labels_below_the_confidence_threshold_count_as_losses_of_zero(self, networks, make_batch, by_hand) -> None:
         batch, threshold = make_batch(), 0.8
         seen = Seen(networks, batch, by_hand)
-        confident = seen.logits["swin_unet"].softmax(1).amax(1) >= threshold
+        confident = seen.logits["global_teacher"].softmax(1).amax(1) >= threshold
         assert 0.1 < confident.float().mean() < 0.9
         terms = values(make(networks, confidence_threshold=threshold)(batch, GLOBAL))
-        wanted = unlabeled_pseudo_label(seen, ["swin_unet"], by_hand, threshold)
+        wanted = unlabeled_pseudo_label(seen, ["global_teacher"], by_hand, threshold)
         assert terms["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
         assert terms["unlabeled_pseudo_label"] != pytest.approx(
-            unlabeled_pseudo_label(seen, ["swin_unet"], by_hand), rel=1e-3
+            unlabeled_pseudo_label(seen, ["global_teacher"], by_hand), rel=1e-3
         )
 
     def test_global_context_of_probabilities(self, networks, make_batch, by_hand) -> None:
         batch = make_batch()
         seen = Seen(networks, batch, by_hand)
-        wanted = global_context(seen.logits["student"].softmax(1), seen.logits["swin_unet"].softmax(1))
+        wanted = global_context(seen.logits["student"].softmax(1), seen.logits["global_teacher"].softmax(1))
         terms = values(make(networks, global_map="probabilities")(batch, GLOBAL))
         assert terms["global_context"] == pytest.approx(wanted, rel=1e-4)
 
-    def test_in_the_space_of_features(self, networks, make_batch, by_hand) -> None:
+    def test_global_context_of_features(self, networks, make_batch, by_hand) -> None:
         batch = make_batch()
         seen = Seen(networks, batch, by_hand)
-        method = make(networks, global_map="features", discrepancy_space="features")
+        method = make(networks, global_map="features")
         with torch.no_grad():
-            projected = {name: layer(seen.features["student"]) for name, layer in method.projections.items()}
-        pooled = F.avg_pool2d(seen.features["swin_unet"], 2)
-        in_global, in_local = values(method(batch, GLOBAL)), values(method(batch, LOCAL))
-        assert in_global["global_context"] == pytest.approx(global_context(projected["swin_unet"], pooled), rel=1e-4)
-        wanted = discrepancy(projected["res_unet"], seen.features["res_unet"])
-        assert in_global["discrepancy"] == pytest.approx(wanted, rel=1e-4)
-        assert in_local["discrepancy"] == pytest.approx(discrepancy(projected["swin_unet"], pooled), rel=1e-4)
+            projected = method.projections["global_teacher"](seen.features["student"])
+        pooled = F.avg_pool2d(seen.features["global_teacher"], 2)
+        terms = values(method(batch, GLOBAL))
+        assert terms["global_context"] == pytest.approx(global_context(projected, pooled), rel=1e-4)
+
+    def test_teachers_see_weak_views_of_labelled_images_too(self, networks, make_batch, by_hand) -> None:
+        """Where the student sees strong ones."""
+        batch = make_batch(strong_labeled=True)
+        assert batch.images_weak is not None and not torch.equal(batch.images, batch.images_weak)
+        wanted = labeled_terms(Seen(networks, batch, by_hand), batch, by_hand)
+        jittered = labeled_terms(Seen(networks, batch._replace(images_weak=None), by_hand), batch, by_hand)
+        assert jittered["labeled_pseudo_label"] != pytest.approx(wanted["labeled_pseudo_label"], rel=1e-2)
+        terms = values(make(networks)(batch, GLOBAL))
+        assert {name: terms[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
+
+    def test_labels_from_the_weighted_mean_of_probabilities(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        of_global, of_local = (seen.logits[role].softmax(1) for role in ("global_teacher", "local_teacher"))
+        mean = 0.3 * of_global + 0.7 * of_local
+        confidence, labels = mean.max(dim=1)
+        labels[seen.padding | (confidence < 0.6)] = 255
+        assert not torch.equal(of_global.argmax(1), mean.argmax(1)) and not torch.equal(
+            of_local.argmax(1), mean.argmax(1)
+        )
+        wanted = 0.9 * by_hand.cross_entropy(seen.logits["student"], labels, seen.padding)
+        options = {"pseudo_label_source": "weighted", "global_label_weight": 0.3, "confidence_threshold": 0.6}
+        for state in (GLOBAL, LOCAL):
+            terms = values(make(networks, **options)(batch, state))
+            assert terms["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
+
+    def test_centred_logits_do_not_notice_a_shift(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        centred = {role: logits - logits.mean(dim=1, keepdim=True) for role, logits in seen.logits.items()}
+        wanted = global_context(centred["student"], centred["global_teacher"])
+        method = make(networks, global_map="centered_logits")
+        assert values(method(batch, GLOBAL))["global_context"] == pytest.approx(wanted, rel=1e-4)
+        with torch.no_grad():
+            networks["student"].classifier.bias += 3
+        assert values(method(batch, GLOBAL))["global_context"] == pytest.approx(wanted, rel=1e-4)
 
 
 class TestStates:
+    def test_both_at_once_are_the_mean_of_the_two(self, networks, make_batch) -> None:
+        batch = make_batch()
+        each = [values(make(networks)(batch, state)) for state in (GLOBAL, LOCAL)]
+        both = values(make(networks, states="both")(batch, GLOBAL))
+        assert both.keys() == each[0].keys() | each[1].keys()
+        for name, value in both.items():
+            parts = [terms.get(name, 0.0) for terms in each]
+            alone = name in ("supervised", "labeled_pseudo_label")
+            assert value == pytest.approx(parts[0] if alone else sum(parts) / 2, rel=1e-5)
+
     @pytest.mark.parametrize("swap_every", [1, 3])
     def test_take_turns(self, networks, make_batch, swap_every: int) -> None:
         method, batch = make(networks, swap_every=swap_every), make_batch()
@@ -216,23 +264,15 @@ class TestGradients:
             assert all(gradient is not None and gradient.any() for gradient in gradients), name
             assert not any(parameter.requires_grad for parameter in method.teachers.parameters())
 
-    def test_train_the_projections(self, networks, make_batch) -> None:
-        method = make(networks, global_map="features", discrepancy_space="features")
-        for state, reached in ((GLOBAL, {"swin_unet", "res_unet"}), (LOCAL, {"swin_unet"})):
-            method.zero_grad()
+    def test_train_the_projection(self, networks, make_batch) -> None:
+        method = make(networks, global_map="features")
+        for state, is_reached in ((LOCAL, False), (GLOBAL, True)):
             sum(method(make_batch(), state).values()).backward()
-            assert {name for name, layer in method.projections.items() if layer.weight.grad is not None} == reached
+            assert (method.projections["global_teacher"].weight.grad is not None) == is_reached
 
 
 class TestProjections:
-    @pytest.mark.parametrize(
-        ("parameters", "names"),
-        [
-            ({}, set()),
-            ({"global_map": "features"}, {"swin_unet"}),
-            ({"discrepancy_space": "features"}, {"swin_unet", "res_unet"}),
-        ],
-    )
+    @pytest.mark.parametrize(("parameters", "names"), [({}, set()), ({"global_map": "features"}, {"global_teacher"})])
     def test_are_made_where_needed_and_are_no_part_of_the_student(self, networks, parameters, names) -> None:
         before = set(networks["student"].state_dict())
         method = make(networks, **parameters)
@@ -247,15 +287,29 @@ class TestProjections:
         assert trained == {id(parameter) for parameter in networks["student"].parameters()} | of_projections
 
 
-def test_what_is_trained_has_an_optimiser_of_its_name(networks) -> None:
+def test_the_student_alone_is_trained_and_evaluated(networks) -> None:
     method = make(networks)
-    assert method.trained().keys() == method.networks.keys() == {"student"}
-    assert "student" in StudentLearningParameters.model_fields
+    assert method.trained().keys() == {"student"}
+    assert method.evaluated() == {"student": networks["student"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"swap_every": 0}, "swap_every"),
+        ({"confidence_threshold": -0.1}, "confidence_threshold"),
+        ({"local_regions": 0}, "local_regions"),
+        ({"global_weight": float("nan")}, "global_weight"),
+        ({"discrepancy_space": "features"}, "discrepancy_space"),  # always probabilities
+    ],
+)
+def test_wrong_parameters_are_refused(values: dict[str, Any], where: str) -> None:
+    assert problem(IglDtParameters, **values)[0] == where
 
 
 def test_teachers_stay_in_evaluation_mode(networks) -> None:
     method = make({name: network.train() for name, network in networks.items()})
-    assert not networks["swin_unet"].training and not networks["res_unet"].training
+    assert not networks["global_teacher"].training and not networks["local_teacher"].training
     assert method.train() is method
     assert networks["student"].training
     assert not any(module.training for module in method.teachers.modules())

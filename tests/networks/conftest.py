@@ -45,10 +45,6 @@ VARIANTS = {
     "deeplab_v3_plus, stride 32": (choice("deeplab_v3_plus", encoder=RESNET, channels=16, output_stride=32), 4),
     "unet": (choice("unet", encoder=RESNET, options={"decoder_channels": [16, 16, 8, 8, 4]}), 1),
     "segformer": (choice("segformer", encoder=SWIN_OF_4_STAGES, options={"decoder_segmentation_channels": 16}), 4),
-    "fpn": (
-        choice("fpn", encoder=RESNET, options={"decoder_pyramid_channels": 16, "decoder_segmentation_channels": 64}),
-        4,
-    ),
     "dpt": (
         choice(
             "dpt",

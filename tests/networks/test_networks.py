@@ -279,16 +279,21 @@ def test_atrous_rates_follow_the_output_stride(parameters: dict[str, object], ra
 
 
 @pytest.mark.parametrize(
-    ("name", "mean"), [("resnet18", [0.485, 0.456, 0.406]), ("tf_efficientnet_lite0", [0.5, 0.5, 0.5])]
+    ("encoder", "mean"), [(RESNET, [0.485, 0.456, 0.406]), ({"name": "test_resnet"}, [0.5, 0.5, 0.5])]
 )
-@pytest.mark.parametrize("architecture", ["deeplab_v3_plus", "unet"])
-def test_images_are_normalised_as_the_backbone_expects(architecture: str, name: str, mean: list[float]):
-    network = build(architecture, encoder={"name": name})
+@pytest.mark.parametrize("architecture", ["res_unet", "fpn"])
+def test_images_are_normalised_as_the_backbone_expects(
+    architecture: str, encoder: dict[str, object], mean: list[float]
+):
+    options = {"decoder_channels": [8] * 3} if architecture == "res_unet" else {}
+    network = build(architecture, encoder=encoder, **options)
     assert network.configuration["mean"] == mean
     torch.testing.assert_close(network.mean.flatten(), 255 * torch.tensor(mean))
     recorded = {**network.configuration, "mean": [0.1, 0.2, 0.3], "std": [1, 1, 0.5]}
-    assert rebuild_network(recorded).mean.flatten().tolist() == pytest.approx([25.5, 51, 76.5])
-    assert rebuild_network(recorded).std.flatten().tolist() == [255, 255, 127.5]
+    rebuilt = rebuild_network(recorded)
+    assert rebuilt.mean.flatten().tolist() == pytest.approx([25.5, 51, 76.5])
+    assert rebuilt.std.flatten().tolist() == [255, 255, 127.5]
+    assert rebuilt.configuration == recorded
 
 
 @pytest.mark.parametrize(
@@ -310,14 +315,14 @@ def test_deeplab_takes_other_backbones(name: str, options: dict[str, object], im
 
 @pytest.mark.parametrize(("dropout", "drops"), [(0.0, False), (0.3, True)])
 def test_deeplab_drops_out_in_training_only(dropout: float, drops: bool, images: Tensor):
-    network = build("deeplab_v3_plus", encoder={"name": "resnet18"}, channels=16, dropout=dropout)
+    network = build("deeplab_v3_plus", encoder=RESNET, channels=16, dropout=dropout)
     assert torch.equal(network(images).logits, network(images).logits) != drops
     network.eval()
     assert torch.equal(network(images).logits, network(images).logits)
 
 
 @pytest.mark.parametrize(
-    "name", ["unetplusplus", "manet", "linknet", "pspnet", "deeplabv3", "deeplabv3plus", "upernet"]
+    "name", ["fpn", "unetplusplus", "manet", "linknet", "pspnet", "deeplabv3", "deeplabv3plus", "upernet"]
 )
 def test_other_architectures_of_segmentation_models_pytorch(name: str, images: Tensor):
     network = build(name, encoder=RESNET)
@@ -330,7 +335,11 @@ def test_other_architectures_of_segmentation_models_pytorch(name: str, images: T
 
 def test_vgg_and_pan():
     """A backbone whose features start at stride 1; and a decoder that needs larger images than others."""
-    network = build("unet", encoder={"name": "vgg11"}, options={"encoder_depth": 3, "decoder_channels": [8, 8, 8]})
+    network = build(
+        "unet",
+        encoder={"name": "vgg11", "options": {"mlp_ratio": 0.01}},
+        options={"encoder_depth": 3, "decoder_channels": [8, 8, 8]},
+    )
     features, _ = network.encode(torch.zeros(1, 3, 16, 16))
     assert [maps.shape[2] for maps in features] == [16, 8, 4, 2]
     assert build("pan", encoder=RESNET)(torch.zeros(2, 3, 120, 120)).logits.shape == (2, 2, 120, 120)

@@ -14,9 +14,7 @@ from kedro.io import DataCatalog
 from PIL import Image
 
 from igl_dt.data.datasets import DataError
-from igl_dt.networks import build_network
 from igl_dt.networks.io import save_network
-from igl_dt.reporting.figures import class_palette
 from igl_dt.reporting.previews import (
     COLUMNS,
     ROWS,
@@ -26,7 +24,8 @@ from igl_dt.reporting.previews import (
     network_summary,
     predicted_overlays,
 )
-from tiny import CLASSES, NETWORKS
+from igl_dt.utils.palette import class_palette
+from tiny import CLASSES, NETWORKS, tiny_network
 
 SRC = Path(__file__).parents[2] / "src"
 SIZE = (40, 60)
@@ -128,15 +127,16 @@ def test_examples_are_a_row_per_image(tmp_path: Path) -> None:
         example_folder(tmp_path / "image")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_weight_file_is_summarized_from_its_header(name: str, tmp_path: Path) -> None:
-    network = build_network(name, NETWORKS[name], CLASSES)
-    network.fingerprint = "abc"
+@pytest.mark.parametrize("role", NETWORKS)
+def test_a_weight_file_is_summarized_from_its_header(role: str, tmp_path: Path) -> None:
+    network = tiny_network(role)
+    network.fingerprint, network.trained_by = "abc", "cps"
     path = tmp_path / "network.safetensors"
     save_network(network, path)
     summary = network_summary(path)
-    assert summary["network"] == name and summary["fingerprint"] == "abc"
-    assert summary["encoder"] == NETWORKS[name].encoder.name
+    architecture = NETWORKS[role].architecture
+    assert (summary["architecture"], summary["trained_by"], summary["fingerprint"]) == (architecture, "cps", "abc")
+    assert summary["encoder"] == NETWORKS[role].section(architecture)["encoder"]["name"]
     assert summary["classes"] == list(CLASSES)
     assert summary["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert json.loads(json.dumps(summary)) == summary
@@ -145,7 +145,8 @@ def test_a_weight_file_is_summarized_from_its_header(name: str, tmp_path: Path) 
 def test_they_import_no_torch() -> None:
     code = (
         "import sys\n"
-        "import igl_dt.kedro_ext.datasets.figures, igl_dt.kedro_ext.datasets.networks, igl_dt.kedro_ext.datasets.images, igl_dt.reporting.previews\n"
+        "from igl_dt.kedro_ext.datasets import figures, images, networks\n"
+        "from igl_dt.reporting import gallery, previews, report\n"
         "print([name for name in ('torch', 'timm') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(SRC)})

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from igl_dt.runtime import portable
-from igl_dt.runtime.determinism import configure_torch, instruction_sets, seeded
+from igl_dt.runtime.determinism import configure_torch, describe_environment, instruction_sets, seeded
 from igl_dt.runtime.parameters import RuntimeParameters
 
 
@@ -63,9 +63,31 @@ def test_threads_are_set_where_a_number_is_given() -> None:
     assert torch.get_num_threads() == 3
 
 
+def test_describing_the_environment_changes_nothing() -> None:
+    torch.set_deterministic_debug_mode("default")
+    torch.set_num_threads(2)
+    torch.manual_seed(1)
+    before, variables = torch.get_rng_state(), dict(os.environ)
+    for runtime in (RuntimeParameters(device="cpu", threads=3), RuntimeParameters(device="auto", portable=True)):
+        described = describe_environment(runtime)
+        assert described["threads"] == str(runtime.threads or 2)
+        assert torch.get_num_threads() == 2 and torch.get_deterministic_debug_mode() == 0
+        assert torch.equal(torch.get_rng_state(), before) and dict(os.environ) == variables
+
+
+def test_the_environment_is_what_decides_bits() -> None:
+    plain = describe_environment(RuntimeParameters(device="cpu", threads=1))
+    assert plain["torch"] == torch.__version__ and plain["device"] == "cpu" and plain["cudnn"] == "none"
+    for name, value in {"threads": 2, "precision": "bfloat16", "portable": True}.items():
+        changed = describe_environment(RuntimeParameters(**{"device": "cpu", "threads": 1} | {name: value}))
+        assert {key for key in plain if plain[key] != changed[key]} == {name}
+    without_effect = RuntimeParameters(device="cpu", threads=1, workers=3, cache_mib=1, recovery_folder="x")
+    assert describe_environment(without_effect) == plain
+
+
 PORTABLE = """
 import torch
-from igl_dt.runtime.determinism import configure_torch, surroundings
+from igl_dt.runtime.determinism import configure_torch, describe_environment
 from igl_dt.runtime.parameters import RuntimeParameters
 
 runtime = RuntimeParameters(device="cpu", threads=1, portable=True)
@@ -73,7 +95,7 @@ configure_torch(runtime)
 torch.manual_seed(0)
 layers = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.GELU(), torch.nn.Conv2d(16, 8, 3), torch.nn.Softmax(1))
 layers(torch.rand(2, 3, 24, 24)).square().sum().backward()
-print(surroundings(runtime)["kernels"], hashlib.sha256(layers[0].weight.grad.numpy().tobytes()).hexdigest())
+print(describe_environment(runtime)["kernels"], hashlib.sha256(layers[0].weight.grad.numpy().tobytes()).hexdigest())
 """
 
 

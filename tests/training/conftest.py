@@ -1,4 +1,4 @@
-"""Small networks and images to train on, and torch's global state put back after each test."""
+"""Small networks and images to train on."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,48 +7,31 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
-from igl_dt.data.splits import split_labels
-from igl_dt.networks import NetworkOutput, SegmentationNetwork, build_network
-from igl_dt.runtime.parameters import RuntimeParameters
-from igl_dt.training.parameters import StageParameters
-from tiny import CLASSES, NETWORKS
+from igl_dt.data.splits import Splits, split_labels
+from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.runtime.context import RunContext
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
+from tiny import CLASSES, TwoConvolutions, tiny_network
 
 
-class TinyNetwork(nn.Module):
-    """Two convolutions, no norm: what it says of an image does not depend on the other images."""
-
-    def __init__(self, seed: int = 0, dropout: float = 0.0) -> None:
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.encoder = nn.Conv2d(3, 6, 3, padding=1)
-            self.classifier = nn.Conv2d(6, len(CLASSES), 1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, images: Tensor) -> NetworkOutput:
-        features = self.dropout(F.relu(self.encoder(images.float() / 128 - 1)))
-        return NetworkOutput(self.classifier(features), features)
+@pytest.fixture(name="tiny_network")
+def _tiny_network() -> Callable[..., nn.Module]:
+    return TwoConvolutions
 
 
 @pytest.fixture
-def tiny_network() -> Callable[..., nn.Module]:
-    return TinyNetwork
+def real_network() -> Callable[[str], SegmentationNetwork]:
+    """Make one of the project's networks by its role, the same in every call."""
 
-
-@pytest.fixture
-def real_network() -> Callable[..., SegmentationNetwork]:
-    """Make one of the project's networks, the same in every call."""
-
-    def make(name: str) -> SegmentationNetwork:
+    def make(role: str) -> SegmentationNetwork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return build_network(name, NETWORKS[name], CLASSES)
+            return tiny_network(role)
 
     return make
 
@@ -70,27 +53,35 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def make_batches(images: Path) -> Callable[..., TrainingBatches]:
-    """Make training batches with CutMix and strong views, or of labelled images alone."""
-    dataset = DatasetParameters(source="camvid", root=str(images))
+@pytest.fixture(scope="session")
+def dataset(images: Path) -> DatasetParameters:
+    return DatasetParameters(source="camvid", root=str(images))
+
+
+@pytest.fixture(scope="session")
+def splits(dataset: DatasetParameters) -> Splits:
     manifest = read_manifest(dataset)
-    parts = split_labels(manifest.images, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
+    return split_labels(manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0)
+
+
+@pytest.fixture
+def make_batches(dataset: DatasetParameters, splits: Splits) -> Callable[..., TrainingBatches]:
+    """Make training batches with CutMix and strong views, or of labelled images alone."""
 
     def make(
-        steps: int = 4,
-        batch_size: int = 2,
-        seed: int = 0,
-        alone: bool = True,
-        augmentation: dict | None = None,
-        **stage: int,
+        steps: int = 4, batch_size: int = 2, seed: int = 0, alone: bool = True, augmentation: dict | None = None
     ) -> TrainingBatches:
         changes = {"crop_size": (24, 32), "strong_unlabeled": True, "cutmix_probability": 1.0} | (augmentation or {})
-        parameters = StageParameters(
-            steps=steps, batch_size=batch_size, augmentation=AugmentationParameters(**changes), **stage
+        return TrainingBatches(
+            ImageReader(dataset, 1),
+            splits.labeled,
+            None if alone else splits.unlabeled,
+            AugmentationParameters(**changes),
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+            stream="some_stage",
         )
-        unlabeled = None if alone else parts.unlabeled
-        return TrainingBatches(ImageReader(dataset, 1), parts.labeled, unlabeled, parameters, seed, "some_stage")
 
     return make
 
@@ -98,3 +89,8 @@ def make_batches(images: Path) -> Callable[..., TrainingBatches]:
 @pytest.fixture
 def runtime() -> RuntimeParameters:
     return RuntimeParameters(device="cpu", threads=1, workers=0)
+
+
+@pytest.fixture
+def context(dataset: DatasetParameters, runtime: RuntimeParameters) -> RunContext:
+    return RunContext(dataset, EvaluationParameters(), runtime, seed=3)

@@ -4,12 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from igl_dt.methods import IglDt
-from igl_dt.methods.igl_dt import IglDtParameters
+from igl_dt.methods.igl_dt import IglDt
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
 from igl_dt.training.parameters import OptimizerParameters
-
-NAMES = ("swin_unet", "res_unet", "student")
+from tiny import NETWORKS, build_tiny_method
 
 
 def parameters(**changes: object) -> OptimizerParameters:
@@ -24,9 +22,9 @@ def group_of(optimizer: torch.optim.Optimizer) -> dict[int, dict]:
 
 
 @pytest.mark.parametrize("optimizer_name", ["adamw", "sgd"])
-@pytest.mark.parametrize("name", NAMES)
-def test_every_parameter_is_in_the_group_that_its_name_and_shape_say(real_network, name, optimizer_name) -> None:
-    network = real_network(name)
+@pytest.mark.parametrize("role", NETWORKS)
+def test_every_parameter_is_in_the_group_that_its_name_and_shape_say(real_network, role, optimizer_name) -> None:
+    network = real_network(role)
     groups = group_of(build_optimizer(network, parameters(name=optimizer_name)))
     assert groups.keys() == {id(parameter) for parameter in network.parameters()}
     norms = {
@@ -44,13 +42,8 @@ def test_every_parameter_is_in_the_group_that_its_name_and_shape_say(real_networ
 
 
 def test_the_student_is_trained_with_its_projections_and_without_the_teachers(real_network) -> None:
-    networks = {name: real_network(name) for name in NAMES}
-    method = IglDt(
-        networks["student"],
-        networks["swin_unet"],
-        networks["res_unet"],
-        IglDtParameters(discrepancy_space="features"),
-    )
+    networks = {role: real_network(role) for role in NETWORKS}
+    method = build_tiny_method(IglDt, {"student": networks["student"]}, networks, global_map="features")
     groups = group_of(build_optimizer(method.trained()["student"], parameters()))
     expected = {*networks["student"].parameters(), *method.projections.parameters()}
     assert groups.keys() == {id(parameter) for parameter in expected}

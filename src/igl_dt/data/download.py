@@ -1,4 +1,4 @@
-"""Archives of images: downloaded, checked and unpacked, and at every moment there whole or not at all."""
+"""Archives of images: downloaded, verified and unpacked; files and folders appear complete or not at all."""
 
 import errno
 import gzip
@@ -22,45 +22,46 @@ from igl_dt.utils.progress import Progress
 logger = logging.getLogger(__name__)
 
 RETRIES = 2
-SECONDS_WITHOUT_ANSWER = 60
+TIMEOUT = 60
+"""Seconds without an answer of the server."""
 MIB = 2**20
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
-"""What Python raises for an archive that it cannot read."""
+"""Exceptions of Python's archive modules for unreadable files."""
 
 
 class FetchingError(RuntimeError):
-    """An archive cannot be downloaded, or is not what it should be, or cannot be unpacked."""
+    """An archive cannot be downloaded, verified or unpacked."""
 
 
 def fetch_archives(parameters: FetchingParameters, root: Path) -> None:
-    """Download and unpack archives; what is there already is left as it is.
+    """Download and unpack archives; existing folders are left as they are.
 
     Args:
-        parameters: which archives, and where they are kept.
-        root: the data set's folder.
+        parameters: the archives, and the folder where they are kept.
+        root: folder of the data set.
 
     Raises:
-        FetchingError: there are no archives to fetch, or the user has to bring some first, or the network, the disk,
-            or an archive is not as it should be. The message names the way out.
+        FetchingError: no archives are configured; the user has to download one first; or the network, the disk or an
+            archive fails. The message names the fix.
     """
     if not parameters.archives:
         raise FetchingError(
-            "this recipe has nothing to fetch: fetching.archives is empty. Recipes with archives are pascal and "
-            f"cityscapes (--env=pascal); those of another recipe belong into {root}, as docs/recipes.md says"
+            "this environment has nothing to download: fetching.archives is empty. pascal and cityscapes have archives "
+            f"(--env=pascal); the images of other environments belong in {root}, see docs/environments.md"
         )
     folder = Path(parameters.folder)
     wanted = []
     for archive in parameters.archives:
         if (root / archive.target).exists():
-            logger.info("%s is there and stays as it is; remove it to have it unpacked anew", root / archive.target)
+            logger.info("%s exists and is left as it is; remove it to unpack it again", root / archive.target)
         else:
             wanted.append(archive)
     if absent := [archive for archive in wanted if archive.url is None and not (folder / archive.file).is_file()]:
         raise FetchingError(
-            f"{' and '.join(archive.file for archive in absent)} must be downloaded by you, since it takes an account "
-            f"of your own: get one at {' and '.join(dict.fromkeys(str(archive.page) for archive in absent))}, put the "
-            f"files into {folder} and type the command again: it unpacks them"
+            f"{' and '.join(archive.file for archive in absent)} cannot be downloaded without an account: register at "
+            f"{' and '.join(dict.fromkeys(str(archive.page) for archive in absent))}, download to {folder}, and rerun "
+            "the command, which unpacks what is there"
         )
     for archive in wanted:
         try:
@@ -69,15 +70,15 @@ def fetch_archives(parameters: FetchingParameters, root: Path) -> None:
             _unpack(folder / archive.file, archive.member, root / archive.target)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            remedy = "free some space" if full else "mend that"
+            remedy = "free some space" if full else "fix this"
             raise FetchingError(
-                f"{archive.file} cannot be fetched into {folder} and {root / archive.target}: {error}; {remedy} and "
-                "type the command again"
+                f"{archive.file} cannot be downloaded to {folder} and unpacked into {root / archive.target}: {error}; "
+                f"{remedy}, and rerun the command"
             ) from error
 
 
 def _get(archive: ArchiveParameters, path: Path) -> None:
-    """See to it that the archive is there, and right."""
+    """Download the archive unless it is there and its checksum matches."""
     if path.is_file():
         if archive.checksum is None:
             return
@@ -85,17 +86,17 @@ def _get(archive: ArchiveParameters, path: Path) -> None:
         found = pooch.file_hash(str(path), algorithm)
         if found == expected:
             return
-        wrong = f"{path} is not the archive, or not whole: its {algorithm} is {found}, not {expected}"
+        wrong = f"{path} is incomplete or another file: its {algorithm} is {found}, not {expected}"
         if archive.url is None:
-            raise FetchingError(f"{wrong}; get it again from {archive.page}")
-        logger.warning("%s; it is downloaded anew", wrong)
+            raise FetchingError(f"{wrong}; download it again from {archive.page}")
+        logger.warning("%s; downloading it again", wrong)
     _download(archive, path)
 
 
 def _download(archive: ArchiveParameters, path: Path) -> None:
     url = str(archive.url)
-    by_hand = f"Or download it in another way, put it into {path.parent} and type the command again"
-    pooch.get_logger().setLevel(logging.WARNING)  # it would name the temporary folder
+    by_hand = f"Or download it in another way to {path.parent}, and rerun the command"
+    pooch.get_logger().setLevel(logging.WARNING)  # pooch would name the temporary folder
     logger.info("downloading %s to %s", url, path)
     with _beside(path) as folder:
         dog = pooch.create(
@@ -106,19 +107,21 @@ def _download(archive: ArchiveParameters, path: Path) -> None:
                 downloader = pooch.HTTPDownloader(
                     progressbar=received,
                     chunk_size=MIB,
-                    timeout=SECONDS_WITHOUT_ANSWER,
-                    headers={"Accept-Encoding": "identity"},  # the checksum is that of the file as it lies there
+                    timeout=TIMEOUT,
+                    headers={"Accept-Encoding": "identity"},  # the checksum is that of the file as stored
                 )
                 dog.fetch(path.name, downloader=downloader)
         except requests.HTTPError as error:
             raise FetchingError(
-                f"{url}: the server answers: {error}. Try later, or correct the url. {by_hand}"
+                f"{url}: the server answered: {error}. Try later, or correct the url. {by_hand}"
             ) from error
         except requests.exceptions.ChunkedEncodingError as error:
-            raise FetchingError(f"{url}: truncated, the connection broke off: {error}. Try again. {by_hand}") from error
+            raise FetchingError(
+                f"{url}: truncated, as the connection was lost: {error}. Try again. {by_hand}"
+            ) from error
         except requests.RequestException as error:
             raise FetchingError(
-                f"{url}: no network, or the server does not answer: {error}. See to the network. {by_hand}"
+                f"{url}: no network, or the server does not answer: {error}. Check the network. {by_hand}"
             ) from error
         except ValueError as error:  # pooch's, with both checksums
             raise FetchingError(f"{url}: wrong checksum: {error} Try again. {by_hand}") from error
@@ -126,7 +129,7 @@ def _download(archive: ArchiveParameters, path: Path) -> None:
 
 
 class _Received:
-    """Shows a download as pooch tells of it: ``total`` is set at the start of each attempt."""
+    """Progress of a download, as pooch reports it: ``total`` is set at the start of each attempt."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -158,26 +161,28 @@ class _Received:
 
 
 def _unpack(path: Path, member: str, target: Path) -> None:
-    """Make the folder ``target`` of the folder ``member`` of an archive."""
+    """Unpack the folder ``member`` of an archive as the folder ``target``."""
     try:
         with zipfile.ZipFile(path) if _is_zip(path) else tarfile.open(path) as archive:
             if isinstance(archive, tarfile.TarFile):
-                # Takes away owners and special modes; the first releases of Python 3.11 do not have it.
+                # Drops owners and special modes; missing in the first releases of Python 3.11.
                 archive.extraction_filter = getattr(tarfile, "data_filter", lambda entry, _: entry)
             entries = archive.infolist() if isinstance(archive, zipfile.ZipFile) else archive.getmembers()
             for entry in entries:
                 _check(path, entry)
             chosen = [entry for entry in entries if PurePosixPath(_name(entry)).is_relative_to(member)]
             if not chosen:
-                raise FetchingError(f"{path} has no folder {member}: is it another archive of this name?")
+                raise FetchingError(f"{path} has no folder {member}: is it another archive of the same name?")
             progress = Progress(f"unpacking {path.name}", 0, len(chosen), 1, "file", "files")
             with _beside(target) as folder, closing(progress):
                 for number, entry in enumerate(chosen, start=1):
-                    archive.extract(entry, folder)  # type: ignore[arg-type]  # an entry of its own kind
+                    archive.extract(entry, folder)  # type: ignore[arg-type]  # an entry of this archive
                     progress.update(number, {})
                 (folder / member).rename(target)
     except DAMAGE as error:
-        raise FetchingError(f"{path} is damaged, or no archive: {error}; remove it and get it again") from error
+        raise FetchingError(
+            f"{path} is damaged, or not an archive: {error}; remove it and download it again"
+        ) from error
 
 
 def _is_zip(path: Path) -> bool:
@@ -190,10 +195,10 @@ def _name(entry: zipfile.ZipInfo | tarfile.TarInfo) -> str:
 
 
 def _check(path: Path, entry: zipfile.ZipInfo | tarfile.TarInfo) -> None:
-    """Stop at whatever is no plain file or folder within the archive: data sets have nothing else."""
-    name = PureWindowsPath(_name(entry))  # knows the separators and roots of all systems
+    """Refuse anything but plain files and folders within the archive: data sets have nothing else."""
+    name = PureWindowsPath(_name(entry))  # parses the separators and roots of all systems
     if name.drive or name.root or ".." in name.parts:
-        problem = "leads out of the folder that it is unpacked in"
+        problem = "leads out of the folder"
     elif isinstance(entry, tarfile.TarInfo) and not (entry.isfile() or entry.isdir()):
         problem = "is a link" if entry.islnk() or entry.issym() else "is a device"
     elif isinstance(entry, zipfile.ZipInfo) and stat.S_ISLNK(entry.external_attr >> 16):
@@ -203,15 +208,15 @@ def _check(path: Path, entry: zipfile.ZipInfo | tarfile.TarInfo) -> None:
     else:
         return
     raise FetchingError(
-        f"{path} is not unpacked, as {_name(entry)!r} in it {problem}: get it from where it is official"
+        f"{path} is not unpacked, as its entry {_name(entry)!r} {problem}: download it from its official page"
     )
 
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """Give an empty folder on the same disk, so that what is made there can become ``path`` by a rename.
+    """Yield an empty folder on the same disk, so that a rename can turn its content into ``path``.
 
-    It has a fixed name, so that what a killed process left there is removed by the next.
+    Its name is fixed, so that the remains of a killed process are removed by the next one.
     """
     folder = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(folder, ignore_errors=True)

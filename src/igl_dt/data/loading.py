@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from igl_dt.data.datasets import mask_format
 from igl_dt.data.datasets.base import locate
-from igl_dt.data.image_io import read_image, read_mask
+from igl_dt.data.image_io import read_image, read_mask, reading_size
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
+from igl_dt.data.random_operations import random_operations
 from igl_dt.data.splits import check_trainable
 from igl_dt.data.transforms import (
     CropWindow,
@@ -40,7 +41,7 @@ class ImageReader:
 
     def __init__(self, dataset: DatasetParameters, cache_mib: int = 0) -> None:
         self.root = Path(dataset.root)
-        self.image_size = dataset.image_size
+        self.dataset = dataset
         self._mask_format = mask_format(dataset)
         self._cache: dict[str, np.ndarray] = {}
         self._room = cache_mib * 2**20
@@ -58,8 +59,8 @@ class ImageReader:
             return self._cache[path]
         file = locate(self.root, path)
         array = read_mask(file, self._mask_format) if is_mask else read_image(file)
-        if self.image_size is not None and array.shape[:2] != self.image_size:
-            height, width = self.image_size
+        height, width = reading_size(array.shape[1], array.shape[0], self.dataset)
+        if array.shape[:2] != (height, width):
             resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR
             array = np.array(Image.fromarray(array).resize((width, height), resampling))
         if array.nbytes <= self._room:
@@ -154,7 +155,7 @@ class TrainingBatches(Dataset[Batch]):
         self.steps, self.batch_size, self.strong_views = steps, batch_size, strong_views
         self.labeled = list(zip(labeled["image"], labeled["mask"], strict=True))
         self.unlabeled = None if unlabeled is None else list(unlabeled["image"])
-        check_trainable(labeled, unlabeled, reader.image_size, augmentation, stream)
+        check_trainable(labeled, unlabeled, reader.dataset, augmentation, stream)
 
     def __len__(self) -> int:
         return self.steps
@@ -212,7 +213,10 @@ class TrainingBatches(Dataset[Batch]):
         return crop_image(image, window, self.augmentation.crop_size), window, rng
 
     def _strong(self, view: Image.Image, rng: np.random.Generator) -> Tensor:
-        return _to_tensor(np.array(strong_view(view, self.augmentation.strong, rng)))
+        strong = self.augmentation.strong
+        if strong.random_operations:
+            return _to_tensor(np.array(random_operations(view, strong.random_operations, rng)))
+        return _to_tensor(np.array(strong_view(view, strong, rng)))
 
     def _draw(self, step: int, name: str, count: int) -> Iterator[tuple[int, int]]:
         """Give the step's slots and the images in them: each image once per epoch, in an order new each epoch."""

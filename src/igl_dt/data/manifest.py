@@ -17,11 +17,14 @@ import pandas as pd
 from igl_dt.data.datasets import DataError, Sample, open_dataset
 from igl_dt.data.datasets.base import fold, show
 from igl_dt.data.parameters import DatasetParameters
-from igl_dt.data.validation import check_files
+from igl_dt.data.validation import Checked, check_files
+from igl_dt.utils.parameters import Size
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("id", "split", "image", "mask", "width", "height", "sha256")
+DISTORTION = 0.1
+"""Change of the aspect ratio above which there is a warning."""
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Characters that tables and lists cannot hold: control characters, and bytes of a file name that are not UTF-8."""
 
@@ -54,17 +57,35 @@ def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> 
     listing = dataset.list_samples()
     _check_samples(listing.samples)
     samples = sorted(listing.samples, key=lambda sample: (sample.split, sample.id))
-    checks = check_files(dataset.root, dataset.mask_format(), len(listing.class_names), samples, memory)
+    checks = check_files(dataset.root, dataset.mask_format(), listing.class_names, samples, memory)
     checked = list(zip(samples, checks, strict=True))
     rows = [(p.id, p.split, p.image, p.mask, check.width, check.height, check.sha256) for p, check in checked]
     pixels = {sample.id: check.class_pixels for sample, check in checked if check.class_pixels is not None}
-    if empty := [id_ for id_, counts in pixels.items() if not any(counts)]:
-        logger.warning("%d images have masks in which every pixel is ignored: %s", len(empty), show(empty))
+    _warn_of_distortion(parameters.image_size, checked)
     return Manifest(
         pd.DataFrame(rows, columns=list(COLUMNS)),
         pd.DataFrame.from_dict(pixels, orient="index", columns=list(listing.class_names)).rename_axis("id"),
         listing.class_names,
     )
+
+
+def _warn_of_distortion(image_size: Size | None, checked: Sequence[tuple[Sample, Checked]]) -> None:
+    if image_size is None:
+        return
+    target = image_size[1] / image_size[0]
+    stretches = {sample.id: target / (check.width / check.height) for sample, check in checked}
+    distorted = {id_: max(stretch, 1 / stretch) - 1 for id_, stretch in stretches.items()}
+    if strong := [id_ for id_, share in distorted.items() if share > DISTORTION]:
+        logger.warning(
+            "dataset.image_size %d×%d (height×width) changes the aspect ratio of %d of %d images by more than %.0f %% "
+            "(at most %.0f %%): %s; dataset.short_side or dataset.long_side in its place keep it",
+            *image_size,
+            len(strong),
+            len(checked),
+            100 * DISTORTION,
+            100 * max(distorted.values()),
+            show(strong),
+        )
 
 
 def _check_samples(samples: Sequence[Sample]) -> None:

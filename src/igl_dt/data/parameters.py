@@ -3,9 +3,15 @@
 from pathlib import PureWindowsPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from igl_dt.utils.parameters import Parameters, Probability, Range, Size, Weight
+
+
+def _parse_size(value: Any) -> Any:
+    """Accept ``192x256`` (height x width), as lists do not fit into ``--params``."""
+    parts = value.lower().split("x") if isinstance(value, str) else []
+    return tuple(map(int, parts)) if len(parts) == 2 and all(part.strip().isdecimal() for part in parts) else value
 
 
 class DatasetParameters(Parameters):
@@ -15,10 +21,24 @@ class DatasetParameters(Parameters):
     """Name of a class in ``igl_dt.data.datasets``, which knows the layout of the folder."""
     root: str
     """Folder of the data set; absolute, or relative to the project."""
-    image_size: Size | None = None
-    """Read every image and mask at this (height, width), in training and evaluation; null: as it is on disk."""
+    image_size: Annotated[Size | None, BeforeValidator(_parse_size)] = None
+    """(height, width) at which all images and masks are read, in training and evaluation, whatever their aspect ratio;
+    also as text, such as 192x256. null: as on disk, unless ``short_side`` or ``long_side`` is given."""
+    short_side: PositiveInt | None = None
+    """Images and masks are resized so that their shorter side has this length; keeps the aspect ratio."""
+    long_side: PositiveInt | None = None
+    """Images and masks are resized so that their longer side has this length; keeps the aspect ratio."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the source; each source has a type for them."""
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "DatasetParameters":
+        given = [name for name in ("image_size", "short_side", "long_side") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"dataset.{' and dataset.'.join(given)} exclude each other: set one, and the others to null"
+            )
+        return self
 
 
 class SplittingParameters(Parameters):
@@ -31,6 +51,8 @@ class SplittingParameters(Parameters):
     the fraction."""
     unlabeled_list: str | None = None
     """Text file of the same kind; null: all training images that are not labelled."""
+    seed: NonNegativeInt | None = None
+    """Seed of the draw of labelled images, to vary it apart from all other randomness; null: the seed of the run."""
 
     @model_validator(mode="after")
     def _one_at_least(self) -> "SplittingParameters":
@@ -44,6 +66,9 @@ class SplittingParameters(Parameters):
 class StrongAugmentation(Parameters):
     """Photometric augmentation of the strong view, on top of the weak one; defaults are UniMatch's [family]."""
 
+    random_operations: Annotated[int, Field(ge=0)] = 0
+    """Apply one to this many operations of ``igl_dt.data.random_operations`` instead of jitter, grayscale and blur
+    [family: AugSeg]; 0: none of them."""
     brightness: Weight = 0.5
     contrast: Weight = 0.5
     saturation: Weight = 0.5
@@ -73,6 +98,8 @@ class AugmentationParameters(Parameters):
     """Whether labelled images are trained on in their strong view."""
     cutmix_probability: Probability = 0.5
     """How often a box of the next image in the batch is pasted into an unlabelled image (CutMix)."""
+    cutmix_boxes: Annotated[int, Field(gt=0)] = 1
+    """Boxes per image that has any, each with its part of the area [family: 1 in UniMatch, 3 in CPS]."""
     cutmix_area: Range[tuple[Probability, Probability]] = (0.02, 0.4)
     """Range of the area of the box, relative to the crop."""
     cutmix_ratio: Annotated[float, Field(gt=0, le=1)] = 0.3

@@ -1,4 +1,4 @@
-"""Labelled and unlabelled images: by a fraction, or by lists; the same on every machine for the same seed."""
+"""Labelled and unlabelled images, by a fraction or by lists; the same on every machine for the same seed."""
 
 import hashlib
 import logging
@@ -11,9 +11,10 @@ import pandas as pd
 
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.base import show
+from igl_dt.data.image_io import reading_size
 from igl_dt.data.lists import IdList, hash_ids, read_list, recognize
-from igl_dt.data.parameters import AugmentationParameters, SplittingParameters
-from igl_dt.utils.parameters import Size
+from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
+from igl_dt.utils.parameters import IGNORE_INDEX
 
 logger = logging.getLogger(__name__)
 
@@ -23,30 +24,32 @@ class Splits(NamedTuple):
 
     labeled: pd.DataFrame
     unlabeled: pd.DataFrame
-    """Without masks, so that nothing that trains on it can see the truth."""
+    """Without masks, so that no training can see the ground truth."""
     val: pd.DataFrame
     test: pd.DataFrame
     summary: dict[str, Any]
-    """Counts, pixels per class, classes without a label, the sha256 of each list's ids, and which list each is."""
+    """Counts, pixels per class, classes without labels, and the sha256 and origin of each list."""
 
 
 def split_labels(
     manifest: pd.DataFrame, class_pixels: pd.DataFrame, parameters: SplittingParameters, seed: int
 ) -> Splits:
-    """Say which training images keep their masks.
+    """Split the training images into labelled and unlabelled ones.
 
     Args:
         manifest: the table of ``igl_dt.data.manifest``.
         class_pixels: pixels of each class in each image with a mask.
         parameters: a fraction, or lists.
-        seed: decides which images a fraction takes.
+        seed: of the run; decides which images a fraction draws, unless ``parameters.seed`` is given.
 
-    A class that no labelled image shows is a warning in the log.
+    Classes that occur in no labelled image, and labelled images without a labelled pixel, are logged as warnings.
 
     Raises:
-        DataError: the fraction gives no image; a list cannot be read or matched (see ``igl_dt.data.lists``), or names
-            an image to be labelled that has no mask; the lists overlap.
+        DataError: the fraction gives no image; a list cannot be read or matched (see ``igl_dt.data.lists``), or has a
+            labelled image without a mask; the lists overlap; or the labelled images, or those of val or test, have no
+            labelled pixel.
     """
+    seed = seed if parameters.seed is None else parameters.seed
     lists: dict[str, IdList] = {}
     if parameters.labeled_list is not None:
         lists["labeled"] = read_list(Path(parameters.labeled_list), manifest)
@@ -75,6 +78,7 @@ def split_labels(
     }
     parts = {name: part.reset_index(drop=True) for name, part in parts.items()}
     summary = _summarize(parts, class_pixels, lists)
+    _check_pixels(parts, class_pixels)
     if unseen := summary["classes_without_labels"]:
         logger.warning(
             "%d of %d classes occur in no labelled image, so they cannot be learned: %s",
@@ -85,17 +89,31 @@ def split_labels(
     return Splits(**parts, summary=summary)
 
 
+def _check_pixels(parts: Mapping[str, pd.DataFrame], class_pixels: pd.DataFrame) -> None:
+    has_pixels = class_pixels.any(axis=1)
+    for name, kind in (("labeled", "labelled"), ("val", "val"), ("test", "test")):
+        ids = parts[name]["id"].tolist()
+        empty = [id_ for id_, has in zip(ids, has_pixels.loc[ids], strict=True) if not has]
+        if ids and len(empty) == len(ids):
+            raise DataError(
+                f"no labelled pixel: in the masks of all {len(ids)} {kind} images, every pixel is ignored "
+                f"({IGNORE_INDEX}); check the masks of {show(ids)}"
+            )
+        if empty:
+            logger.warning("%d %s images have no labelled pixel: %s", len(empty), kind, show(empty))
+
+
 def choose_pseudo_label_probe(manifest: pd.DataFrame, unlabeled: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Choose unlabelled images on which pseudo-labels are measured, the same for all seeds.
+    """Choose unlabelled images on which pseudo-labels are evaluated, the same for all seeds.
 
     Args:
         manifest: the table of ``igl_dt.data.manifest``.
         unlabeled: rows of it.
-        count: how many, at most.
+        count: maximum number of images.
 
     Returns:
-        Rows of the manifest, sorted by id, with their masks: the hidden truth, of which nothing that trains may know.
-        Where some unlabelled images have a mask on disk and others have none, all are of the former.
+        Rows of the manifest, sorted by id, with their masks: the hidden ground truth, which no training may see.
+        Images without a mask on disk are only chosen if no unlabelled image has one.
     """
     rows = manifest[manifest["id"].isin(unlabeled["id"])]
     known = rows[rows["mask"].notna()]
@@ -107,30 +125,33 @@ def choose_pseudo_label_probe(manifest: pd.DataFrame, unlabeled: pd.DataFrame, c
 def check_trainable(
     labeled: pd.DataFrame,
     unlabeled: pd.DataFrame | None,
-    image_size: Size | None,
+    dataset: DatasetParameters,
     augmentation: AugmentationParameters,
     stage: str,
 ) -> None:
-    """Check that a stage can be trained on these images.
+    """Check that a training is possible on these images.
 
     Args:
         labeled: rows of the manifest.
-        unlabeled: rows of the manifest; None where the stage needs none.
-        image_size: (height, width) at which images are read; None: as they are on disk.
-        augmentation: of the stage.
-        stage: its name, for messages.
+        unlabeled: rows of the manifest; None if the training needs none.
+        dataset: decides the size at which images are read.
+        augmentation: of the training.
+        stage: key of the training's parameters, for messages.
 
     Raises:
-        DataError: there are no labelled or unlabelled images, or the crop is larger than any image ever becomes.
+        DataError: there are no labelled or unlabelled images, or the crop exceeds the largest scaled image.
     """
     if labeled.empty:
         raise DataError(f"{stage}: there are no labelled images")
     if unlabeled is not None and unlabeled.empty:
         raise DataError(
-            f"{stage}: there are no unlabelled images; label fewer: splitting.labeled_fraction below 1, or a shorter "
+            f"{stage}: there are no unlabelled images: set splitting.labeled_fraction below 1, or shorten "
             "splitting.labeled_list"
         )
-    height, width = image_size or (int(labeled["height"].max()), int(labeled["width"].max()))
+    sizes = {
+        reading_size(*size, dataset) for size in zip(labeled["width"].tolist(), labeled["height"].tolist(), strict=True)
+    }
+    height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
     largest = augmentation.scale[1]
     crop_height, crop_width = augmentation.crop_size
     if crop_height > height * largest or crop_width > width * largest:
@@ -142,13 +163,13 @@ def check_trainable(
 
 
 def _draw(ids: pd.Series, class_pixels: pd.DataFrame, fraction: float, seed: int) -> list[str]:
-    """Draw ids in the order of their hash; first those that bring the most classes not yet seen (greedy cover)."""
+    """Draw ids in the order of their hash, beginning with those that add the most unseen classes (greedy cover)."""
     count = round(fraction * len(ids))
     if count == 0:
-        needed = f"at least {1 / len(ids):.2g}" if len(ids) else "training images with masks"
+        least = f"at least {1 / len(ids):.2g} is needed" if len(ids) else "masks are needed in train"
         raise DataError(
             f"splitting.labeled_fraction {fraction} of {len(ids)} training images with a mask gives no labelled "
-            f"image: it takes {needed}"
+            f"image: {least}"
         )
     order = sorted(ids, key=lambda id_: hashlib.sha256(f"{seed}/{id_}".encode()).digest())
     occurs = (class_pixels > 0).loc[order].to_numpy()
@@ -178,7 +199,7 @@ def _summarize(
 
 
 def _count_pixels(ids: pd.Series, class_pixels: pd.DataFrame) -> dict[str, int]:
-    counted = class_pixels.index.isin(ids)  # column by column: of many images there is no room for a second table
+    counted = class_pixels.index.isin(ids)  # column by column, as a second table of a million images takes much memory
     return {str(name): int(column.to_numpy()[counted].sum()) for name, column in class_pixels.items()}
 
 

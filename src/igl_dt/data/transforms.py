@@ -142,11 +142,12 @@ def draw_cutmix_box(parameters: AugmentationParameters, rng: np.random.Generator
     height, width = parameters.crop_size
     box = np.zeros((height, width), dtype=bool)
     if rng.random() < parameters.cutmix_probability:
-        area = rng.uniform(*parameters.cutmix_area) * height * width
-        ratio = rng.uniform(parameters.cutmix_ratio, 1 / parameters.cutmix_ratio)
-        box_width = min(width, max(1, round((area * ratio) ** 0.5)))
-        box_height = min(height, max(1, round((area / ratio) ** 0.5)))
-        top = int(rng.integers(height - box_height + 1))
-        left = int(rng.integers(width - box_width + 1))
-        box[top : top + box_height, left : left + box_width] = True
+        for _ in range(parameters.cutmix_boxes):
+            area = rng.uniform(*parameters.cutmix_area) * height * width / parameters.cutmix_boxes
+            ratio = rng.uniform(parameters.cutmix_ratio, 1 / parameters.cutmix_ratio)
+            box_width = min(width, max(1, round((area * ratio) ** 0.5)))
+            box_height = min(height, max(1, round((area / ratio) ** 0.5)))
+            top = int(rng.integers(height - box_height + 1))
+            left = int(rng.integers(width - box_width + 1))
+            box[top : top + box_height, left : left + box_width] = True
     return box

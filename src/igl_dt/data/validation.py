@@ -1,12 +1,13 @@
-"""The check of each image's files, and what it found, kept so that the next run need not read them all again."""
+"""The check of all files, with a memory of its results, so that later runs only read new and changed files."""
 
 import hashlib
 import json
 import logging
+import math
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict
@@ -16,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL
+import yaml
 
-from igl_dt.data import image_io as reading
+from igl_dt.data import image_io
 from igl_dt.data.datasets import base
 from igl_dt.data.datasets.base import DataError, MaskFormat, Sample, locate, show
 from igl_dt.data.image_io import decode_image, decode_mask, read_bytes
@@ -28,18 +30,18 @@ from igl_dt.utils.progress import Progress
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 1024
-"""Images handed to the threads at once: a million would take a gigabyte."""
+"""Images submitted to the thread pool at a time: a million would take a gigabyte."""
 
 
 class Checked(NamedTuple):
-    """What an image's files are, where nothing is wrong with them."""
+    """What is known of an image with valid files."""
 
     width: int
     height: int
     sha256: str
-    """Of the image file's bytes followed by the mask file's."""
+    """Of the bytes of the image file followed by those of the mask file."""
     class_pixels: tuple[int, ...] | None
-    """Pixels of each class; None where there is no mask."""
+    """Pixels of each class; None without a mask."""
 
 
 class Problem(NamedTuple):
@@ -50,65 +52,125 @@ class Problem(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What problems of different files have in common: the text without its numbers and details."""
+        """What problems of different files have in common: the text without numbers and details."""
         return re.sub(r"[\d\W]+", " ", re.split(r"[:,(]", self.what)[0])
 
 
+class Invalid(NamedTuple):
+    """An image whose files cannot be used."""
+
+    problems: list[Problem]
+    values: frozenset[int] = frozenset()
+    """Values of the mask's pixels, where it could be read."""
+
+
 def check_files(
-    root: Path, masks: MaskFormat, num_classes: int, samples: Sequence[Sample], memory: Path | None = None
+    root: Path, masks: MaskFormat, class_names: Sequence[str], samples: Sequence[Sample], memory: Path | None = None
 ) -> list[Checked]:
     """Open all files of some images, and check that images and masks belong together.
 
     Args:
-        root: the data set's folder.
+        root: folder of the data set.
         masks: how masks are read.
-        num_classes: class ids are below.
-        samples: which.
-        memory: file with what earlier checks found, for files whose path, size and times are as they were then; the
-            others are read, and the file is written anew. It stands for nothing where it was written by other code, for
-            other masks, or is damaged. None: all files are read.
+        class_names: names of the N classes, by id.
+        samples: the images.
+        memory: file with the results of earlier checks. Files are not read again if their path, size and times are
+            unchanged; the memory is updated. It is ignored if it is damaged or was written by other code, or for
+            another folder or mask format. None: all files are read.
 
     Returns:
-        What each image is, in their order.
+        What is known of each image, in the same order.
 
     Raises:
-        DataError: a file does not open, or lies outside the root; a mask is of another size than its image, or has an
-            id that is neither a class nor 255. All problems are in one error, sorted by kind.
+        DataError: a file cannot be read, or lies outside the root; a mask's size differs from its image's, or it has an
+            id that is neither a class nor 255; or of two classes, only 0 and 255 occur. All problems are in one error,
+            grouped by kind, with the ``ids`` that the masks seem to need.
     """
+    num_classes = len(class_names)
     identity = _identify(root, masks, num_classes)
     known = {} if memory is None else _recall(memory, identity)
     stamps = [None if memory is None else _stamp(root, sample) for sample in samples]
     results = [None if stamp is None else known.get(stamp) for stamp in stamps]
     unread = [index for index, result in enumerate(results) if result is None]
-    problems: list[Problem] = []
-    bad = 0
+    invalid: list[Invalid] = []
     try:
         check = partial(_check, root, masks, num_classes)
         for index, result in zip(unread, _in_parallel(check, [samples[index] for index in unread]), strict=True):
             if isinstance(result, Checked):
                 results[index] = result
             else:
-                problems += result
-                bad += 1
-    finally:  # also where bad files or the user put an end to it: the good ones need not be read again
+                invalid.append(result)
+    finally:  # also after an interruption: what was checked need not be read again
         keep = {stamp: result for stamp, result in zip(stamps, results, strict=True) if stamp and result}
         if memory is not None and keep != known:
             _remember(memory, identity, keep)
     if unread and len(unread) < len(samples):
         logger.info("%d of %d images were checked in an earlier run", len(samples) - len(unread), len(samples))
-    if problems:
+    valid = [result for result in results if result is not None]
+    values = {value for result in valid for value in _values(result)}.union(*(bad.values for bad in invalid))
+    hint = suggest_ids(values, class_names) if masks == MaskFormat() else None
+    if invalid:
         raise DataError(
-            f"{bad} of {len(samples)} images in {root} cannot be used; repair or remove them:\n" + _tell(problems)
+            f"{len(invalid)} of {len(samples)} images in {root} cannot be used; repair or remove them:\n"
+            + _describe([problem for bad in invalid for problem in bad.problems])
+            + (f"\n{hint}" if hint else "")
         )
-    return [result for result in results if result is not None]
+    if num_classes == 2 and values == {0, IGNORE_INDEX} and hint is not None:
+        raise DataError(
+            f"the masks in {root} hold nothing but 0 and {IGNORE_INDEX}, and {IGNORE_INDEX} marks ignored pixels, so "
+            f"that {class_names[1]!r} never occurs:\n{hint}"
+        )
+    return valid
+
+
+def _values(checked: Checked) -> Iterator[int]:
+    """Yield the values of the pixels of a mask without conversion."""
+    if checked.class_pixels is not None:
+        yield from (class_id for class_id, count in enumerate(checked.class_pixels) if count)
+        if sum(checked.class_pixels) < checked.width * checked.height:
+            yield IGNORE_INDEX
+
+
+def suggest_ids(values: Collection[int], class_names: Sequence[str]) -> str | None:
+    """Suggest ``dataset.options.ids`` for masks whose values are not class ids.
+
+    Args:
+        values: all values of the pixels of all masks.
+        class_names: names of the N classes, by id.
+
+    Returns:
+        A sentence with the line to add, if the values are 1 to N, multiples of one number, or exactly N; else None.
+    """
+    num_classes = len(class_names)
+    if not set(values) - {*range(num_classes), IGNORE_INDEX} and set(values) != {0, IGNORE_INDEX}:
+        return None
+    for known in (sorted(set(values) - {IGNORE_INDEX}), sorted(values)):
+        step = math.gcd(*known)
+        if known and known[0] == 1 and known[-1] == num_classes:
+            ids = list(range(1, num_classes + 1))
+        elif step > 1 and known[-1] == step * (num_classes - 1):
+            ids = list(range(0, step * num_classes, step))
+        elif len(known) == num_classes:
+            ids = known
+        else:
+            continue
+        if ids == list(range(num_classes)):
+            continue
+        table = dict(zip(class_names, ids, strict=True))
+        line = yaml.safe_dump(table, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+        return (
+            f"the masks hold the values {show(map(str, sorted(values)))}: if these are the classes as follows, add to "
+            f"dataset.options of the source folder:\n  ids: {line.strip()}"
+        )
+    return None
 
 
 def _in_parallel(
-    check: Callable[[Sample], "Checked | list[Problem]"], samples: Sequence[Sample]
-) -> Iterator["Checked | list[Problem]"]:
+    check: Callable[[Sample], Checked | Invalid], samples: Sequence[Sample]
+) -> Iterator[Checked | Invalid]:
     if not samples:
         return
-    # Threads: what takes long (disk, decoders, hashes) does not hold Python's lock.
+    # Threads: what takes long (disk, decoders, hashes) releases Python's global lock.
     with ThreadPoolExecutor() as pool, closing(Progress("checking images", 0, len(samples), 1, "image")) as shown:
         for start in range(0, len(samples), AT_ONCE):
             for number, result in enumerate(pool.map(check, samples[start : start + AT_ONCE]), start=start + 1):
@@ -116,9 +178,10 @@ def _in_parallel(
                 yield result
 
 
-def _check(root: Path, masks: MaskFormat, num_classes: int, sample: Sample) -> "Checked | list[Problem]":
-    """Give what the image's files are, or what is wrong with them."""
-    problems = []
+def _check(root: Path, masks: MaskFormat, num_classes: int, sample: Sample) -> Checked | Invalid:
+    """Check the files of one image."""
+    problems: list[Problem] = []
+    values: frozenset[int] = frozenset()
     sha256 = hashlib.sha256()
 
     def read(path: str, decode: Callable[[bytes, Path], np.ndarray]) -> np.ndarray | None:
@@ -139,17 +202,18 @@ def _check(root: Path, masks: MaskFormat, num_classes: int, sample: Sample) -> "
         problems.append(Problem(f"{root / str(sample.mask)}", sizes))
     if mask is not None:
         pixels = np.bincount(mask.ravel(), minlength=256).tolist()
+        values = frozenset(value for value, count in enumerate(pixels) if count)
         if wrong := [id_ for id_ in range(num_classes, 256) if pixels[id_] and id_ != IGNORE_INDEX]:
-            known = f"0 to {num_classes - 1}, or {IGNORE_INDEX} to be ignored"
+            known = f"0 to {num_classes - 1}, or {IGNORE_INDEX} for ignored pixels"
             problems.append(Problem(f"{root / str(sample.mask)}", f"has the ids {wrong}: they must be {known}"))
         class_pixels = tuple(pixels[:num_classes])
     if problems or image is None:
-        return problems
+        return Invalid(problems, values)
     return Checked(image.shape[1], image.shape[0], sha256.hexdigest(), class_pixels)
 
 
-def _tell(problems: Sequence[Problem]) -> str:
-    """Name the first few files of each kind of problem, and how many more there are."""
+def _describe(problems: Sequence[Problem]) -> str:
+    """Name the first few files of each kind of problem, and count the rest."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(f"{problem.file} {problem.what}")
@@ -157,14 +221,14 @@ def _tell(problems: Sequence[Problem]) -> str:
 
 
 def _stamp(root: Path, sample: Sample) -> str | None:
-    """Say which files these are: paths, sizes and times; None where they cannot be looked at."""
+    """Return paths, sizes and times of the files of an image; None if one cannot be accessed."""
     stamp: list[str | int | None] = []
     try:
         for path in (sample.image, sample.mask):
             stamp.append(path)
             if path is not None:
                 status = locate(root, path).stat()
-                # Programs can set the time of the last change back, but not that of the last renaming or change at all.
+                # Programs can reset mtime, but not ctime.
                 stamp += [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
     except (DataError, OSError):
         return None
@@ -172,24 +236,24 @@ def _stamp(root: Path, sample: Sample) -> str | None:
 
 
 def _identify(root: Path, masks: MaskFormat, num_classes: int) -> str:
-    """Identify what the result of a check depends on, beside the files."""
-    code = [digest(Path(str(module.__file__)).read_bytes()) for module in (reading, base, sys.modules[__name__])]
+    """Hash what the result of a check depends on, apart from the files."""
+    code = [digest(Path(str(module.__file__)).read_bytes()) for module in (image_io, base, sys.modules[__name__])]
     return digest(json.dumps([code, PIL.__version__, str(root.resolve()), asdict(masks), num_classes]).encode())
 
 
 def _recall(memory: Path, identity: str) -> dict[str, Checked]:
-    """Read what earlier checks found; nothing where that does not hold any more."""
+    """Read the results of earlier checks; none if they are no longer valid."""
     try:
         head, _, body = memory.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return {}
     except OSError as error:
-        logger.warning("%s cannot be read, so all files are: %s", memory, error.strerror)
+        logger.warning("%s cannot be read, so all files are read again: %s", memory, error.strerror)
         return {}
     if head != f"{identity} {digest(body)}".encode():
         is_other = head.endswith(digest(body).encode())
-        why = "of other code, masks or another folder" if is_other else "damaged"
-        logger.log(logging.INFO if is_other else logging.WARNING, "%s is %s: all files are read", memory, why)
+        why = "was written by other code, or for other masks or another folder" if is_other else "is damaged"
+        logger.log(logging.INFO if is_other else logging.WARNING, "%s %s: all files are read again", memory, why)
         return {}
     return {
         stamp: Checked(width, height, sha256, None if pixels is None else tuple(pixels))

@@ -53,7 +53,7 @@ def evaluate_weights(
     evaluated = {
         "weights": digest(path.read_bytes()),
         "architecture": network.name,
-        "trained_by": getattr(network, "trained_by", None),
+        "trained_by": network.trained_by,
         "fingerprint": network.fingerprint,
         "split": parameters.split,
         "images": len(rows),

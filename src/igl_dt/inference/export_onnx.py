@@ -1,4 +1,4 @@
-"""A network as an ONNX file: what runs without Python, torch and this project."""
+"""A network as an ONNX file, which runs without Python, torch and this project."""
 
 import json
 import logging
@@ -25,34 +25,34 @@ from igl_dt.utils.parameters import Size
 logger = logging.getLogger(__name__)
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit from PyTorch's, over the largest logit where that is above 1."""
+"""Largest difference of a logit from PyTorch's, relative to the largest logit where that is above 1."""
 
 
 class ExportError(Exception):
-    """A network cannot be exported as asked for."""
+    """A network cannot be exported as requested."""
 
 
 def export_network(parameters: ExportParameters, image_size: Size | None = None) -> Path:
-    """Write a weight file's network as ONNX, after checking that onnxruntime computes the same.
+    """Write a weight file's network as ONNX, after checking that onnxruntime gives the same logits.
 
-    The file has one input ``images``, B×3×H×W uint8 RGB, and one output ``logits``, B×N×H×W float32. Normalising,
-    padding and cropping are part of the graph, so B, H and W are free unless ``parameters.size`` fixes the latter two.
-    Its metadata say, each as JSON, ``class_names``, ``colors``, ``layout``, ``normalization``, ``image_size``,
-    ``network`` (as ``rebuild_network`` takes it) and ``fingerprint``. The same weights and
-    versions give the same bytes.
+    The file has one input ``images``, B×3×H×W uint8 RGB, and one output ``logits``, B×N×H×W float32; its axes are named
+    ``batch``, ``height`` and ``width``. Normalisation, padding and cropping are part of the graph, so B, H and W are
+    free unless ``parameters.size`` fixes the latter two. The metadata holds, each as JSON, ``class_names``, ``colors``,
+    ``layout``, ``normalization``, ``image_size``, ``network`` (as ``rebuild_network`` takes it), ``trained_by`` and
+    ``fingerprint``. The same weights and versions of packages give the same bytes.
 
     Args:
-        parameters: which weights, where to, which opset, and whether for one size.
-        image_size: (height, width) to which images are to be scaled for the network, as in its training; null: none.
-            It becomes metadata only.
+        parameters: Weights, output, opset, and the image size if it is fixed.
+        image_size: (height, width) to which images are resized for the network, as in its training; None: not at all.
+            Recorded in the metadata only.
 
     Returns:
-        Where the file is.
+        Path of the file.
 
     Raises:
-        ExportError: the extra ``onnx`` is not installed; there is a file and ``overwrite`` is off; torch cannot express
-            the network in this opset; or onnxruntime computes something else, in which case nothing is written.
-        ValueError: the weights are not given, not there, or not of this project.
+        ExportError: The extra ``onnx`` is not installed; the file exists and ``overwrite`` is off; torch cannot express
+            the network in this opset; or onnxruntime gives other logits, in which case nothing is written.
+        ValueError: The weights are not given, do not exist, or were not written by this project.
     """
     _need_packages()
     weights = weight_file(parameters.weights, "export.weights")
@@ -60,7 +60,7 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
     if target.suffix != ".onnx":
         raise ExportError(f"export.output: {target} must end in .onnx")
     if target.exists() and not parameters.overwrite:
-        raise ExportError(f"{target} is there already: give another export.output, or export.overwrite=true")
+        raise ExportError(f"{target} exists already: give another export.output, or export.overwrite=true")
 
     network = load_network(weights)
     content = _convert(network, parameters.opset, parameters.size, _metadata(network, image_size))
@@ -75,7 +75,7 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
 
 
 class _Logits(nn.Module):
-    """A network that gives nothing but logits."""
+    """A network that returns only logits."""
 
     def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
@@ -109,16 +109,17 @@ def _metadata(network: SegmentationNetwork, image_size: Size | None) -> dict[str
         },
         "image_size": image_size,
         "network": network.configuration,
+        "trained_by": network.trained_by,
         "fingerprint": network.fingerprint,
     }
 
 
 def _convert(network: SegmentationNetwork, opset: int, size: Size | None, metadata: dict[str, Any]) -> bytes:
-    """Give the file's content.
+    """Content of the file, by torch's tracing exporter.
 
-    By torch's exporter that traces: its successor, which reasons about sizes as symbols, does not come to an end on
-    shifted windows whose padding depends on the image. A trace follows the sizes through all arithmetic, but takes
-    one branch of each condition: the example therefore has a size that has to be padded, and ``_check`` tries others.
+    Its successor, which treats sizes as symbols, does not terminate on shifted windows whose padding depends on the
+    image. A trace follows sizes through all arithmetic, but takes one branch of each condition: the example therefore
+    has a size that needs padding, and ``_check`` tries others.
     """
     import onnx
 
@@ -127,7 +128,7 @@ def _convert(network: SegmentationNetwork, opset: int, size: Size | None, metada
     free = {0: "batch"} | ({2: "height", 3: "width"} if size is None else {})
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), _exact_roll(opset):
         file = Path(folder, "network.onnx")
-        warnings.simplefilter("ignore")  # branches that were taken: see above; and that there is a successor
+        warnings.simplefilter("ignore")  # about the branches taken (see above), and about the successor
         try:
             torch.onnx.export(
                 _Logits(network).eval(),
@@ -139,13 +140,19 @@ def _convert(network: SegmentationNetwork, opset: int, size: Size | None, metada
                 output_names=["logits"],
                 dynamic_axes={"images": free, "logits": free},
             )
-        except Exception as error:  # torch raises what it likes where an operation has no counterpart
+        except Exception as error:  # torch raises many kinds for operations without a counterpart
             raise ExportError(
                 f"torch cannot express {network.name} in opset {opset}: {type(error).__name__}: {error}"
             ) from error
         model = onnx.load(file)
     model.doc_string = f"Semantic segmentation by igl-dt: {network.name}, {network.num_classes} classes"
     onnx.helper.set_model_props(model, {key: json.dumps(value, ensure_ascii=False) for key, value in metadata.items()})
+    axes: list[int | str] = ["batch", network.num_classes, *(("height", "width") if size is None else size)]
+    for dimension, axis in zip(model.graph.output[0].type.tensor_type.shape.dim, axes, strict=True):
+        if isinstance(axis, str):
+            dimension.dim_param = axis
+        else:
+            dimension.dim_value = axis  # to which the exporter gives a made-up name
     onnx.checker.check_model(model, full_check=True)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
@@ -153,7 +160,7 @@ def _convert(network: SegmentationNetwork, opset: int, size: Size | None, metada
 
 @contextmanager
 def _exact_roll(opset: int) -> Iterator[None]:
-    """Let the exporter roll by more than a map's length too, as shifted windows do on small images."""
+    """Let the exporter support rolling by more than a map's length, as shifted windows do on small images."""
     from torch.onnx import symbolic_helper
 
     @symbolic_helper.parse_args("v", "is", "is")
@@ -181,11 +188,11 @@ def _exact_roll(opset: int) -> Iterator[None]:
 
 
 def _check(content: bytes, network: SegmentationNetwork, size: Size | None) -> float:
-    """Give the largest difference of onnxruntime's logits from PyTorch's, or an ExportError where it is too large."""
+    """Largest difference of onnxruntime's logits from PyTorch's; an ExportError where it is too large."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
+    options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     multiple = network.size_multiple
     sizes = [(2 * multiple, multiple), (multiple + 1, 5 * multiple - 1), (7, 3)] if size is None else [size]
@@ -206,7 +213,7 @@ def _check(content: bytes, network: SegmentationNetwork, size: Size | None) -> f
                     difference = float(np.abs(logits - expected).max() / max(1.0, np.abs(expected).max()))
                 largest = max(largest, difference)
                 if not difference <= TOLERANCE:
-                    problem = f"its logits differ from PyTorch's by {difference:.1e}, {TOLERANCE} is allowed"
+                    problem = f"its logits differ from PyTorch's by {difference:.1e}; {TOLERANCE} is allowed"
             if problem is not None:
                 fix = "; give export.size=[HEIGHT,WIDTH] for a file that takes images of one size" if not size else ""
                 raise ExportError(

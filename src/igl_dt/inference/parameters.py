@@ -1,58 +1,76 @@
-"""Which weight file predicts, is evaluated or exported, and what is written."""
+"""Parameters of prediction, of the evaluation of a weight file, and of export."""
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from igl_dt.utils.parameters import Parameters, Size
 
+STDIN = "-"
+"""In place of a path: read from the standard input."""
+
+
+def _expand_home(path: str) -> str:
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def _accept_dash(path: Any) -> Any:
+    """A lone dash on the command line is parsed as YAML: as a list of nothing."""
+    return STDIN if path == [None] else path
+
+
+UserPath = Annotated[str, AfterValidator(_expand_home)]
+"""Path in which a leading ``~`` is the home folder."""
+
 
 class WeightsEvaluationParameters(Parameters):
-    """Which weight file ``weights_evaluation`` measures, and on which images of ``dataset``."""
+    """Which weight file ``weights_evaluation`` evaluates, and on which images of ``dataset``."""
 
-    weights: str | None = None
-    """Weight file of any network of the project, of the data set's classes; needed."""
+    weights: UserPath | None = None
+    """Required: weight file of any network of the project, with the data set's classes."""
     split: Literal["train", "val", "test"] = "val"
-    """Which images: those of this split that have a mask."""
+    """Split to evaluate on: its images that have a mask."""
 
 
 class PredictionParameters(Parameters):
-    """Which images get masks, and what is written."""
+    """Which images to predict, and what to write."""
 
-    images: str | None = None
-    """Folder of images; needed."""
-    weights: str | None = None
-    """Weight file of any network of the project; needed, and nothing else is."""
-    output: str
-    """Folder of the masks and overlays."""
+    images: Annotated[UserPath | None, BeforeValidator(_accept_dash)] = None
+    """Required: a folder of images; an image; a list of images (.txt, a path per line, relative to the list's folder);
+    or ``-``: paths from the standard input, one per line."""
+    weights: UserPath | None = None
+    """Required: weight file of any network of the project; nothing else is needed."""
+    output: UserPath
+    """Folder for the masks, the overlays and ``table.csv``."""
     probabilities: bool = False
-    """Whether to write the classes' probabilities too: large files."""
+    """Whether to write the class probabilities too: large files."""
     overwrite: bool = False
-    """Whether masks that are there already may be replaced."""
+    """Whether existing files may be replaced."""
 
 
 OPSETS = range(14, 21)
-"""Versions of ONNX's operators that have what the networks need and that torch's exporter can write."""
+"""ONNX operator sets that have what the networks need and that torch's exporter can write."""
 
 
-def _an_opset(opset: int) -> int:
+def _check_opset(opset: int) -> int:
     if opset not in OPSETS:
         raise ValueError(f"must be {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
     return opset
 
 
 class ExportParameters(Parameters):
-    """Which network becomes an ONNX file, and how."""
+    """Which network to export to ONNX, and how."""
 
-    weights: str | None = None
-    """Weight file of any network of the project; needed, and nothing else is."""
-    folder: str
+    weights: UserPath | None = None
+    """Required: weight file of any network of the project; nothing else is needed."""
+    folder: UserPath
     """Folder of the file where ``output`` is null; its name is that of the weights, with .onnx."""
-    output: str | None = None
+    output: UserPath | None = None
     """The .onnx file."""
-    opset: Annotated[int, AfterValidator(_an_opset)] = 18
-    """Version of ONNX's operators."""
+    opset: Annotated[int, AfterValidator(_check_opset)] = 18
+    """ONNX operator set."""
     size: Size | None = None
-    """(height, width) of the only images that the file takes; null: any size."""
+    """(height, width) of the only images that the file accepts; null: any size."""
     overwrite: bool = False
-    """Whether a file that is there already may be replaced."""
+    """Whether an existing file may be replaced."""

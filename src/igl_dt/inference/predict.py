@@ -1,13 +1,17 @@
-"""Masks for images that nobody has labelled, from a weight file alone."""
+"""Masks for new images, from a weight file alone."""
 
 import ctypes
 import io
 import logging
+import os
+import sys
+import threading
 import time
+import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +26,7 @@ from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.base import IMAGE_SUFFIXES, show
 from igl_dt.data.image_io import read_image
 from igl_dt.evaluation.inference import predict_probabilities
-from igl_dt.inference.parameters import PredictionParameters
+from igl_dt.inference.parameters import STDIN, PredictionParameters
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import load_network, weight_file
 from igl_dt.runtime.determinism import autocast, configure_torch
@@ -34,64 +38,61 @@ from igl_dt.utils.progress import Progress
 
 logger = logging.getLogger(__name__)
 
+TABLE = "table.csv"
+LIST_SUFFIX = ".txt"
 AHEAD = 2
-"""Images that are read before the network gets to them, and masks that are not written yet when it goes on."""
+"""Images that are read ahead of the network, and masks that may still wait to be written."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Options of the C library's memory allocator, as its header has them."""
+"""Options of the C library's memory allocator, from its header malloc.h."""
 
 Row = dict[str, Any]
 
+_reading = threading.local()
+"""Its ``sample``: the image that the thread is reading."""
 
-def predict_folder(
+
+def predict_images(
     parameters: PredictionParameters,
     image_size: Size | None,
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
 ) -> pd.DataFrame:
-    """Predict every image of a folder, also of its subfolders, and write the masks as they come.
+    """Predict the images of a folder and its subfolders, a single image or a list, and write each mask as it is ready.
 
-    Into ``parameters.output``: ``masks/<name>.png`` (palette, the values are class ids), ``overlays/<name>.jpg`` and,
-    where asked for, ``probabilities/<name>.npy`` (N×H×W float16). A photograph that is to be turned when it is shown is
-    turned first, and what is written has its upright size. An image that cannot be read is reported and passed over.
+    Everything is written into ``parameters.output``: ``masks/<name>.png`` (palette, the values are class ids),
+    ``overlays/<name>.jpg``, on request ``probabilities/<name>.npy`` (N×H×W float16), and at the end ``table.csv``.
+    Images that carry an EXIF orientation are turned upright first, and so are their masks. An image that cannot be read
+    is reported and skipped.
 
     Args:
-        parameters: which folder, which weights, and what is written.
-        image_size: (height, width) that images have for the network, as in its training; null: their own. Masks have
-            the images' own size in any case.
-        evaluation: whole or in windows.
-        runtime: device and precision.
+        parameters: Images, weights, and what to write.
+        image_size: (height, width) to which images are resized for the network, as in its training; None: not at all.
+            Masks always have the image's own size.
+        evaluation: Whole images or sliding windows.
+        runtime: Device and precision.
 
     Returns:
-        One row per image: ``image`` (path in the folder), ``width``, ``height``, ``mean_confidence`` (mean over
-        the pixels of the largest probability), ``pixels.<class>``, and ``error``, empty where there was none.
+        The table, one row per image: ``image`` (path in the folder, or in the common folder of the listed images),
+        ``width``, ``height``, ``mean_confidence`` (mean over the pixels of the largest probability),
+        ``pixels.<class>``, and ``error``, empty where there was none.
 
     Raises:
-        DataError: the folder is not given or not there, no image can be read, two images would have one mask, or
-            masks are there already and ``overwrite`` is off.
-        ValueError: the weights are not given, not there, or not of this project.
+        DataError: The images are not given or do not exist, none can be read, two would share a mask, or files exist
+            already and ``overwrite`` is off.
+        ValueError: The weights are not given, do not exist, or were not written by this project.
     """
-    if parameters.images is None:
-        raise DataError(
-            "prediction.images is not given: it names a folder of images, as in --params=prediction.images=PATH"
-        )
-    folder = Path(parameters.images)
-    if not folder.is_dir():
-        raise DataError(f"prediction.images: {folder} is not a folder")
+    folder, samples = _find_images(parameters.images)
     weights = weight_file(parameters.weights, "prediction.weights")
-    samples = _find_ids(folder)
     output = Path(parameters.output)
     targets = {sample: Path(sample).with_suffix(".png") for sample in samples}
-    if not parameters.overwrite and (there := [str(t) for t in targets.values() if (output / "masks" / t).exists()]):
-        raise DataError(
-            f"{output / 'masks'} has {len(there)} of these masks already: {show(there)}. Nothing was written; give "
-            "another prediction.output, or prediction.overwrite=true"
-        )
+    if not parameters.overwrite:
+        _check_nothing_exists(output, targets.values())
 
     network = load_network(weights)
     device = configure_torch(runtime)
     _keep_memory()
-    network.to(device).to(memory_format=torch.channels_last).eval()  # laid out as images are: not again at every step
+    network.to(device).to(memory_format=torch.channels_last).eval()  # the layout of the images: converted only once
     counts, palette = [f"pixels.{name}" for name in network.class_names], class_palette(network.num_classes)
     progress, rows = Progress("prediction", 0, len(samples), 1), []
     began, unreadable = time.monotonic(), 0
@@ -105,13 +106,13 @@ def predict_folder(
         row = {"image": sample, "width": image.shape[1], "height": image.shape[0], "error": ""}
         return row | {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(counts, pixels, strict=True))
 
-    # Images are read and masks are written while the network is at work on another.
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, closing(progress):
+    # Images are read and masks are written while the network processes another image.
+    with _short_warnings(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, closing(progress):
         written: deque[Future[Row]] = deque()
         for number, (sample, image) in enumerate(_read_ahead(reader, folder, samples), start=1):
             if isinstance(image, DataError):
-                logger.warning("passed over: %s", image)
-                written.append(writer.submit(dict, sample=sample, error=str(image)))
+                logger.warning("skipped: %s", image)
+                written.append(writer.submit(dict, image=sample, error=str(image)))
                 unreadable += 1
                 continue
             with autocast(device, runtime):
@@ -119,57 +120,117 @@ def predict_folder(
             confidence, mask = (tensor.cpu().numpy() for tensor in probabilities.max(dim=0))
             others = probabilities.cpu() if parameters.probabilities else None
             written.append(writer.submit(finish, sample, image, confidence, mask.astype(np.uint8), others))
-            while len(written) > AHEAD:  # memory holds this many images, and what cannot be written is said at once
+            while len(written) > AHEAD:  # bounds the memory, and raises write errors early
                 rows.append(written.popleft().result())
             progress.update(number, {})
         rows += [row.result() for row in written]
     if unreadable == len(samples):
         raise DataError(f"none of the {len(samples)} images in {folder} can be read; the first: {rows[0]['error']}")
-    logger.info(
-        "%d masks in %s, %.1f images/s, %d images passed over",
-        len(samples) - unreadable,
-        output,
-        (len(samples) - unreadable) / (time.monotonic() - began),
-        unreadable,
-    )
-    return pd.DataFrame(rows, columns=["image", "width", "height", "mean_confidence", *counts, "error"]).astype(
-        dict.fromkeys(["width", "height", *counts], "Int64")
-    )
+    table = pd.DataFrame(rows, columns=["image", "width", "height", "mean_confidence", *counts, "error"])
+    table = table.astype(dict.fromkeys(["width", "height", *counts], "Int64"))
+    atomic_write(output / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
+    readable = len(samples) - unreadable
+    speed = readable / (time.monotonic() - began)
+    logger.info("%d masks and %s in %s, %.1f images/s, %d images skipped", readable, TABLE, output, speed, unreadable)
+    return table
 
 
 def _keep_memory() -> None:
-    """Let the C library keep what is freed: having the arrays of each image mapped anew takes a tenth of the time."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc's own
+    """Let the C library keep freed memory: mapping the arrays of each image again takes a tenth of the time."""
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc only
         mallopt(M_MMAP_THRESHOLD, 2**25)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _find_ids(folder: Path) -> list[str]:
-    found = sorted(
-        path.relative_to(folder).as_posix()
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    )
-    if not found:
-        raise DataError(f"prediction.images: no images in {folder}: expected files in {', '.join(IMAGE_SUFFIXES)}")
+def _find_images(images: str | None) -> tuple[Path, list[str]]:
+    """Give a folder, and the images' POSIX paths in it: all of a folder, or those of a list in its order."""
+    if images is None:
+        raise DataError(
+            "prediction.images is not given: it names a folder of images, an image, or a list of images (.txt), as in "
+            "--params=prediction.images=PATH; - reads paths from the standard input"
+        )
+    path = Path(images)
+    if images == STDIN:
+        folder, found = _common_folder(_listed(sys.stdin.read(), Path(), "the standard input"))
+    elif path.is_dir():
+        paths = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        if not paths:
+            raise DataError(f"prediction.images: no images in {path}: expected files in {', '.join(IMAGE_SUFFIXES)}")
+        folder, found = path, sorted(file.relative_to(path).as_posix() for file in paths)
+    elif not path.is_file():
+        raise DataError(f"prediction.images: there is no file or folder {path}")
+    elif path.suffix.lower() in IMAGE_SUFFIXES:
+        folder, found = path.parent, [path.name]
+    elif path.suffix.lower() == LIST_SUFFIX:
+        folder, found = _common_folder(_listed(path.read_text("utf-8"), path.parent, str(path)))
+    else:
+        raise DataError(
+            f"prediction.images: {path} is neither a folder, nor an image ({', '.join(IMAGE_SUFFIXES)}), nor a list of "
+            f"images ({LIST_SUFFIX})"
+        )
     masks: dict[Path, str] = {}
     for image in found:
         first = masks.setdefault(Path(image).with_suffix(".png"), image)
         if first != image:
             raise DataError(f"{first} and {image} in {folder} would have one mask: rename one of them")
-    return found
+    return folder, found
+
+
+def _listed(text: str, folder: Path, source: str) -> list[Path]:
+    """Give the paths in the lines of a list, each once; relative ones start from a folder."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise DataError(f"prediction.images: no paths in {source}: expected one per line")
+    return list(dict.fromkeys(Path(os.path.normpath((folder / Path(line).expanduser()).absolute())) for line in lines))
+
+
+def _common_folder(paths: list[Path]) -> tuple[Path, list[str]]:
+    """Give the deepest folder that holds all files, and their POSIX paths in it."""
+    folder = Path(os.path.commonpath([path.parent for path in paths]))
+    return folder, [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _check_nothing_exists(output: Path, targets: Iterable[Path]) -> None:
+    existing = [str(target) for target in targets if (output / "masks" / target).exists()]
+    if existing:
+        problem = f"{output / 'masks'} has {len(existing)} of these masks already: {show(existing)}"
+    elif (output / TABLE).exists():
+        problem = f"{output / TABLE} exists already"
+    else:
+        return
+    raise DataError(f"{problem}. Nothing was written; give another prediction.output, or prediction.overwrite=true")
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Log what Pillow warns of as one line with the image's name."""
+    shown: Any = warnings.showwarning
+
+    def show_warning(message: Any, category: Any, filename: str, *others: Any) -> None:
+        if (sample := getattr(_reading, "sample", None)) is None:
+            shown(message, category, filename, *others)
+        else:
+            logger.warning("%s: %s", sample, " ".join(str(message).split()))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", module=r"PIL\.")
+        warnings.showwarning = show_warning  # type: ignore[assignment]
+        yield
 
 
 def _read_ahead(
     reader: ThreadPoolExecutor, folder: Path, samples: list[str]
 ) -> Iterator[tuple[str, np.ndarray | DataError]]:
-    """Give each image, or what is wrong with it, while the reader is at the next ones."""
+    """Yield each image, or the error if it cannot be read, while the reader loads the next ones."""
 
     def read(sample: str) -> np.ndarray | DataError:
+        _reading.sample = sample
         try:
             return read_image(folder / sample, lenient=True)
         except DataError as error:
             return error
+        finally:
+            _reading.sample = None
 
     coming = deque((sample, reader.submit(read, sample)) for sample in samples[:AHEAD])
     for following in [*samples[AHEAD:], *[None] * min(AHEAD, len(samples))]:
@@ -182,7 +243,7 @@ def _read_ahead(
 def _predict(
     network: SegmentationNetwork, image: np.ndarray, image_size: Size | None, evaluation: EvaluationParameters
 ) -> Tensor:
-    """Give N×H×W probabilities at the image's own size."""
+    """Class probabilities, N×H×W, at the image's own size."""
     height, width = image.shape[:2]
     if image_size is not None and image_size != (height, width):
         image = np.array(Image.fromarray(image).resize(image_size[::-1], Image.Resampling.BILINEAR))
@@ -199,7 +260,7 @@ def _write(output: Path, target: Path, image: np.ndarray, mask: np.ndarray, pale
     overlay = Image.blend(Image.fromarray(image), sample.convert("RGB"), 0.5)
     mask_file, overlay_file = io.BytesIO(), io.BytesIO()
     sample.save(mask_file, format="PNG", compress_level=1)
-    # To be looked at: as a PNG it takes ten times as long to write, and the network waits for the processor.
+    # For viewing only. Writing a PNG takes ten times as long, and competes with the network for the processor.
     overlay.save(overlay_file, format="JPEG", quality=90)
     atomic_write(output / "masks" / target, mask_file.getbuffer())
     atomic_write(output / "overlays" / target.with_suffix(".jpg"), overlay_file.getbuffer())

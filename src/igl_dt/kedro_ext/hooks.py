@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from igl_dt.kedro_ext.provenance import (
 )
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
-from igl_dt.training.parameters import TrainingParameters
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.parameters import did_you_mean, explain
 
@@ -76,7 +75,7 @@ class CheckParameters:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Stop where a training of the pipeline cannot work: its networks, method or teachers, or the device."""
-        self._trainings = dict(trainings_of(pipeline, self._parameters))
+        self._trainings = {name: getattr(self._parameters, name) for name in training_inputs(pipeline)}
         if problems := [line for name, group in self._trainings.items() for line in check_training(name, group)]:
             raise _invalid_parameters(problems)
         if "params:student_learning" in pipeline.inputs():
@@ -94,8 +93,8 @@ class CheckParameters:
         """As soon as the images are known, stop where a training of the pipeline cannot use them."""
         if "labeled" in outputs:
             for name, group in self._trainings.items():
-                size = self._parameters.dataset.image_size
-                check_trainable(outputs["labeled"], outputs["unlabeled"], size, group.augmentation, name)
+                dataset = self._parameters.dataset
+                check_trainable(outputs["labeled"], outputs["unlabeled"], dataset, group.augmentation, name)
 
     def _check_teachers(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         from igl_dt.methods.registry import find_method, missing_teachers
@@ -196,20 +195,8 @@ class LockTrainings:
 
 
 def training_inputs(pipeline: Pipeline) -> list[str]:
-    """Give the names of the parameter groups that a pipeline trains with."""
-    names = [name.removeprefix("params:") for name in pipeline.inputs() if name.startswith("params:")]
-    return sorted(name for name in names if _is_training(name))
-
-
-def trainings_of(pipeline: Pipeline, parameters: ProjectParameters) -> Iterator[tuple[str, TrainingParameters]]:
-    """Give the trainings of a pipeline with their parameters."""
-    for name in training_inputs(pipeline):
-        yield name, getattr(parameters, name)
-
-
-def _is_training(group: str) -> bool:
-    field = ProjectParameters.model_fields.get(group)
-    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, TrainingParameters)
+    """Give the names of the parameter groups that a pipeline trains with, in the order of the stages."""
+    return [name for name in ProjectParameters.training_groups() if f"params:{name}" in pipeline.inputs()]
 
 
 def _invalid_parameters(problems: Iterable[str]) -> click.ClickException:

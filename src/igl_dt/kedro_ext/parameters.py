@@ -39,11 +39,11 @@ class ProjectParameters(Parameters):
         dataset = self.dataset.model_copy(update={"root": str(project / self.dataset.root)})
         return RunContext(dataset, self.evaluation, self.runtime, self.seed)
 
-    def trainings(self) -> Iterator[tuple[str, TrainingParameters]]:
-        """Give the groups that describe a training, by name."""
-        for name in type(self).model_fields:
-            if isinstance(group := getattr(self, name), TrainingParameters):
-                yield name, group
+    @classmethod
+    def training_groups(cls) -> list[str]:
+        """Give the names of the groups that describe a training, in the order of the stages."""
+        kinds = {name: field.annotation for name, field in cls.model_fields.items()}
+        return [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, TrainingParameters)]
 
 
 def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
@@ -59,8 +59,8 @@ def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
         yield from _problems(build_network, choice, ("a", "b"), f"{name}.networks.{role}")
     yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))
     if not found:
-        extra = find_method(parameters.method.name).extra_networks
-        for role in {*parameters.networks, *extra}:
+        extra = find_method(parameters.method.name).extra_networks(parameters.networks)
+        for role in dict.fromkeys([*parameters.networks, *extra]):
             for problem in _problems(parameters.optimizer, role, extra.get(role)):
                 yield f"{name}.{problem}"
 

@@ -1,13 +1,14 @@
 """What the training loop asks of a method."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
+from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.losses.supervised import supervised_loss
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
@@ -43,9 +44,6 @@ class Method(nn.Module, ABC):
     parameters_type: ClassVar[type[Parameters]]
     required_teachers: ClassVar[tuple[str, ...]] = ()
     """Roles of the trained networks that it learns from."""
-    extra_networks: ClassVar[Mapping[str, str]] = {}
-    """Roles that it trains beside those of its training, and the role whose architecture and optimiser each takes
-    where the parameters give it none of its own."""
     uses_unlabeled: ClassVar[bool] = True
     """Whether it sees unlabelled images at all."""
     strong_views: ClassVar[int] = 1
@@ -61,6 +59,22 @@ class Method(nn.Module, ABC):
         self.networks = nn.ModuleDict(dict(setup.networks))
         teachers = {role: setup.teachers[role] for role in self.required_teachers}
         self.teachers = nn.ModuleDict(teachers).requires_grad_(False).eval()
+
+    @classmethod
+    def extra_networks(cls, roles: Iterable[str]) -> dict[str, str]:
+        """Name the networks that it trains in addition to those of its training.
+
+        Args:
+            roles: of the training.
+
+        Returns:
+            By further role, the role whose architecture and optimiser it takes if the parameters give it none.
+        """
+        return {}
+
+    def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
+        """Give the augmentation that the method is defined with; crops stay as the training's parameters give them."""
+        return given
 
     def train(self, mode: bool = True) -> "Method":
         """Set the mode of all but the teachers, whose batch norms must not drift."""

@@ -5,20 +5,26 @@
 IGL-DT pretrains its two teachers, of different architectures, so [paper]. With CutMix, each network predicts the
 two clean images, their logits are mixed with the box, and the argmax of the mix labels the mixed image for the other
 network [family: CPS].
+
+A training of one network, such as the student's, gets a second one of the same architecture from other initial
+weights; that is CPS as a semi-supervised method of its own, and the first network is its result.
 """
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from igl_dt.data.loading import Batch
+from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.losses.cutmix import cutmix
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.losses.schedule import ramp_up
 from igl_dt.methods.base import Method, MethodSetup
-from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Weight
+from igl_dt.methods.single import without_strong_views
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
 
 
 class CpsParameters(Parameters):
@@ -30,6 +36,10 @@ class CpsParameters(Parameters):
     """Whether the labelled batch gets cross pseudo-labels too [family]."""
     ramp_up_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which λ_cps rises from 0, as exp(-5(1 - t)²) [ours]."""
+    cutmix_probability: Probability | None = None
+    """How often an image gets boxes, 1 in CPS [family]; null: as the training's augmentation says."""
+    cutmix_boxes: PositiveInt | None = None
+    """Boxes per image, 3 in CPS [family]; null: as the training's augmentation says."""
 
 
 class CrossPseudoSupervision(Method):
@@ -48,6 +58,17 @@ class CrossPseudoSupervision(Method):
         super().__init__(setup)
         if len(self.networks) != 2:
             raise ValueError(f"cps trains two networks, not {len(self.networks)}: {', '.join(self.networks)}")
+
+    @classmethod
+    def extra_networks(cls, roles: Iterable[str]) -> dict[str, str]:
+        """Name a second network where the training has but one."""
+        roles = list(roles)
+        return {f"second_{roles[0]}": roles[0]} if len(roles) == 1 else {}
+
+    def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
+        """Give weak views alone, and boxes as the parameters say."""
+        own = self.options.model_dump(include={"cutmix_probability", "cutmix_boxes"}, exclude_none=True)
+        return without_strong_views(given, **own)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup and the weighted L_cps of each network; see ``Method.forward``."""

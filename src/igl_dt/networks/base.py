@@ -1,14 +1,15 @@
 """What every segmentation network has in common: normalisation, padding, cropping, and a record to rebuild it from."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from igl_dt.networks.encoder import mean_and_std
-from igl_dt.utils.parameters import Parameters
+from igl_dt.networks.parameters import EncoderParameters, NetworkParameters
 
 
 class NetworkOutput(NamedTuple):
@@ -40,8 +41,8 @@ class SegmentationNetwork(nn.Module, ABC):
 
     name: ClassVar[str]
     """Name of the architecture, which parameters select it by and weight files record."""
-    parameters_type: ClassVar[type[Parameters]]
-    """Parameters that the network is built from; among them ``encoder``, of type ``EncoderParameters``."""
+    parameters_type: ClassVar[type[NetworkParameters]]
+    """Parameters that the network is built from."""
     encoder: nn.Module
     """The backbone: its parameters, and no others, are named ``encoder.*``."""
     feature_channels: int
@@ -52,6 +53,8 @@ class SegmentationNetwork(nn.Module, ABC):
     """Digest of the parameters, images and initial weights that it was trained with; None if untrained."""
     trained_by: str | None = None
     """Name of the method that trained it; None if untrained."""
+    pretrained_sha256: dict[str, str]
+    """SHA-256 of the files that backbones took their initial weights from, by parameter (``encoder``)."""
     configuration: dict[str, Any]
     """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, which trained weights replace."""
     mean: Tensor
@@ -60,7 +63,7 @@ class SegmentationNetwork(nn.Module, ABC):
     """3×1×1 float: their standard deviation."""
 
     def __init__(
-        self, parameters: Parameters, class_names: tuple[str, ...], encoder: nn.Module, key: str = "network"
+        self, parameters: NetworkParameters, class_names: tuple[str, ...], encoder: nn.Module, key: str = "network"
     ) -> None:
         """Keep the backbone, and what is needed to rebuild the network.
 
@@ -79,10 +82,43 @@ class SegmentationNetwork(nn.Module, ABC):
         self.class_names = tuple(class_names)
         self.num_classes = len(class_names)
         settings = parameters.model_dump(mode="json")
-        settings["encoder"]["pretrained"] = None
+        for name, value in parameters:
+            if isinstance(value, EncoderParameters):
+                settings[name]["pretrained"] = None
         self.configuration = {"architecture": self.name, "parameters": settings, "class_names": list(class_names)}
+        self.pretrained_sha256 = {}
+        self._backbones: dict[str, EncoderParameters] = {}
         self.encoder = encoder
-        self.normalise_with(*mean_and_std(encoder))
+        self.add_backbone("encoder", parameters.encoder)
+
+    def add_backbone(self, path: str, parameters: EncoderParameters, key: str = "encoder") -> None:
+        """Make a timm backbone's configuration and parameters those of the network.
+
+        Images are normalised as it expects, the digest of its weights' file is recorded, and it is frozen where its
+        parameters say so. The one added last sets the normalisation.
+
+        Args:
+            path: Name of the submodule.
+            parameters: Its parameters.
+            key: Their name in the network's parameters.
+        """
+        backbone = self.get_submodule(path)
+        self.normalise_with(*mean_and_std(backbone))
+        if digest := getattr(backbone, "pretrained_sha256", None):
+            self.pretrained_sha256[key] = digest
+        if parameters.freeze:
+            backbone.requires_grad_(False)
+        self._backbones[path] = parameters
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation mode; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        for path, parameters in self._backbones.items():
+            for module in self.get_submodule(path).modules():
+                if parameters.freeze or (parameters.freeze_batch_norm and isinstance(module, _BatchNorm)):
+                    module.training = False
+        return self
 
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Set and record the mean and standard deviation, of values of 0 to 1, that images are normalised with."""

@@ -58,7 +58,6 @@ def channels_and_strides(encoder: nn.Module) -> tuple[list[int], list[int]]:
 
 def mean_and_std(encoder: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of RGB values of 0 to 1 that a timm backbone's weights were trained with."""
-    timm_model = getattr(encoder, "model", encoder)  # segmentation-models-pytorch wraps it
-    configuration: dict[str, Any] = getattr(timm_model, "pretrained_cfg", None) or {}
+    configuration: dict[str, Any] = getattr(encoder, "pretrained_cfg", None) or {}
     mean, std = configuration.get("mean", IMAGENET_DEFAULT_MEAN), configuration.get("std", IMAGENET_DEFAULT_STD)
     return tuple(mean), tuple(std)

@@ -13,9 +13,9 @@ from igl_dt.networks.registry import rebuild_network
 from igl_dt.utils.files import atomic_write
 
 FORMAT_VERSION = 2
-"""Version 1 had ``network`` in place of ``architecture``, and neither ``trained_by`` nor ``mean`` and ``std``."""
+"""Version 1 had ``network`` in place of ``architecture``, no ``mean`` and ``std``, and less provenance."""
 ARCHITECTURES_OF_VERSION_1 = {"swin_unet": "swin_unet", "res_unet": "res_unet", "student": "deeplab_v3_plus"}
-PROVENANCE = ("fingerprint", "trained_by")
+PROVENANCE = {"fingerprint", "trained_by", "pretrained_sha256"}
 """Attributes of a network that its weight file keeps."""
 METADATA_KEY = "igl_dt"
 """The only key of the file's metadata: safetensors writes several keys in no fixed order."""
@@ -109,6 +109,6 @@ def load_network(path: str | Path) -> SegmentationNetwork:
             f"configuration requires, the first: {', '.join(wrong[:4])}"
         )
     network.load_state_dict(tensors)
-    for name in PROVENANCE:
-        setattr(network, name, configuration.get(name))
+    for name in PROVENANCE & configuration.keys():
+        setattr(network, name, configuration[name])
     return network.eval()

@@ -13,9 +13,22 @@ class EncoderParameters(Parameters):
     name: str
     """Any timm model with ``features_only`` support."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Passed on to timm, to make a backbone narrower or shallower than its name says."""
+    """Arguments of the timm model, for instance to make it narrower or shallower."""
     pretrained: str | None = None
-    """null: random weights; ``timm``: timm's own download; else a local .safetensors or .pth file."""
+    """Initial weights. null: random; ``package``: those of an installed Python package, for ``tf_efficientnet_lite0``
+    to ``2`` (extra ``pretrained``); ``timm``: timm's own, from its cache or downloaded; ``hf-hub:OWNER/NAME``: those of
+    a timm model on the Hugging Face Hub, likewise; else a local .safetensors or .pth file."""
+    freeze: bool = False
+    """Leave the weights as they are: no gradients, and evaluation mode (batch statistics, drop path) throughout."""
+    freeze_batch_norm: bool = False
+    """Normalise with the batch-norm statistics that the backbone starts with, and do not update them."""
+
+
+class NetworkParameters(Parameters):
+    """Base of the parameters of every architecture."""
+
+    encoder: EncoderParameters
+    """The backbone."""
 
 
 class NetworkChoice(Selection):

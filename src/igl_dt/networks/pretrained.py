@@ -71,7 +71,7 @@ def load_pretrained(encoder: Any, parameters: EncoderParameters, options: dict[s
         model = _timm_model(name, source, key)
         weights, encoder.pretrained_cfg = model.state_dict(), model.pretrained_cfg
     elif source == "package":
-        weights, encoder.pretrained_sha256 = _packaged_weights(name, key)
+        weights, encoder.pretrained_sha256 = packaged_weights(name, key)
     else:
         path = Path(source)
         if not path.is_file():
@@ -105,8 +105,17 @@ def _timm_model(name: str, source: str, key: str) -> nn.Module:
     return model
 
 
-def _packaged_weights(name: str, key: str) -> tuple[Weights, str]:
-    """Give the weights of an installed package under timm's names, and the digest of its file."""
+def packaged_weights(name: str, key: str) -> tuple[Weights, str]:
+    """Give the weights of an installed package under timm's names, and the SHA-256 of its file.
+
+    Args:
+        name: The timm model.
+        key: The parameter that asks for them, for messages.
+
+    Raises:
+        ValueError: There is no package with weights of this model, it is not installed, or its file is missing or has
+            another digest than expected.
+    """
     architecture = name.partition(".")[0]
     if architecture not in PACKAGED:
         raise ValueError(f"{key}: there is no package with weights of {name}; there is one of {', '.join(PACKAGED)}")
@@ -149,7 +158,8 @@ def _fill(encoder: nn.Module, name: str, weights: Weights, source: str, options:
     """Load the weights of a whole timm model into an encoder."""
     # The feature extractor is a cut-down model with other names. The whole model has the names of the file, and timm
     # keeps beside its class the function that translates original checkpoints and resizes position biases.
-    whole = timm.create_model(name, **{k: v for k, v in options.items() if k != "out_indices"} | {"num_classes": 0})
+    of_whole = {key: value for key, value in options.items() if key not in ("feature_cls", "out_indices")}
+    whole = timm.create_model(name, **of_whole | {"num_classes": 0})
     translate = getattr(inspect.getmodule(type(whole)), "checkpoint_filter_fn", None)
     try:
         weights = translate(weights, whole) if translate else weights

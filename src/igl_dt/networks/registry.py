@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 from igl_dt.networks import architectures
 from igl_dt.networks.base import SegmentationNetwork
-from igl_dt.networks.parameters import NetworkChoice
-from igl_dt.utils.parameters import Parameters, did_you_mean, explain
+from igl_dt.networks.parameters import NetworkChoice, NetworkParameters
+from igl_dt.utils.parameters import did_you_mean, explain
 from igl_dt.utils.registry import find_classes
 
 
@@ -27,7 +27,7 @@ def find_architecture(name: str, key: str = "architecture") -> type[Segmentation
     return known[name]
 
 
-def network_parameters(choice: NetworkChoice, key: str = "network") -> Parameters:
+def network_parameters(choice: NetworkChoice, key: str = "network") -> NetworkParameters:
     """Give the validated parameters of the chosen architecture, without building it.
 
     Args:

@@ -10,9 +10,8 @@ from torch.nn import functional as F
 
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.networks.encoder import check_backbone
-from igl_dt.networks.parameters import EncoderParameters
+from igl_dt.networks.parameters import EncoderParameters, NetworkParameters
 from igl_dt.networks.pretrained import load_pretrained
-from igl_dt.utils.parameters import Parameters
 
 RESERVED = {
     "activation": "logits are needed",
@@ -28,7 +27,7 @@ FIRST_FEATURE = {"FPN": -4, "PAN": 2, "UPerNet": 2, "PSPNet": -1, "DeepLabV3": -
 """Index of the first feature that a decoder reads, where it is not the first one that there is."""
 
 
-class SmpParameters(Parameters):
+class SmpParameters(NetworkParameters):
     """An architecture of segmentation-models-pytorch."""
 
     encoder: EncoderParameters
@@ -79,6 +78,8 @@ class SmpNetwork(SegmentationNetwork):
                 f"{backbone.name!r} with the options {options}: {type(error).__name__}: {error}"
             ) from error
         load_pretrained(model.encoder.model, backbone, backbone.options, f"{key}.encoder.pretrained")
+        for name in ("pretrained_cfg", "pretrained_sha256"):
+            setattr(model.encoder, name, getattr(model.encoder.model, name, None))
         super().__init__(parameters, class_names, model.encoder, key)
         self.decoder = model.decoder
         self.classifier = model.segmentation_head

@@ -1,7 +1,7 @@
 """The figures of a run: what draws each, and where and how the report shows it.
 
-A new figure takes a function in ``igl_dt.reporting.figures`` and an entry here: the pipeline makes a node of each entry, and
-the report shows each.
+A new figure takes a function in ``igl_dt.reporting.figures`` and an entry here: the pipeline makes a node of each
+entry, and the report shows each.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -104,8 +104,7 @@ def draw_examples(examples: Mapping[str, Any], class_names: Sequence[str], netwo
     """
     panels: dict[str, list[np.ndarray]] = {}
     for kind, number in sorted((kind, int(number)) for kind, number in (name.split("/") for name in examples)):
-        panel = examples[f"{kind}/{number}"]
-        panels.setdefault(kind, []).append(np.asarray(panel() if callable(panel) else panel))
+        panels.setdefault(kind, []).append(np.asarray(_load(examples[f"{kind}/{number}"])))
     images, truths = panels.pop("image"), panels.pop("truth")
     labels = [""] * len(images)
     if len(images) > 1:
@@ -156,12 +155,16 @@ GALLERY: Mapping[str, Entry] = {
         draw_pseudo_labels,
         "pseudo_labels",
         "Curves of the share of pixels that networks label correctly, with confidence, and alike",
-        "On a fixed set of unlabelled images at each validation: pixels labelled as in the hidden truth (where there is "
-        "one), pixels with a high probability, and pixels that all networks label alike. Measured only: no training "
-        "uses it.",
+        "On a fixed set of unlabelled images at each validation: pixels labelled as in the hidden truth (where there "
+        "is one), pixels with a high probability, and pixels that all networks label alike. No training uses it.",
     ),
 }
 """By name, in the order of the report."""
+
+
+def _load(item: Any) -> Any:
+    """Give what Kedro hands over as an object, or as a function that loads it."""
+    return item() if callable(item) else item
 
 
 def _sign(figure: Figure, networks_info: NetworksInfo) -> Figure:

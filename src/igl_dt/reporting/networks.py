@@ -1,7 +1,7 @@
 """How networks are named, coloured and ordered wherever a reader meets them: in figures, tables and the report.
 
-Networks are known by their role in the run, such as ``global_teacher`` or ``student``; a role that is not listed here is
-shown like any other, under a name and a colour derived from it.
+Networks are known by their role in the run, such as ``global_teacher`` or ``student``; a role that is not listed here
+gets a name derived from it, and one of the remaining colours.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,7 +36,7 @@ _KNOWN: Mapping[str, tuple[str, str, Line]] = {
     MAIN: ("#d55e00", "o", "-"),
     BASELINE: ("#222222", "D", "--"),
 }
-_COLORS = ("#5a0087", "#56b4e9", "#cc79a7", "#7a5c00", "#699600", "#6978f0", "#b42d78", "#69a596")
+_COLORS = ("#56b4e9", "#5a0087", "#69a596", "#b42d78", "#1e5a3c", "#6978f0", "#3c3cb4", "#7887b4")
 _MARKERS = ("v", "P", "<", ">", "p", "h", "*")
 _LINES: tuple[Line, ...] = (":", "-", "--", "-.")
 AGREEMENT = Style("Agreement of all", "#007800", "X", "-")
@@ -74,8 +74,8 @@ def label_all(names: Iterable[str], networks_info: NetworksInfo) -> dict[str, st
 def styles(names: Iterable[str], networks_info: NetworksInfo) -> dict[str, Style]:
     """Give the style of each network.
 
-    Well-known roles have fixed colours. Others take theirs in the order of ``networks_info``, so that a network looks the
-    same in all figures of a run whichever networks a figure shows.
+    Well-known roles have fixed colours. Others take theirs in the order of ``networks_info``, so that a network looks
+    the same in all figures of a run, whichever networks a figure shows.
     """
     names = list(names)
     others = [name for name in dict.fromkeys([*networks_info, *names]) if name.removesuffix(BEST) not in _KNOWN]

@@ -90,7 +90,7 @@ def example_folder(folder: Path) -> str:
 
 
 def predicted_overlays(table: pd.DataFrame, folder: Path) -> str:
-    """Draw some of the overlays that ``predict_folder`` wrote.
+    """Draw some of the overlays that ``predict_images`` wrote.
 
     Args:
         table: what it gave: ``image``, and ``error`` where there was one.
@@ -110,7 +110,7 @@ def network_summary(path: Path) -> dict[str, Any]:
     """Say what a weight file holds, from its header alone.
 
     Returns:
-        Its architecture, the number of parameters, its size, what it came from (``fingerprint``), its classes, and the
+        Its architecture and method, the number of parameters, its size, ``fingerprint``, its classes, and the
         configuration that it was built from.
 
     Raises:
@@ -122,7 +122,8 @@ def network_summary(path: Path) -> dict[str, Any]:
         learned = [name for name in file.keys() if not name.endswith(_STATISTICS)]  # noqa: SIM118 (not iterable)
         parameters = sum(int(np.prod(file.get_slice(name).get_shape(), dtype=np.int64)) for name in learned)
     return {
-        "network": header["network"],
+        "architecture": header.get("architecture") or header["network"],  # as files of version 1 call it
+        "trained_by": header.get("trained_by"),
         "encoder": header["parameters"]["encoder"]["name"],
         "parameters": parameters,
         "mebibytes": round(path.stat().st_size / 2**20, 1),

@@ -3,7 +3,9 @@
 import ast
 import inspect
 import json
-from collections.abc import Iterable
+import linecache
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +17,9 @@ from igl_dt.runtime.context import RunContext
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
 from igl_dt.utils.files import digest
 from igl_dt.utils.imports import imported_modules
+
+_LIBRARIES = {*sys.stdlib_module_names, "torch"}
+"""Top-level packages of base classes whose version, not whose code, is part of the fingerprint."""
 
 
 def digest_of_parameters(
@@ -33,7 +38,7 @@ def digest_of_parameters(
         "method": [method.name, method.options.model_dump(mode="json")],
         "optimizers": {role: optimizer.model_dump(mode="json") for role, optimizer in optimizers.items()},
         "evaluation": context.evaluation.model_dump(mode="json", exclude={"boundary_width"}),  # of no validation
-        "image_size": context.dataset.image_size,
+        "image_size": context.dataset.model_dump(include={"image_size", "short_side", "long_side"}),
         "precision": context.runtime.precision,
         "seed": context.seed,
     }
@@ -56,21 +61,47 @@ def digest_of_weights(method: Method) -> str:
 def digest_of_code(classes: Iterable[type], *modules: str) -> str:
     """Identify the code that a training runs: of modules and classes, and all of this package that they import.
 
-    Comments, docstrings and layout do not count, so that editing them invalidates no unfinished training.
+    Comments, docstrings and layout do not count, so that editing them invalidates no unfinished training. Of a class
+    outside the package, its module and those of its base classes count, and what these import of the package.
     """
-    outside = {kind.__module__: Path(inspect.getfile(kind)) for kind in classes}
-    inside = imported_modules([*modules, *outside])
-    files = outside | {name: Path(str(getattr(find_spec(name), "origin", ""))) for name in inside}
-    lines = [f"{name} {_digest_of_source(file)}\n" for name, file in sorted(files.items())]
+    own = {
+        base.__module__: _source(base)
+        for kind in classes
+        for base in kind.__mro__
+        if base.__module__.partition(".")[0] not in _LIBRARIES
+    }
+    named = {name for source in own.values() for name in _named_in_imports(source)}
+    inside = imported_modules([*modules, *own, *named])
+    sources = own | {name: Path(str(getattr(find_spec(name), "origin", ""))).read_text("utf-8") for name in inside}
+    lines = [f"{name} {_digest_of_source(source)}\n" for name, source in sorted(sources.items())]
     return digest("".join(lines).encode())
 
 
-def _digest_of_source(file: Path) -> str:
-    tree = ast.parse(file.read_bytes())
+def _source(kind: type) -> str:
+    """Return the source of the module that defines a class; of a class in a notebook, that of its cell."""
+    try:
+        return Path(inspect.getfile(kind)).read_text("utf-8")
+    except (OSError, TypeError):  # a cell is no file, but Python keeps its lines for tracebacks
+        codes = (getattr(member, "__code__", None) for member in vars(kind).values())
+        return "".join(linecache.getlines(next((code.co_filename for code in codes if code), "")))
+
+
+def _digest_of_source(source: str) -> str:
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_text(statement)]
     return digest(ast.dump(tree).encode())
+
+
+def _named_in_imports(source: str) -> Iterator[str]:
+    """Give what may be the names of the modules that a module imports."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _is_text(statement: ast.stmt) -> bool:

@@ -108,12 +108,16 @@ def create_method(
         ValueError: unknown architecture, method or parameter; or a teacher that the method needs is missing.
     """
     kind = find_method(parameters.method.name, f"{key}.method.name")
-    choices = {role: parameters.networks.get(like) for role, like in kind.extra_networks.items()} | parameters.networks
+    extra = kind.extra_networks(parameters.networks)
+    choices = parameters.networks | {
+        role: parameters.networks.get(role, parameters.networks.get(like)) for role, like in extra.items()
+    }
     networks = {}
     for role, choice in choices.items():
         if choice is None:
-            like = kind.extra_networks[role]
-            raise ValueError(f"{key}.networks: {parameters.method.name} needs {role} or {like}, and there is neither")
+            raise ValueError(
+                f"{key}.networks: {parameters.method.name} needs {role} or {extra[role]}, and there is neither"
+            )
         with seeded(seed, "initial weights", STREAMS.get(role, role)):
             networks[role] = build_network(choice, tuple(class_names), f"{key}.networks.{role}")
     with seeded(seed, "initial weights", "projections"):
@@ -146,13 +150,14 @@ def train(
         ValueError: CUDA is asked for and absent; or images, parameters and networks do not fit each other.
     """
     stream, runtime = stream or name, context.runtime
-    optimizers = {role: parameters.optimizer(role, method.extra_networks.get(role)) for role in method.trained()}
+    extra = method.extra_networks(parameters.networks)
+    optimizers = {role: parameters.optimizer(role, extra.get(role)) for role in method.trained()}
     reader = ImageReader(context.dataset, runtime.cache_mib)
     batches = TrainingBatches(
         reader,
         data.labeled,
         data.unlabeled if method.uses_unlabeled else None,
-        parameters.augmentation,
+        method.augmentation(parameters.augmentation),
         steps=parameters.steps,
         batch_size=parameters.batch_size,
         seed=context.seed,

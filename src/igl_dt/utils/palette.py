@@ -5,7 +5,7 @@ import colorsys
 import numpy as np
 
 # Each colour is as far as possible from those before it (OKLab), to the normal eye as well as under simulated
-# deuteranopia and protanopia: the first N are a good choice for N classes. None is close to the light grey of ignored pixels.
+# deuteranopia and protanopia: the first N are a good choice for N classes. None is close to the grey of ignored pixels.
 _CLASS_COLORS = [
     *("#383838", "#0072b2", "#e69f00", "#007800", "#e187ff", "#fff02d", "#69a596", "#5a0087"),
     *("#b42d78", "#96e187", "#6978f0", "#f0695a", "#96c3d2", "#3c3cb4", "#1e5a3c", "#b45a5a"),

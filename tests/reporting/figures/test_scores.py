@@ -38,8 +38,8 @@ def metrics() -> dict[str, dict[str, Any]]:
         "student": scores(0.9, 0.25, None),
         "student_best": scores(0.91, 0.26, None),
         "supervised": scores(0.8, 0.30005, None),
-        "swin_unet": scores(0.5, 0.2, 0.0),
-        "res_unet": scores(0.6, 0.1, None),
+        "global_teacher": scores(0.5, 0.2, 0.0),
+        "local_teacher": scores(0.6, 0.1, None),
     }
 
 
@@ -47,24 +47,24 @@ def camvid_metrics() -> dict[str, dict[str, Any]]:
     generator = np.random.default_rng(0)
     return {
         network: scores(*generator.uniform(0, 1, 11).tolist(), names=CAMVID)
-        for network in ("student", "swin_unet", "res_unet", "supervised")
+        for network in ("student", "global_teacher", "local_teacher", "supervised")
     }
 
 
 def test_table_holds_percent_with_two_digits() -> None:
     table = per_class_table(metrics())
-    assert list(table.columns) == ["swin_unet", "res_unet", "student", "supervised", "student_best"]
+    assert list(table.columns) == list(metrics())
     assert table.index.name == "class"
     assert list(table.index) == [
         *("sky", "sign_symbol", "car"),
-        *("mIoU", "mIoU, classes present", "pixel accuracy", "mean class accuracy"),
+        *("mIoU", "Pixel accuracy", "Mean class accuracy", "mIoU of classes present"),
     ]
     assert table.loc["sky", "student"] == 90
     assert table.loc["sign_symbol", "supervised"] == 30.0  # 30.005 has no exact float; two digits all the same
-    assert table.isna().loc["car"].to_dict() == {network: network != "swin_unet" for network in table.columns}
-    assert table.loc["car", "swin_unet"] == 0
+    assert table.isna().loc["car"].to_dict() == {network: network != "global_teacher" for network in table.columns}
+    assert table.loc["car", "global_teacher"] == 0
     assert table.loc["mIoU", "student"] == 38.33
-    assert table.loc["pixel accuracy", "res_unet"] == 91.23
+    assert table.loc["Pixel accuracy", "local_teacher"] == 91.23
 
 
 def test_table_has_the_means_that_there_are() -> None:
@@ -73,9 +73,9 @@ def test_table_has_the_means_that_there_are() -> None:
 
 
 def test_classes_must_be_the_same() -> None:
-    differing = metrics() | {"res_unet": scores(0.6, 0.1, names=["sky", "car"])}
+    differing = metrics() | {"local_teacher": scores(0.6, 0.1, names=["sky", "car"])}
     for function in (per_class_table, plot_per_class):
-        with pytest.raises(ValueError, match=r"student and res_unet .* sign_symbol in one only"):
+        with pytest.raises(ValueError, match=r"student and local_teacher .* sign_symbol in one only"):
             function(differing)
     with pytest.raises(ValueError, match="no networks"):
         per_class_table({})
@@ -86,7 +86,7 @@ def test_dots_are_sorted_by_the_gain(check_figure: CheckFigure) -> None:
     axes = figure.axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["mIoU", "sky", "sign_symbol", "car"]
     assert [text.get_text() for text in axes.texts] == ["gain", "+1.7", "+10.0", "−5.0"]
-    student = next(line for line in axes.get_lines() if line.get_label() == "Student (IGL-DT)")
+    student = next(line for line in axes.get_lines() if line.get_label() == "Student")
     np.testing.assert_allclose(np.asarray(student.get_xdata(), dtype=float), [115 / 3, 90, 25, np.nan])
 
 
@@ -111,9 +111,17 @@ def test_dots_fit_many_long_names(check_figure: CheckFigure) -> None:
     check_figure(lambda: plot_per_class(camvid_metrics()))
 
 
-def test_dots_need_the_student() -> None:
-    with pytest.raises(ValueError, match="metrics hold swin_unet"):
-        plot_per_class({"swin_unet": scores(0.1, 0.2, 0.3)})
+def test_any_network_has_dots_but_best_weights_beside_the_last(check_figure: CheckFigure) -> None:
+    given = {name: scores(0.1, 0.2, 0.3) for name in ("student", "student_best", "student_ema", "some_network_best")}
+    figure = check_figure(lambda: plot_per_class(given, {"student": {"trained_by": "mean_teacher"}}))
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["Student (mean_teacher)", "Student EMA", "Some network, best validation"]
+    check_figure(lambda: plot_per_class({"global_teacher": scores(0.1, 0.2, 0.3)}))
+
+
+def test_a_new_score_has_a_row() -> None:
+    table = per_class_table({"student": scores(0.1, 0.2, 0.3) | {"new_score": 0.5, "seconds": 30.0, "of_classes": {}}})
+    assert table.loc["New score", "student"] == 50 and len(table) == 3 + 5
 
 
 def test_confusion_is_normalised_per_true_class(check_figure: CheckFigure) -> None:

@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from igl_dt.reporting.gallery import GALLERY
 from igl_dt.reporting.report import Run
 
 CLASSES = ("sky & sea", "<b>", "road", "never")
-NETWORKS = ("student", "student_best", "swin_unet", "res_unet", "supervised", "supervised_best")
+NETWORKS = ("student", "student_best", "global_teacher", "local_teacher", "supervised", "supervised_best")
 
 
 def png(index: int) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (1800, 600 + 100 * index), (255, 255, 255 - index)).save(buffer, "png")
+    Image.new("RGB", (1800, 600 + 50 * index), (255, 255, 255 - index)).save(buffer, "png")
     return buffer.getvalue()
 
 
@@ -36,7 +37,7 @@ def histories() -> dict[str, pd.DataFrame]:
         return np.where(validated, last * np.sqrt(step / 40), np.nan)
 
     teachers = {"step": step, "pseudo_label_agreement": at_validations(0.8)}
-    for name, accuracy in (("swin_unet", 0.85), ("res_unet", 0.75)):
+    for name, accuracy in (("global_teacher", 0.85), ("local_teacher", 0.75)):
         teachers[f"{name}.supervised"] = np.ones(40)
         teachers[f"val_miou.{name}"] = at_validations(0.5)
         teachers[f"pseudo_label_accuracy.{name}"] = at_validations(accuracy)
@@ -44,16 +45,16 @@ def histories() -> dict[str, pd.DataFrame]:
     student = {
         "step": step,
         "supervised": np.ones(40),
-        "learning_rate.supervised": 1 / step,
+        "learning_rate.student": 1 / step,
         "global_context": np.where(step % 2, 1 / step, np.nan),
         "local_regional": np.where(step % 2, np.nan, 2 / step),
         "val_miou.student": at_validations(0.6),
     }
     supervised = {"step": step, "supervised": np.ones(40), "val_miou.supervised": at_validations(0.5)}
     return {
-        "teachers": pd.DataFrame(teachers),
-        "student": pd.DataFrame(student),
-        "supervised": pd.DataFrame(supervised),
+        "teacher_pretraining": pd.DataFrame(teachers),
+        "student_learning": pd.DataFrame(student),
+        "reference": pd.DataFrame(supervised),
     }
 
 
@@ -65,7 +66,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "dirty": False,
         "parameters": {"splitting": {"labeled_fraction": 0.125}, "student_learning": {"losses": {"swap_every": 8}}},
         "versions": {"python": "3.11.7", "torch": "2.15.0"},
-        "surroundings": {"device": "cpu", "threads": "3"},
+        "environment": {"device": "cpu", "threads": "3"},
         "seconds": 12.3,
         "peak_memory_mib": 456.7,
         "sha256": {"data/a.csv": "a", "data/b.csv": "b"},
@@ -89,17 +90,19 @@ def make_run() -> Callable[..., Run]:
                 for name in lists
             },
         },
-        fingerprints={"swin_unet": "1" * 64, "res_unet": "1" * 64, "student": "2" * 64, "supervised": "3" * 64},
+        networks_info={
+            "student": {"architecture": "deeplab_v3_plus", "trained_by": "igl_dt", "fingerprint": "2" * 64},
+            "global_teacher": {"architecture": "swin_unet", "trained_by": "cps", "fingerprint": "1" * 64},
+            "local_teacher": {"architecture": "res_unet", "trained_by": "cps", "fingerprint": "1" * 64},
+            "supervised": {"architecture": "deeplab_v3_plus", "trained_by": "supervised", "fingerprint": "3" * 64},
+        },
         histories=histories(),
-        manifest={
+        run_manifest={
             stage: record(seconds=12.3 + index)
             for index, stage in enumerate(
                 ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
             )
         },
-        figures={
-            name: png(index)
-            for index, name in enumerate(("data", "examples", "losses", "miou", "pseudo_labels", "confusion"))
-        },
+        figures={name: png(index) for index, name in enumerate(GALLERY)},
     )
     return lambda **changes: replace(run, **changes)

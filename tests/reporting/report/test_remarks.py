@@ -1,4 +1,4 @@
-"""What a report remarks on, and that it is silent where there is nothing to say."""
+"""What a report remarks on, and that it is silent about a run without problems."""
 
 import copy
 from collections.abc import Callable
@@ -21,20 +21,20 @@ def test_a_good_run_has_none(make_run: MakeRun) -> None:
 
 def test_a_run_of_which_nothing_is_recorded_has_none(make_run: MakeRun) -> None:
     histories = {name: history.iloc[:0] for name, history in make_run().histories.items()}
-    histories["supervised"] = pd.DataFrame({"step": []})
-    assert titles(make_run(manifest={}, histories=histories)) == []
+    histories["reference"] = pd.DataFrame({"step": []})
+    assert titles(make_run(run_manifest={}, histories=histories)) == []
 
 
 def test_a_student_behind_others(make_run: MakeRun) -> None:
     metrics = copy.deepcopy(make_run().metrics)
-    metrics["supervised"]["miou"], metrics["res_unet"]["miou"] = 0.7, 0.625
+    metrics["supervised"]["miou"], metrics["local_teacher"]["miou"] = 0.7, 0.625
     found = {remark.title: remark.text for remark in find_remarks(make_run(metrics=metrics))}
     assert found.keys() == {
         "The student is worse than without unlabelled images",
-        "The student is worse than ResUnet",
+        "The student is worse than the local teacher",
     }
     assert "10.0 points" in found["The student is worse than without unlabelled images"]
-    assert "2.5 points" in found["The student is worse than ResUnet"]
+    assert "2.5 points" in found["The student is worse than the local teacher"]
     metrics["student"]["per_class"] |= {"road": 0.0, "<b>": 0}
     (remark,) = (remark for remark in find_remarks(make_run(metrics=metrics)) if "does not find" in remark.title)
     assert "<b> and road" in remark.text
@@ -60,48 +60,63 @@ def test_classes_without_labels_lists_that_differ_and_no_test_images(make_run: M
         ({"agreement": 0.95}, ["The teachers share their errors"]),
         ({"agreement": 0.985, "accuracy": 0.9}, ["The teachers agree nearly everywhere"]),
         ({"agreement": 0.4, "accuracy": 0.55, "confident": 0.5}, ["The teachers disagree"]),
-        ({"accuracy": 0.75, "confident": 0.9}, ["SwinUnet (teacher) is too sure", "ResUnet (teacher) is too sure"]),
+        (
+            {"accuracy": 0.75, "confident": 0.9},
+            ["Global teacher (swin_unet) is overconfident", "Local teacher (res_unet) is overconfident"],
+        ),
     ],
 )
 def test_pseudo_labels(make_run: MakeRun, shares: dict[str, float], expected: list[str]) -> None:
     histories = make_run().histories
-    for column in histories["teachers"]:
+    for column in histories["teacher_pretraining"]:
         kind = column.partition(".")[0].removeprefix("pseudo_label_")
         if column.startswith("pseudo_label_") and kind in shares:
-            histories["teachers"].loc[39, column] = shares[kind]
+            histories["teacher_pretraining"].loc[39, column] = shares[kind]
     assert titles(make_run(histories=histories)) == expected
 
 
 def test_pseudo_labels_without_a_truth(make_run: MakeRun) -> None:
     histories = make_run().histories
-    columns = [column for column in histories["teachers"] if "accuracy" in column]
-    teachers = histories["teachers"].drop(columns=columns)
+    columns = [column for column in histories["teacher_pretraining"] if "accuracy" in column]
+    teachers = histories["teacher_pretraining"].drop(columns=columns)
     teachers.loc[39, "pseudo_label_agreement"] = 0.99
-    assert titles(make_run(histories=histories | {"teachers": teachers})) == ["The teachers agree nearly everywhere"]
+    assert titles(make_run(histories=histories | {"teacher_pretraining": teachers})) == [
+        "The teachers agree nearly everywhere"
+    ]
 
 
 def test_a_training_that_was_not_at_its_end_or_beyond_it(make_run: MakeRun) -> None:
     histories = make_run().histories
-    histories["student"]["supervised"] = [1 - step / 50 for step in range(40)]
-    histories["supervised"].loc[9, "val_miou.supervised"] = 0.56
+    histories["student_learning"]["supervised"] = [1 - step / 50 for step in range(40)]
+    histories["reference"].loc[9, "val_miou.supervised"] = 0.56
     found = find_remarks(make_run(histories=histories))
     assert [remark.title for remark in found] == [
-        "Student (IGL-DT) was still learning",
-        "Supervised only was better before",
+        "Student (igl_dt) was still learning",
+        "Supervised was better before",
     ]
     assert "6.0 points below that after step 10" in found[1].text
 
 
 def test_results_of_several_runs(make_run: MakeRun) -> None:
-    manifest = copy.deepcopy(make_run().manifest)
+    manifest = copy.deepcopy(make_run().run_manifest)
     manifest["evaluation"] |= {"commit": "d" * 40, "dirty": True, "sha256": {"data/a.csv": "other"}}
-    manifest["student_learning"]["unfinished"] = ["learn_student_node"]
+    manifest["student_learning"]["unfinished"] = ["train_node"]
     manifest["reporting"]["unfinished"] = ["write_report_node"]  # while the report is written
-    found = find_remarks(make_run(manifest=manifest))
+    found = find_remarks(make_run(run_manifest=manifest))
     assert [remark.title for remark in found] == [
-        "Stages are of different code",
+        "Stages ran with different code",
         "The code was not committed",
         "Results of different runs are mixed",
-        "The last run of student_learning did not end",
+        "The last run of student_learning did not finish",
     ]
-    assert "When evaluation ran" in found[1].text and "data/a.csv:" in found[2].text
+    assert "evaluation ran with uncommitted changes" in found[1].text and "data/a.csv:" in found[2].text
+
+
+def test_networks_of_any_name(make_run: MakeRun) -> None:
+    """A method without teachers that brings a network of its own."""
+    base = make_run()
+    metrics = {"student": base.metrics["student"], "student_ema": copy.deepcopy(base.metrics["student"])}
+    metrics["student_ema"]["miou"] += 0.05
+    histories = {"student_learning": base.histories["student_learning"]}
+    run = make_run(metrics=metrics, histories=histories, networks_info={"student": {"trained_by": "mean_teacher"}})
+    assert titles(run) == ["The student is worse than the student ema"]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 
-import pandas as pd
 import pytest
 
+from igl_dt.reporting.gallery import GALLERY
 from igl_dt.reporting.report import Run, render_report
 
 MakeRun = Callable[..., Run]
@@ -51,9 +51,9 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
     def row(self, *starts: str) -> list[str]:
-        """Give the cells after those that a row begins with, without what is blank."""
+        """Give the cells after those that the first such row begins with, without blanks."""
         cells = [[" ".join(cell.split()) for cell in row] for row in self.rows]
-        (found,) = [row for row in cells if tuple(row[: len(starts)]) == starts]
+        found = next(row for row in cells if tuple(row[: len(starts)]) == starts)
         return found[len(starts) :]
 
 
@@ -67,11 +67,11 @@ def test_scores_are_those_of_the_metrics(make_run: MakeRun, page: Page) -> None:
     values = Counter(float(str(attributes["value"])) for tag, attributes in page.elements if tag == "data")
     keys = ("miou", "pixel_accuracy", "mean_class_accuracy", "miou_present")
     expected = Counter(scores[key] for scores in metrics.values() for key in keys)
-    shown = ("student", "supervised", "swin_unet", "res_unet")
+    shown = ("student", "supervised", "global_teacher", "local_teacher")
     expected += Counter(iou for name in shown for iou in metrics[name]["per_class"].values() if iou is not None)
     assert values == expected
-    assert page.row("ResUnet (teacher)")[:4] == [f"{100 * metrics['res_unet'][key]:.2f}" for key in keys]
-    assert len(page.row("Student (IGL-DT), best validation")) == 4
+    assert page.row("Local teacher (res_unet)")[:4] == [f"{100 * metrics['local_teacher'][key]:.2f}" for key in keys]
+    assert len(page.row("Student (igl_dt), best validation")) == 4
 
 
 def test_further_scores_have_a_column_each(make_run: MakeRun) -> None:
@@ -79,32 +79,33 @@ def test_further_scores_have_a_column_each(make_run: MakeRun) -> None:
     metrics["student"] |= {"boundary_miou": 0.25, "some_score": 0.125, "boundary_per_class": {"road": 0.5}}
     page = Page(render_report(make_run(metrics=metrics)))
     assert page.row("Network")[3:] == ["mIoU of classes present", "Boundary mIoU", "Some score"]
-    assert page.row("Student (IGL-DT)")[4:] == ["25.00", "12.50"]
-    assert page.row("Supervised only")[4:] == ["–", "–"]
+    assert page.row("Student (igl_dt)")[4:] == ["25.00", "12.50"]
+    assert page.row("Supervised")[4:] == ["–", "–"]
 
 
 def test_the_result_in_one_sentence(make_run: MakeRun, page: Page) -> None:
     said = (
-        "Learning from 5 labelled and 35 unlabelled images, the student reaches 60.0 % mIoU on 7 test images: "
-        "6.0 points more than the same network trained on the labels alone, and 7.0 points more than the better of its "
-        "teachers (ResUnet)."
+        "Trained on 5 labelled and 35 unlabelled images, the student reaches 60.0 % mIoU on 7 test images: "
+        "6.0 points more than the supervised baseline, which was trained on the labels alone, and 7.0 points more than "
+        "the better of its teachers (local teacher, res_unet)."
     )
     assert said in page.text
     metrics = copy.deepcopy(make_run().metrics)
-    metrics["supervised"]["miou"], metrics["swin_unet"]["miou"] = 0.6, 0.65
+    metrics["supervised"]["miou"], metrics["global_teacher"]["miou"] = 0.6, 0.65
     text = render_report(make_run(metrics=metrics))
-    assert "as much as the same network trained on the labels alone, and 5.0 points less than" in text
-    assert "(SwinUnet)" in text
+    assert "as much as the supervised baseline, which was trained on the labels alone, and 5.0 points less than" in text
+    assert "(global teacher, swin_unet)" in text
 
 
 def test_classes_stand_beside_the_reference_those_first_that_gain(make_run: MakeRun, page: Page) -> None:
     cells = page.row("road")
     road = {
-        name: 100 * make_run().metrics[name]["per_class"]["road"] for name in ("student", "supervised", "swin_unet")
+        name: 100 * make_run().metrics[name]["per_class"]["road"]
+        for name in ("student", "supervised", "global_teacher")
     }
     assert cells[0].split() == [f"{road['student']:.1f}", f"{road['supervised']:.1f}"]
     assert cells[1] == f"{road['student'] - road['supervised']:+.1f}"
-    assert cells[2] == f"{road['swin_unet']:.1f}" and cells[4] == "25.00"
+    assert cells[2] == f"{road['global_teacher']:.1f}" and cells[4] == "25.00"
     assert page.row("never") == ["– –", "–", "–", "–", "25.00"]
     names = [row[0] for row in page.rows if row and row[0] in ("sky & sea", "<b>", "road", "never")]
     assert names == ["road", "sky & sea", "<b>", "never"]
@@ -127,7 +128,7 @@ def test_nothing_is_loaded_or_run(make_run: MakeRun) -> None:
 
 def test_the_same_run_is_the_same_text(make_run: MakeRun) -> None:
     assert render_report(make_run()) == render_report(make_run())
-    assert render_report(make_run(fingerprints={"student": "other"})) != render_report(make_run())
+    assert render_report(make_run(networks_info={"student": {"fingerprint": "other"}})) != render_report(make_run())
 
 
 def test_says_where_it_comes_from(page: Page) -> None:
@@ -136,32 +137,50 @@ def test_says_where_it_comes_from(page: Page) -> None:
         assert said in page.text
     described = " ".join(page.text.split())
     assert "Device cpu" in described and "Threads 3" in described and "12.5 % of the training images" in described
-    assert "IGL-DT on smoke" in described and '"swap_every": 8' in described
+    assert "igl_dt on smoke" in described and '"swap_every": 8' in described
 
 
-def test_states_take_turns(page: Page) -> None:
-    described = " ".join(page.text.split())
-    assert "They take turns every 8 steps." in described
-    assert page.row("", "1–8") == ["9–16", "17–24", "25–32", "33–40"]
-    assert page.row("Global", "SwinUnet", "") == ["SwinUnet", "", "SwinUnet"]
-    assert page.row("Global", "SwinUnet", "ResUnet") == ["24", "global context: 1 → 0.0256"]
-    assert page.row("Local", "ResUnet", "SwinUnet") == ["16", "local regional: 1 → 0.05"]
+def test_losses_have_a_first_and_a_last_value(page: Page) -> None:
+    assert page.row("student learning", "Student (igl_dt)", "global context") == ["1", "0.0256"]
+    assert page.row("teacher pretraining", "Global teacher (swin_unet)", "supervised") == ["1", "1"]
 
 
 def test_what_is_not_known_is_said(make_run: MakeRun) -> None:
     metrics = {name: scores for name, scores in make_run().metrics.items() if "supervised" not in name}
-    histories = make_run().histories | {"supervised": pd.DataFrame({"step": []})}
-    teachers = histories["teachers"]
-    histories["teachers"] = teachers.drop(columns=[name for name in teachers if name.startswith("pseudo")])
-    page = Page(
-        render_report(make_run(manifest={}, metrics=metrics, histories=histories, fingerprints={"student": None}))
-    )
-    assert page.row("evaluation") == ["not recorded"]
-    assert "How they took turns was not recorded" in " ".join(page.text.replace("\n", " ").split())
-    assert "Not monitored" in page.text and "Supervised only" not in page.text
+    histories = {name: history for name, history in make_run().histories.items() if name != "reference"}
+    teachers = histories["teacher_pretraining"]
+    histories["teacher_pretraining"] = teachers.drop(columns=[name for name in teachers if name.startswith("pseudo")])
+    info = {"student": {"architecture": None, "trained_by": None, "fingerprint": None}}
+    page = Page(render_report(make_run(run_manifest={}, metrics=metrics, histories=histories, networks_info=info)))
+    assert "How the stages were run was not recorded" in page.text
+    assert ["Student", *3 * ["not recorded"]] in page.rows
+    assert "Not measured" in page.text and "Supervised" not in page.text
     assert page.row("road")[1] == "–"
-    only = make_run(manifest={"evaluation": make_run().manifest["evaluation"]})
-    assert Page(render_report(only)).row("data_splitting") == ["not recorded"]
+    only = make_run(run_manifest={"evaluation": make_run().run_manifest["evaluation"]})
+    assert [row[0] for row in Page(render_report(only)).rows if "12.3" in str(row) or "15.3" in str(row)] == [
+        "evaluation"
+    ]
+
+
+@pytest.mark.parametrize("names", [["student"], ["student", "second_student", "x_teacher"], ["global_teacher"]])
+def test_any_networks_have_a_report(make_run: MakeRun, names: list[str]) -> None:
+    """A method without teachers, or with networks that this project has never heard of."""
+    metrics = {name: next(iter(make_run().metrics.values())) for name in names}
+    info = {name: {"architecture": "a_net", "trained_by": "new_method", "fingerprint": None} for name in names}
+    text = render_report(make_run(metrics=metrics, histories={}, networks_info=info, figures={}))
+    page = Page(text)
+    assert "new_method on smoke" in page.text and "IGL-DT" not in text and "igl_dt" not in text
+    rows = [
+        attributes["data-network"] for tag, attributes in page.elements if tag == "tr" and "data-network" in attributes
+    ]
+    assert rows == names
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+
+
+def test_a_figure_that_the_gallery_does_not_know_comes_last(make_run: MakeRun) -> None:
+    figures = dict(make_run().figures)
+    page = Page(render_report(make_run(figures=figures | {"label_noise": figures["data"]})))
+    assert [attributes["alt"] for tag, attributes in page.elements if tag == "img"][-1] == "Figure: Label noise"
 
 
 def test_headings_tables_and_images_can_be_heard(page: Page) -> None:
@@ -169,7 +188,7 @@ def test_headings_tables_and_images_can_be_heard(page: Page) -> None:
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     images = [attributes for tag, attributes in page.elements if tag == "img"]
-    assert len(images) == 6
+    assert len(images) == len(GALLERY)
     assert all(len(str(image["alt"])) > 30 and image["width"] == "1800" for image in images)
     assert all(attributes.get("scope") in ("col", "row") for tag, attributes in page.elements if tag == "th")
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]

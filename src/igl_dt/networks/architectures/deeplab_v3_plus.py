@@ -11,11 +11,10 @@ from torchvision.models.segmentation.deeplabv3 import ASPP
 
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.networks.parameters import EncoderParameters
-from igl_dt.utils.parameters import Parameters
+from igl_dt.networks.parameters import EncoderParameters, NetworkParameters
 
 
-class DeepLabV3PlusParameters(Parameters):
+class DeepLabV3PlusParameters(NetworkParameters):
     """DeepLabV3+ (Chen et al. 2018)."""
 
     encoder: EncoderParameters

@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.networks.parameters import EncoderParameters
-from igl_dt.utils.parameters import Parameters
+from igl_dt.networks.parameters import EncoderParameters, NetworkParameters
 
 
-class ResUnetParameters(Parameters):
+class ResUnetParameters(NetworkParameters):
     """U-Net of residual blocks (Zhang et al. 2018)."""
 
     encoder: EncoderParameters

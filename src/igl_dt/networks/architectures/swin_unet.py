@@ -3,7 +3,7 @@
 import copy
 import itertools
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import PositiveInt
@@ -11,25 +11,31 @@ from torch import Tensor, nn
 
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.networks.encoder import build_encoder, channels_and_strides
-from igl_dt.networks.parameters import EncoderParameters
-from igl_dt.utils.parameters import Parameters
+from igl_dt.networks.parameters import EncoderParameters, NetworkParameters
 
 
-class SwinUnetParameters(Parameters):
+class SwinUnetParameters(NetworkParameters):
     """U-Net of Swin blocks (Cao et al. 2021)."""
 
     encoder: EncoderParameters
     """Any timm Swin Transformer."""
     decoder_depth: PositiveInt = 2
     """Swin blocks per decoder stage; they start from the encoder's weights of the same resolution."""
-    stem: Literal["patches", "convolutional"] = "patches"
-    """How images become tokens: timm's linear patch embedding, or pairs of 3×3 convolutions [ours], which learn from
-    scratch far faster."""
+    stem: Literal["patches", "convolutional", "pyramid"] = "patches"
+    """How images become tokens: timm's linear patch embedding; ``convolutional``: pairs of 3×3 convolutions [ours],
+    which learn from scratch far faster; ``pyramid``: a convolutional backbone [ours], which can be pretrained where the
+    Swin Transformer cannot."""
+    stem_encoder: EncoderParameters | None = None
+    """The backbone of a ``pyramid`` stem: any timm backbone with features of the stride of the patches."""
     refine: bool = False
     """A 3×3 convolution before the classifier [ours]."""
     head_channels: PositiveInt | None = None
     """Channels at full resolution; null: those of the encoder's first stage, as in the reference. Fewer are faster
     [ours]."""
+
+
+LARGEST_STEM_STRIDE = 16
+"""Deeper features of a pyramid stem are not used."""
 
 
 class SwinUnet(SegmentationNetwork):
@@ -44,6 +50,11 @@ class SwinUnet(SegmentationNetwork):
     ``stem`` and ``refine`` are additions that let it learn from scratch [ours]; the convolutional stem follows Xiao et
     al. 2021, "Early convolutions help transformers see better", and has no pretrained weights. With ``refine``, the
     features are the output of its convolution.
+
+    With ``stem: pyramid``, a convolutional backbone replaces the patch embedding [ours]: its features of the patches'
+    stride, projected, become the tokens, and those of each deeper stage's stride, up to 16, are projected and added to
+    the stage's input after patch merging. So the network can start from ImageNet weights where there are none of the
+    Swin Transformer. Images are normalised as that backbone expects.
     """
 
     name = "swin_unet"
@@ -70,10 +81,18 @@ class SwinUnet(SegmentationNetwork):
                 f"{key}.decoder_depth is {depth}, but must be at most {most}: "
                 "the decoder's blocks start as copies of the encoder's, and one of its stages has no more"
             )
+        if parameters.encoder.freeze and parameters.stem != "patches":
+            raise ValueError(f"{key}.encoder.freeze: a frozen encoder needs `stem: patches`, not {parameters.stem}")
         if parameters.stem == "convolutional":
             if patch_size < 2 or patch_size & (patch_size - 1):
                 raise ValueError(f"{key}.stem: a convolutional stem needs a patch size of 2, 4, 8, …; got {patch_size}")
             self.encoder.patch_embed = ConvolutionalStem(patch_size, channels[0])
+        self.stem_is_pyramid = parameters.stem == "pyramid"
+        if self.stem_is_pyramid:
+            if parameters.stem_encoder is None:
+                raise ValueError(f"{key}.stem_encoder is missing: `stem: pyramid` needs a backbone")
+            self.encoder.patch_embed = PyramidStem(parameters.stem_encoder, channels, strides, f"{key}.stem_encoder")
+            self.add_backbone("encoder.patch_embed.backbone", parameters.stem_encoder, "stem_encoder")
 
         self.norm = nn.LayerNorm(channels[-1])
         self.decoder = nn.ModuleList(
@@ -94,7 +113,22 @@ class SwinUnet(SegmentationNetwork):
 
     def encode_normalised(self, images: Tensor) -> list[Tensor]:
         """See the base class."""
-        return [tokens.permute(0, 3, 1, 2) for tokens in self.encoder(images)]  # B×H×W×C in Swin Transformers
+        stages = self._stages_on_pyramid(images) if self.stem_is_pyramid else self.encoder(images)
+        return [tokens.permute(0, 3, 1, 2) for tokens in stages]  # B×H×W×C in Swin Transformers
+
+    def _stages_on_pyramid(self, images: Tensor) -> list[Tensor]:
+        """Run the encoder as timm does, with the pyramid's tokens added to the stages' inputs after patch merging."""
+        encoder: Any = self.encoder
+        x, *additions = encoder.patch_embed(images)
+        outputs = []
+        for index, stage in enumerate(stage for name, stage in encoder.named_children() if name != "patch_embed"):
+            x = stage.downsample(x)
+            if 0 < index <= len(additions):
+                x = x + additions[index - 1]
+            for block in stage.blocks:
+                x = block(x)
+            outputs.append(x)
+        return outputs
 
     def decode_padded(self, features: list[Tensor], size: tuple[int, int]) -> NetworkOutput:
         """See the base class; the features' size is that of the images already."""
@@ -133,7 +167,7 @@ class DecoderStage(nn.Module):
         super().__init__()
         self.expand = PatchExpanding(in_channels, out_channels, 2)
         self.join = nn.Linear(2 * out_channels, out_channels)
-        self.blocks = nn.Sequential(*copy.deepcopy(blocks))
+        self.blocks = nn.Sequential(*copy.deepcopy(blocks)).requires_grad_(True).train()  # even of a frozen encoder
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """From B×H×W×C and a skip of B×2H×2W×D to B×2H×2W×D."""
@@ -160,3 +194,45 @@ class ConvolutionalStem(nn.Module):
         """B×3×H×W to B×H/patch×W/patch×C."""
         tokens: Tensor = self.norm(self.convolutions(images).permute(0, 2, 3, 1))
         return tokens
+
+
+class PyramidStem(nn.Module):
+    """Images to tokens for several stages, by a convolutional backbone, in place of timm's patch embedding [ours]."""
+
+    def __init__(self, parameters: EncoderParameters, channels: list[int], strides: list[int], key: str) -> None:
+        """Build the backbone, and a projection to each stage's width.
+
+        Args:
+            parameters: The backbone's parameters.
+            channels: Channels of the Swin Transformer's stages.
+            strides: Their strides.
+            key: Where ``parameters`` come from, for messages.
+
+        Raises:
+            ValueError: The backbone has no features of the first stage's stride.
+        """
+        super().__init__()
+        # timm's "getter" leaves out the layers beyond the deepest feature, whatever the backbone.
+        whole: Any = build_encoder(parameters.model_copy(update={"pretrained": None}), key, feature_cls="getter")
+        _, available = channels_and_strides(whole)
+        common = [stride for stride in strides if stride in available and stride <= LARGEST_STEM_STRIDE]
+        if strides[0] not in common:
+            raise ValueError(
+                f"{key}.name: the features of {parameters.name} have strides {available}, but the stem needs those of "
+                f"stride {strides[0]}, the patch size"
+            )
+        common = [stride for stride, expected in zip(strides, common, strict=False) if stride == expected]
+        indices = tuple(whole.feature_info.out_indices[available.index(stride)] for stride in common)
+        self.backbone = build_encoder(parameters, key, feature_cls="getter", out_indices=indices)
+        widths, _ = channels_and_strides(self.backbone)
+        self.projections = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, stage_width, bias=False), nn.LayerNorm(stage_width))
+            for width, stage_width in zip(widths, channels, strict=False)
+        )
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """B×3×H×W to B×h×w×C, for the first stages; a 1×1 convolution is a linear layer on tokens."""
+        features = self.backbone(images)
+        return [
+            projection(maps.permute(0, 2, 3, 1)) for projection, maps in zip(self.projections, features, strict=True)
+        ]

@@ -1,7 +1,5 @@
 """Nodes of ``prediction``."""
 
-import pandas as pd
-
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
@@ -12,8 +10,8 @@ def predict_images(
     dataset: DatasetParameters,
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
-) -> pd.DataFrame:
-    """Write a mask and an overlay for every image of a folder, and a table of what is in them."""
-    from igl_dt.inference.predict import predict_folder
+) -> None:
+    """Write a mask and an overlay for every image, and a table of what is in them, into the output folder."""
+    from igl_dt.inference.predict import predict_images
 
-    return predict_folder(prediction, dataset.image_size, evaluation, runtime)
+    predict_images(prediction, dataset.image_size, evaluation, runtime)

@@ -12,7 +12,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 predict_images,
                 inputs=["params:prediction", "params:dataset", "params:evaluation", "params:runtime"],
-                outputs="prediction_table",
+                outputs=None,
                 name="predict_images_node",
                 namespace="prediction",
             )

@@ -65,6 +65,7 @@ def plot_examples(
 
     column_width = (WIDTH - 2 * _MARGIN - _GAP * (len(titles) - 1)) / len(titles)
     longest = max(len(line) for title in titles for line in title.split("\n"))
+    caption_size = min(7.5, 72 * column_width / (0.5 * len("mIoU 100 · pixels 100 %")))
     size = min(10, 72 * column_width / (0.62 * longest))  # a letter is at most so wide on average
     heights = [column_width * min(image.shape[0] / image.shape[1], _TALLEST) for image in images]
     shown = [*truths, *(mask for network in networks for mask in predictions[network])]
@@ -102,7 +103,7 @@ def plot_examples(
                 if column < len(captions) and captions[column]:
                     axes.annotate(
                         captions[column], (0.5, 0), (0, -2), xycoords="axes fraction", textcoords="offset points",
-                        horizontalalignment="center", verticalalignment="top", fontsize=min(7.5, size),
+                        horizontalalignment="center", verticalalignment="top", fontsize=caption_size,
                     )  # fmt: skip
             top -= heights[row] + _CAPTION
         figure.legend(

@@ -17,7 +17,7 @@ from igl_dt.reporting.networks import AGREEMENT, NetworksInfo, Style, styles
 
 Histories = Mapping[str, pd.DataFrame]
 """By training. Columns: ``step``; the losses, called ``<network>.<loss>``, or ``<loss>`` in a training of one network;
-``learning_rate.<network>``; ``val_miou.<network>`` and ``pseudo_label_...`` (fractions; NaN at steps without validation).
+``learning_rate.<network>``; ``val_miou.<network>`` and ``pseudo_label_…`` (fractions; NaN at steps not validated).
 A loss may be NaN at steps where it plays no part. A training that was not run is absent, or without rows."""
 
 PSEUDO_LABEL = "pseudo_label_"
@@ -138,8 +138,8 @@ def plot_pseudo_labels(histories: Histories, networks_info: NetworksInfo | None 
     """Quality of the networks' pseudo-labels on a fixed set of unlabelled images over the steps, in percent.
 
     Args:
-        histories: By training; columns as ``igl_dt.evaluation.pseudo_labels`` names them. A measure that was not recorded
-            has no panel; without any, the figure says so.
+        histories: By training; columns as ``igl_dt.evaluation.pseudo_labels`` names them. A measure that was not
+            recorded has no panel; without any, the figure says so.
         networks_info: By network.
     """
     panels: dict[str, list[_Curve]] = {}

@@ -12,7 +12,7 @@ from igl_dt.reporting.networks import BASELINE, NetworksInfo, last_weights, main
 from igl_dt.reporting.scores import Metrics, score_titles
 
 _DODGE = (0.2, -0.2, 0.1, -0.1, 0.3, -0.3)
-"""Marks of other networks lie a little above or below those of the main network, so that they do not hide each other."""
+"""Marks of other networks lie a little above or below those of the main network, so that none is hidden."""
 
 
 def per_class_table(metrics: Metrics) -> pd.DataFrame:
@@ -22,8 +22,8 @@ def per_class_table(metrics: Metrics) -> pd.DataFrame:
         metrics: By network its scores: ``per_class`` (IoU or None by class name) and others.
 
     Returns:
-        Rows: the classes in the order of their ids, then the scores; index ``class``. Columns: the networks. A class that
-        neither occurs nor is predicted is NaN.
+        Rows: the classes in the order of their ids, then the scores; index ``class``. Columns: the networks. A class
+        that neither occurs nor is predicted is NaN.
 
     Raises:
         ValueError: There are no networks, or they have different classes.

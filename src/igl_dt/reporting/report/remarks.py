@@ -85,8 +85,8 @@ def _of_shares(run: Run, last: Mapping[str, float]) -> Iterator[Remark]:
     agreement = last.get(f"{PSEUDO_LABEL}agreement")
     if agreement is not None and accuracies and (shared := agreement - min(accuracies.values())) >= SHARED_ERRORS:
         text = (
-            f"On at least {shared:.0%} of the pixels all of them predict the same wrong class, which none can correct in "
-            "the others, and whatever learns from them learns it too."
+            f"On at least {shared:.0%} of the pixels all of them predict the same wrong class, which none can correct "
+            "in the others, and whatever learns from them learns it too."
         )
         yield Remark(f"{who} share their errors", text)
     elif agreement is not None and agreement >= ALIKE:
@@ -128,7 +128,7 @@ def _of_origin(run: Run) -> Iterator[Remark]:
     if len(commits) > 1:
         yield Remark("Stages ran with different code", "They were run from different commits: see the stages below.")
     if dirty := [stage for stage, record in run.run_manifest.items() if record.get("dirty")]:
-        text = f"When {_names(dirty)} ran, there were uncommitted changes: the commit alone does not reproduce the results."
+        text = f"{_names(dirty)} ran with uncommitted changes: the commit alone does not reproduce the results."
         yield Remark("The code was not committed", text)
     digests: dict[str, set[str]] = {}
     for record in run.run_manifest.values():

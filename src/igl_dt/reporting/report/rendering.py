@@ -133,7 +133,7 @@ def _ends(history: pd.DataFrame, column: str) -> tuple[float, float] | None:
 
 
 def _first(run: Run, key: str) -> Any:
-    """Give a value of the records: of the training if it has one, else of the first stage that has; None if none has."""
+    """Give a value of the records, preferably of the student's training; None if no record has it."""
     records = [run.run_manifest.get("student_learning", {}), *run.run_manifest.values()]
     return next((record[key] for record in records if record.get(key)), None)
 

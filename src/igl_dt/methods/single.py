@@ -1,0 +1,43 @@
+"""What methods with one network have in common."""
+
+from torch import Tensor
+
+from igl_dt.data.loading import Batch
+from igl_dt.data.parameters import AugmentationParameters
+from igl_dt.methods.base import Method, MethodSetup
+from igl_dt.networks.base import SegmentationNetwork
+
+
+class SingleNetworkMethod(Method):
+    """A method that trains one network, whatever its role."""
+
+    def __init__(self, setup: MethodSetup) -> None:
+        """Build it.
+
+        Raises:
+            ValueError: there is not exactly one network.
+        """
+        super().__init__(setup)
+        if len(setup.networks) != 1:
+            raise ValueError(f"{self.name} trains one network, not {len(setup.networks)}: {', '.join(setup.networks)}")
+        (self.role,) = setup.networks
+
+    @property
+    def network(self) -> SegmentationNetwork:
+        """The network that is trained."""
+        return self.setup.networks[self.role]
+
+
+def with_strong_views(given: AugmentationParameters) -> AugmentationParameters:
+    """Give the same augmentation with strong views of the unlabelled images."""
+    return given.model_copy(update={"strong_unlabeled": True})
+
+
+def without_strong_views(given: AugmentationParameters, **changes: object) -> AugmentationParameters:
+    """Give the same augmentation, with changes, but no strong views of the unlabelled images."""
+    return given.model_copy(update={"strong_unlabeled": False, **changes})
+
+
+def boxes_of(batch: Batch, view: int) -> Tensor | None:
+    """Give the CutMix boxes of a strong view, B×H×W bool; None without CutMix."""
+    return batch.cutmix[view] if batch.cutmix else None

@@ -1,0 +1,155 @@
+"""What holds for every method, on networks of the project: it learns, and resumes to the bit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import igl_dt.methods
+from igl_dt.data.loading import Batch
+from igl_dt.data.parameters import AugmentationParameters
+from igl_dt.methods.base import Method
+from igl_dt.methods.parameters import MethodChoice
+from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.training.checkpoint import Checkpointer
+from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
+from igl_dt.training.trainer import create_method, fit
+from igl_dt.utils.registry import find_classes
+from tiny import CLASSES, NETWORKS, tiny_network
+
+METHODS = find_classes(igl_dt.methods, Method)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "mean_teacher": {"consistency_weight": 1.0},
+    "mgd": {"pseudo_label_weight": 0.1, "local_weight": 1.0},
+    "igl_dt": {"labeled_pseudo_label_weight": 0.1, "unlabeled_pseudo_label_weight": 0.1, "local_weight": 1.0},
+    "igl_dt_plus": {"labeled_pseudo_label_weight": 0.1, "unlabeled_pseudo_label_weight": 0.1, "local_weight": 1.0},
+}
+"""Untrained teachers and averages must not outweigh the ground truth in so few steps."""
+
+
+class Batches:
+    """A few random crops of three classes that differ in colour, again and again."""
+
+    seed, stream, images_per_step = 0, "test", 8
+
+    def __init__(self, steps: int, views: int) -> None:
+        self.steps, self.views = steps, views
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def loader(self, first: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
+        return (self.batch(step % 2) for step in range(first, self.steps))
+
+    def batch(self, number: int) -> Batch:
+        draw = torch.Generator().manual_seed(number)
+        masks = torch.randint(0, 3, (8, 4, 4), dtype=torch.uint8, generator=draw)
+        masks = masks.repeat_interleave(8, dim=1).repeat_interleave(8, dim=2)
+        noise = torch.randint(0, 40, (8, 3, 32, 32), dtype=torch.uint8, generator=draw)
+        images = 70 * masks.unsqueeze(1) + noise
+        boxes = torch.zeros(4, 32, 32, dtype=torch.bool)
+        boxes[:, 4:16, 8:24] = True
+        views = tuple(images[4:].flip(1).roll(view, 0).roll(-view, 0) for view in range(self.views))
+        return Batch(
+            images[:4],
+            masks[:4],
+            images[4:],
+            views,
+            torch.zeros(4, 32, 32, dtype=torch.bool),
+            tuple(boxes.roll(view, 2) for view in range(self.views)),
+        )
+
+
+class KilledError(Exception):
+    """Ends a training in the middle."""
+
+
+def make(name: str, steps: int) -> tuple[Method, TrainingParameters]:
+    options = dict(OPTIONS.get(name, {}))
+    if "confidence_threshold" in METHODS[name].parameters_type.model_fields:
+        options["confidence_threshold"] = 0.3  # untrained networks are never confident
+    parameters = TrainingParameters(
+        networks={"student": NETWORKS["student"]},
+        method=MethodChoice.model_validate({"name": name, name: options}),
+        optimizers={"student": OptimizerParameters(name="adamw", learning_rate=0.01)},
+        steps=steps,
+        batch_size=4,
+        augmentation=AugmentationParameters(crop_size=(32, 32)),
+    )
+    torch.manual_seed(1)
+    teachers = {role: tiny_network(role) for role in METHODS[name].required_teachers}
+    return create_method(parameters, CLASSES, 0, teachers), parameters
+
+
+def run(name: str, steps: int, folder: Path | None = None, killed_at: int | None = None) -> tuple[Method, Any]:
+    method, parameters = make(name, steps)
+    if killed_at is not None:
+        after_step = method.after_step
+
+        def stop(step: int) -> None:
+            if step == killed_at:
+                raise KilledError
+            after_step(step)
+
+        method.after_step = stop  # type: ignore[method-assign]
+    extra = method.extra_networks(parameters.networks)
+    result = fit(
+        method,
+        Batches(steps, method.strong_views),  # type: ignore[arg-type]
+        {role: parameters.optimizer(role, extra.get(role)) for role in method.trained()},
+        RuntimeParameters(device="cpu", threads=1, workers=0),
+        lambda network: next(network.parameters()).detach().sum().item() % 1,
+        name="test",
+        validate_every=2,
+        checkpointer=Checkpointer(folder, "test", {"code": "1"}, 0),
+    )
+    return method, result
+
+
+def tensors(method: Method) -> dict[str, Tensor]:
+    return {name: value for name, value in method.state_dict().items() if isinstance(value, Tensor)}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
+    whole, result = run(name, steps=3)
+    with pytest.raises(KilledError):
+        run(name, steps=3, folder=tmp_path, killed_at=2)
+    assert list(tmp_path.rglob("*.pt"))
+    resumed, result_again = run(name, steps=3, folder=tmp_path)
+    state = tensors(resumed)
+    assert all(torch.equal(value, state[key]) for key, value in tensors(whole).items())
+    assert result.best_miou == result_again.best_miou
+    assert result.history.equals(result_again.history)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_loss_falls(name: str) -> None:
+    method, result = run(name, steps=12)
+    losses = result.history[[column for column in result.history if column.endswith("supervised")]].sum(axis=1)
+    assert losses.iloc[-1] < 0.7 * losses.iloc[0]
+    assert {"student"} <= set(result.networks) == set(method.evaluated())
+    trained = {id(parameter) for module in method.trained().values() for parameter in module.parameters()}
+    learning = {id(parameter) for parameter in method.parameters() if parameter.requires_grad}
+    assert learning == trained, "what is not optimised is frozen"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_documented(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert f"\n## {name}\n" in page and f"\n| `{name}` |" in page
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_half_precision_gives_every_parameter_a_gradient(name: str) -> None:
+    """Autocast caches cast weights, also those cast within ``no_grad``."""
+    method = make(name, steps=3)[0].train()
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = method(Batches(3, method.strong_views).batch(0), 0)
+    assert all(term.dtype == torch.float32 and term.shape == () for term in terms.values())
+    torch.stack(list(terms.values())).sum().backward()
+    for module in method.trained().values():
+        assert all(parameter.grad is not None for parameter in module.parameters())
