@@ -50,15 +50,30 @@ IGL_DT, CPS = {"methods/igl_dt.py"}, {"methods/cps.py"}
     ("stage", "pipeline", "used", "unused"),
     [
         ("data_splitting", "data_splitting", {"data"}, {"training", "losses", "networks/base.py", "reporting/figures"}),
-        ("teacher_pretraining", "training", LEARNING | TEACHERS | CPS, {"inference", "reporting/figures"} | IGL_DT | STUDENT),
-        ("student_learning", "training", LEARNING | TEACHERS | STUDENT | IGL_DT, {"inference", "reporting/figures"} | CPS),
+        (
+            "teacher_pretraining",
+            "training",
+            LEARNING | TEACHERS | CPS,
+            {"inference", "reporting/figures"} | IGL_DT | STUDENT,
+        ),
+        (
+            "student_learning",
+            "training",
+            LEARNING | TEACHERS | STUDENT | IGL_DT,
+            {"inference", "reporting/figures"} | CPS,
+        ),
         (
             "evaluation",
             "evaluation",
             {"data", "evaluation", "inference", "networks/io.py", "runtime"} | TEACHERS | STUDENT,
             {"training", "losses", "reporting/figures", "reporting/gallery.py"} | IGL_DT | CPS,
         ),
-        ("reporting", "reporting", {"reporting/figures", "data"}, {"losses", "training", "networks/base.py", "inference"}),
+        (
+            "reporting",
+            "reporting",
+            {"reporting/figures", "data"},
+            {"losses", "training", "networks/base.py", "inference"},
+        ),
     ],
 )
 def test_stages_depend_on_the_code_that_they_import(

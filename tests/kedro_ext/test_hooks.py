@@ -295,7 +295,9 @@ class TestRunName:
         assert len(paths) > 30
         assert {Path(path).parts[2] for path in paths} == {str(name)}
         # What was found out about the images is of use to every run.
-        assert Path(runtime["checked_files"]).parts[2] == loader["parameters"]["dataset"]["root"].split("/")[-1] == "smoke"
+        assert (
+            Path(runtime["checked_files"]).parts[2] == loader["parameters"]["dataset"]["root"].split("/")[-1] == "smoke"
+        )
 
     def test_without_one_it_is_the_environments(self, smoke: dict) -> None:
         assert smoke["run"] == "smoke"
@@ -379,7 +381,6 @@ class TestWorkingDirectory:
         assert Path.cwd() == project
         getattr(hook, end)()
         assert Path.cwd() == before
-
 
     def test_a_context_alone_leaves_it_as_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)

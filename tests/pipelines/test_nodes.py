@@ -103,9 +103,7 @@ class TestTraining:
         ]
         assert len(data.probe) == 2 and set(data.probe["id"]) <= {"b", "c", "d"}
 
-    def test_the_student_and_whatever_else_the_method_trains(
-        self, trainings: list[dict], context: RunContext
-    ) -> None:
+    def test_the_student_and_whatever_else_the_method_trains(self, trainings: list[dict], context: RunContext) -> None:
         teacher, parameters = Network(), StudentLearningParameters(**STUDENT)
         student, best, others, _ = train_student(parameters, list(CLASSES), *TABLES, context, teacher, None)
         assert weights({"student": student, "student_best": best}) == {"student": 1, "student_best": 2}
@@ -162,7 +160,14 @@ def test_the_networks_that_there_are_come_in_the_order_of_tables() -> None:
     student, teacher, supervised = Network(), Network("cps"), Network("supervised")
     others, references = {"student_ema": student}, {"supervised": supervised, "supervised_best": supervised}
     networks, info = collect_networks(student, student, others, teacher, None, references)
-    assert list(networks) == ["student", "student_best", "student_ema", "global_teacher", "supervised", "supervised_best"]
+    assert list(networks) == [
+        "student",
+        "student_best",
+        "student_ema",
+        "global_teacher",
+        "supervised",
+        "supervised_best",
+    ]
     assert list(info) == list(networks) and networks["global_teacher"] is teacher
     assert info["global_teacher"] == {"architecture": "tiny", "trained_by": "cps", "fingerprint": "by cps"}
 

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from igl_dt import pipeline_registry
 from igl_dt.data.datasets import find_dataset
 from igl_dt.dvc_ext.sync import Environment
+from igl_dt.pipeline_registry import stages as pipeline_stages
 from igl_dt.utils.files import atomic_write
 
 MISSING = "missing"
@@ -78,7 +79,7 @@ class Report:
 
 
 def reproduce(environment: Environment, record: bool) -> Report:
-    """Run a environment as committed, in a clone of its own with an empty cache, and compare its outputs with ``dvc.lock``.
+    """Run an environment as committed, in a clone with an empty cache, and compare its outputs with ``dvc.lock``.
 
     Args:
         environment: which one. Images that no stage makes are those of the project.
@@ -133,7 +134,7 @@ def first_difference(committed: Path, new: Path) -> str | None:
             return _first_cell(committed, new)
         if new.suffix == ".json":
             return _first_key(json.loads(committed.read_text("utf-8")), json.loads(new.read_text("utf-8")), "")
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, TypeError, ValueError, SafetensorError):
         return None
     return None
 
@@ -225,7 +226,7 @@ def _outputs(lock: Path) -> dict[str, _Output]:
     if not lock.is_file():
         return {}
     stages = yaml.safe_load(lock.read_text("utf-8"))["stages"]
-    order = [name for name in pipeline_registry.stages() if name in stages]
+    order = [name for name in pipeline_stages() if name in stages]
     return {out["path"]: _Output(out["md5"], name) for name in order for out in stages[name].get("outs", [])}
 
 
