@@ -271,7 +271,8 @@ def test_nodes_get_one_context_in_which_relative_paths_are_the_projects(paramete
         assert catalog.load("run_context") is contexts[-1]  # not copied
     assert all(isinstance(found, RunContext) for found in contexts)
     assert [found.dataset.root for found in contexts] == [str(tmp_path / "images"), "/elsewhere/images"]
-    assert contexts[0].seed == parameters["seed"] and contexts[0].runtime.threads == parameters["runtime"]["threads"]
+    assert contexts[0].seed == parameters["seed"]
+    assert contexts[0].runtime.threads == parameters["runtime"]["threads"]
 
 
 class TestRunName:
@@ -423,7 +424,7 @@ def test_nodes_that_would_run_at_once_are_refused(runner: AbstractRunner) -> Non
 class TestErrorsAreSaidPlainly:
     @staticmethod
     def caught(call) -> Exception:
-        with pytest.raises(Exception) as raised:
+        with pytest.raises(Exception) as raised:  # noqa: PT011 (whatever it is)
             call()
         return raised.value
 
@@ -450,7 +451,9 @@ class TestErrorsAreSaidPlainly:
         pipeline = Pipeline([Node(fails, inputs=None, outputs="x", name="fails_node")])
         with pytest.raises(DataError):
             SequentialRunner().run(pipeline, DataCatalog())
-        assert "fails_node" in caplog.text and "masks/a.png" not in caplog.text and "No nodes ran" not in caplog.text
+        assert "fails_node" in caplog.text
+        assert "masks/a.png" not in caplog.text
+        assert "No nodes ran" not in caplog.text
 
     def test_a_full_disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def full(_: int) -> None:

@@ -18,7 +18,6 @@ import yaml
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from igl_dt import pipeline_registry
 from igl_dt.data.datasets import find_dataset
 from igl_dt.dvc_ext.sync import Environment
 from igl_dt.pipeline_registry import stages as pipeline_stages

@@ -77,7 +77,8 @@ class CrossPseudoSupervision(Method):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup and the weighted L_cps of each network; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         target, unlabeled, padding, labeled = batch.masks.long(), batch.weak, batch.padding, len(batch.images)
         boxes = batch.cutmix[0] if batch.cutmix else None
         if boxes is not None:
