@@ -127,7 +127,7 @@ def test_a_damaged_memory_is_no_memory(folder: Path, memory: Path, read_files: l
     said = "cannot be read, so all files are" if how == "a folder" else "is damaged: all files are read again"
     assert f"{memory} {said}" in caplog.text
     if how != "a folder":
-        assert memory.read_bytes() == content  # mended
+        assert memory.read_bytes() == content  # repaired
 
 
 @pytest.mark.parametrize("what", ["code", "classes", "folder"])

@@ -13,7 +13,7 @@ STAGES = ["data_splitting", "teacher_pretraining", "student_learning", "evaluati
 
 @pytest.fixture(scope="module")
 def origin(make_project, type_command) -> Path:
-    """A repository with the project's files as they are, and with the smoke recipe on one thread."""
+    """A repository with the project's files as they are, and with the smoke environment on one thread."""
     root = make_project("origin")
     parameters = root / "conf/smoke/parameters.yml"
     parameters.write_text(parameters.read_text("utf-8") + "runtime: {threads: 1}\n", "utf-8")

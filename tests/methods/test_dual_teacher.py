@@ -1,4 +1,4 @@
-"""Dual Teacher: turns, mixing, weights of the losses, and averages that start anew."""
+"""Dual Teacher: turns, mixing, weights of the losses, and averages that restart."""
 
 import copy
 

@@ -57,7 +57,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("chosen", ["cps", "igl_dt", "supervised"])
     def test_wrong_keys_are_named_whatever_is_chosen(self, chosen: str) -> None:
-        with pytest.raises(ValueError, match="a.method") as raised:
+        with pytest.raises(ValueError, match=r"a\.method") as raised:
             method_parameters(
                 choose(chosen, igl_dt={"swap_evry": 1, "global_weight": -1}, cps={"weight": 1}), "a.method"
             )

@@ -206,7 +206,7 @@ class TrainingBatches(Dataset[Batch]):
         }
 
     def _crop(self, path: str, part: str, step: int, slot: int) -> tuple[Image.Image, CropWindow, np.random.Generator]:
-        """Give the weak view of a slot's image, where it lies, and the generator that goes on from there."""
+        """Give the weak view of a slot's image, its window, and the generator for further draws."""
         rng = generator(self.seed, self.stream, part, step, slot)
         image = self.reader.image(path)
         window = draw_window(image.shape[1], image.shape[0], self.augmentation, rng)

@@ -6,7 +6,7 @@
 It is the published relative of IGL-DT's swapping. L_cut and L_mix are cross-entropies, weighted by the share of pixels
 whose confidence reaches τ: per image with CutMix, over the batch with ClassMix. ClassMix pastes the pixels of half of
 the classes that an image shows into another one. L_ic is FixMatch's loss on the strong view without mixing. The active
-average follows the network, and starts anew each epoch: its decay is min(1 − 1 / (i + 1), 0.99) at step i of the epoch.
+average follows the network, and restarts each epoch: its decay is min(1 − 1 / (i + 1), 0.99) at step i of the epoch.
 Averages are of parameters, with batch norms in training mode. An epoch is a share of the training [adapted: of the
 data]; Dual Teacher blurs and flips CutMix's images once more, which here are strong views [adapted].
 """

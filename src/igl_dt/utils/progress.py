@@ -21,7 +21,7 @@ class Progress:
 
     Args:
         stage: its name.
-        first: the step it starts from; above 0 where it goes on after an interruption.
+        first: the step it starts from; above 0 where it resumes after an interruption.
         total: steps of the stage.
         images_per_step: for the speed in images per second.
         step: what a step is called.

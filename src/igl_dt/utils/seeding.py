@@ -1,7 +1,7 @@
 """Randomness as a function, not a state.
 
 Whatever is drawn at random is drawn from a seed and the names of what it is for: stage, step, sample. No generator
-lives on from one step to the next, so a result does not depend on the number of loader workers, and a run that goes on
+survives from one step to the next, so a result does not depend on the number of loader workers, and a run that resumes
 after an interruption draws what it would have drawn without it.
 """
 

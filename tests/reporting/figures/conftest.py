@@ -50,7 +50,7 @@ def check_figure(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Figure]:
 
 @pytest.fixture
 def check_bytes() -> Callable[[Callable[[], Figure]], None]:
-    """The same bytes when a figure is saved, saved again, and drawn anew."""
+    """The same bytes when a figure is saved, saved again, and drawn again."""
 
     def check(draw: Callable[[], Figure]) -> None:
         figure = draw()
