@@ -34,11 +34,9 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: setup
-	$(BIN)/python -m igl_dt.benchmark
-	$(BIN)/python -m igl_dt.benchmark loading
-	$(BIN)/python -m igl_dt.benchmark splitting
-	$(BIN)/python -m igl_dt.benchmark startup
-	$(BIN)/python -m igl_dt.benchmark prediction
+	for subject in steps methods loading splitting startup prediction; do \
+	    $(BIN)/python benchmarks/run.py $$subject --json benchmarks/results.json || exit 1; \
+	done
 
 # What `kedro viz run` shows, as files for any web server; of another recipe: KEDRO_ENV=camvid make site.
 # Paths in it start at the project's folder: whoever sees it need not know where that is.

@@ -1,14 +1,19 @@
-"""The benchmarks but that of steps run, on little, and their exit code says whether a limit was kept."""
+"""The benchmarks run, on little, and their exit code says whether a limit was kept."""
 
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from igl_dt import benchmark
+import igl_dt.methods
+from benchmarks import run as benchmark
 from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.data.transforms import crop_image, crop_mask, draw_window
+from igl_dt.methods.base import Method
+from igl_dt.utils.registry import find_classes
+from tiny import NETWORKS
 
 
 @pytest.mark.parametrize(("seconds", "code"), [(60, 0), (0, 1)])
@@ -92,6 +97,36 @@ def test_startup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert typed == [("kedro", None), *[("import torch, timm", None), ("kedro", "step 1/1")] * benchmark.STARTUP_ROUNDS]
     said = capsys.readouterr().out
     assert "importing torch and timm 10.0 s" in said and "training step 12.0 s: 2.0 s more (limit " in said
+
+
+def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Every registered method takes its turn; the figures go into the file, beside those that it has."""
+    monkeypatch.setattr(benchmark, "NETWORKS", NETWORKS)
+    monkeypatch.setattr(benchmark, "METHOD_ROUNDS", 2)
+    monkeypatch.setattr(benchmark, "CROP_SIZE", (32, 32))
+    monkeypatch.setattr(benchmark, "FIGURES", {})
+    file = tmp_path / "results.json"
+    file.write_text('{"steps": {}}')
+    monkeypatch.setattr(sys, "argv", ["benchmark", "methods", "--json", str(file)])
+    assert benchmark.main() == 0
+    names = set(find_classes(igl_dt.methods, Method))
+    assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == names >= {"supervised", "igl_dt"}
+    figures = json.loads(file.read_text("utf-8"))
+    assert figures["steps"] == {} and figures["methods"]["supervised: times supervised"] == 1
+    assert all(figures["methods"][f"{name}: seconds"] > 0 for name in names)
+
+
+def test_steps_give_a_ratio_for_each_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(benchmark, "NETWORKS", NETWORKS)
+    monkeypatch.setattr(benchmark, "STEPS", benchmark.WARMUP_STEPS + 3)
+    monkeypatch.setattr(benchmark, "CROP_SIZE", (32, 32))
+    monkeypatch.setattr(benchmark, "LIMIT", 1e9)
+    monkeypatch.setattr(benchmark, "RUNTIME", benchmark.RUNTIME.model_copy(update={"threads": 1}))
+    assert benchmark.measure_steps() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["teacher pretraining", "student learning"]
 
 
 def test_commands_are_timed_to_their_end_or_until_they_say_something(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def sync(metadata: ProjectMetadata, check: bool) -> None:
     for environment in [] if check else environments:
         (environment.project / environment.path).write_text(render(describe(environment)), "utf-8", newline="\n")
     click.echo(
-        f"{', '.join(str(environment.path) for environment in environments)}: {'up to date' if not found else 'written'}"
+        f"{', '.join(str(each.path) for each in environments)}: {'up to date' if not found else 'written'}"
     )
 
 

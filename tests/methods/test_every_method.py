@@ -25,6 +25,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "mean_teacher": {"consistency_weight": 1.0},
     "mgd": {"pseudo_label_weight": 0.1, "local_weight": 1.0},
     "igl_dt": {"labeled_pseudo_label_weight": 0.1, "unlabeled_pseudo_label_weight": 0.1, "local_weight": 1.0},
+    "igl_dt_plus": {"labeled_pseudo_label_weight": 0.1, "unlabeled_pseudo_label_weight": 0.1, "local_weight": 1.0},
 }
 """Untrained teachers and averages must not outweigh the ground truth in so few steps."""
 
@@ -134,6 +135,12 @@ def test_its_loss_falls(name: str) -> None:
     trained = {id(parameter) for module in method.trained().values() for parameter in module.parameters()}
     learning = {id(parameter) for parameter in method.parameters() if parameter.requires_grad}
     assert learning == trained, "what is not optimised is frozen"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_documented(name: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert f"\n## {name}\n" in page and f"\n| `{name}` |" in page
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from igl_dt.data.loading import Batch
 from igl_dt.methods.igl_dt import IglDt, IglDtParameters
+from problems import problem
 from tiny import build_tiny_method
 
 GLOBAL, LOCAL = 0, 1
@@ -177,8 +178,45 @@ class TestTermsAreThoseOfTheEquations:
         terms = values(make(networks)(batch, GLOBAL))
         assert {name: terms[name] for name in wanted} == pytest.approx(wanted, rel=1e-5)
 
+    def test_labels_from_the_weighted_mean_of_probabilities(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        of_global, of_local = (seen.logits[role].softmax(1) for role in ("global_teacher", "local_teacher"))
+        mean = 0.3 * of_global + 0.7 * of_local
+        confidence, labels = mean.max(dim=1)
+        labels[seen.padding | (confidence < 0.6)] = 255
+        assert not torch.equal(of_global.argmax(1), mean.argmax(1)) and not torch.equal(
+            of_local.argmax(1), mean.argmax(1)
+        )
+        wanted = 0.9 * by_hand.cross_entropy(seen.logits["student"], labels, seen.padding)
+        options = {"pseudo_label_source": "weighted", "global_label_weight": 0.3, "confidence_threshold": 0.6}
+        for state in (GLOBAL, LOCAL):
+            terms = values(make(networks, **options)(batch, state))
+            assert terms["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
+
+    def test_centred_logits_do_not_notice_a_shift(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        centred = {role: logits - logits.mean(dim=1, keepdim=True) for role, logits in seen.logits.items()}
+        wanted = global_context(centred["student"], centred["global_teacher"])
+        method = make(networks, global_map="centered_logits")
+        assert values(method(batch, GLOBAL))["global_context"] == pytest.approx(wanted, rel=1e-4)
+        with torch.no_grad():
+            networks["student"].classifier.bias += 3
+        assert values(method(batch, GLOBAL))["global_context"] == pytest.approx(wanted, rel=1e-4)
+
 
 class TestStates:
+    def test_both_at_once_are_the_mean_of_the_two(self, networks, make_batch) -> None:
+        batch = make_batch()
+        each = [values(make(networks)(batch, state)) for state in (GLOBAL, LOCAL)]
+        both = values(make(networks, states="both")(batch, GLOBAL))
+        assert both.keys() == each[0].keys() | each[1].keys()
+        for name, value in both.items():
+            parts = [terms.get(name, 0.0) for terms in each]
+            alone = name in ("supervised", "labeled_pseudo_label")
+            assert value == pytest.approx(parts[0] if alone else sum(parts) / 2, rel=1e-5)
+
     @pytest.mark.parametrize("swap_every", [1, 3])
     def test_take_turns(self, networks, make_batch, swap_every: int) -> None:
         method, batch = make(networks, swap_every=swap_every), make_batch()
@@ -255,8 +293,18 @@ def test_the_student_alone_is_trained_and_evaluated(networks) -> None:
     assert method.evaluated() == {"student": networks["student"]}
 
 
-def test_discrepancy_is_of_probabilities_alone() -> None:
-    assert "discrepancy_space" not in IglDtParameters.model_fields
+@pytest.mark.parametrize(
+    ("values", "where"),
+    [
+        ({"swap_every": 0}, "swap_every"),
+        ({"confidence_threshold": -0.1}, "confidence_threshold"),
+        ({"local_regions": 0}, "local_regions"),
+        ({"global_weight": float("nan")}, "global_weight"),
+        ({"discrepancy_space": "features"}, "discrepancy_space"),  # always probabilities
+    ],
+)
+def test_wrong_parameters_are_refused(values: dict[str, Any], where: str) -> None:
+    assert problem(IglDtParameters, **values)[0] == where
 
 
 def test_teachers_stay_in_evaluation_mode(networks) -> None:

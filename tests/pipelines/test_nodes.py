@@ -191,7 +191,7 @@ def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weigh
 def test_histories_without_rows_are_left_out_and_the_main_networks_confusion_is_taken() -> None:
     rows, matrices = pd.DataFrame({"step": [1]}), {"student": pd.DataFrame({"a": [1]}), "supervised": pd.DataFrame()}
     loaders = {name: lambda name=name: matrices[name] for name in matrices}
-    info = dict.fromkeys(matrices, {})
+    info: dict[str, dict] = {name: {} for name in matrices}
     histories, confusion = collect_results(rows, rows, rows.iloc[:0], info, loaders)
     assert list(histories) == ["teacher_pretraining", "student_learning"] and confusion is matrices["student"]
     assert list(collect_results(rows.iloc[:0], rows, rows, info, loaders)[0]) == ["student_learning", "reference"]

@@ -14,7 +14,8 @@ from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 from igl_dt.data.splits import Splits, split_labels
 from igl_dt.networks.base import SegmentationNetwork
-from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.runtime.context import RunContext
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from tiny import CLASSES, TwoConvolutions, tiny_network
 
 
@@ -88,3 +89,8 @@ def make_batches(dataset: DatasetParameters, splits: Splits) -> Callable[..., Tr
 @pytest.fixture
 def runtime() -> RuntimeParameters:
     return RuntimeParameters(device="cpu", threads=1, workers=0)
+
+
+@pytest.fixture
+def context(dataset: DatasetParameters, runtime: RuntimeParameters) -> RunContext:
+    return RunContext(dataset, EvaluationParameters(), runtime, seed=3)

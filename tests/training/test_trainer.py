@@ -23,6 +23,7 @@ from igl_dt.training.parameters import OptimizerParameters
 from igl_dt.training.trainer import TrainingError, TrainingResult, fit
 from igl_dt.utils import progress
 from igl_dt.utils.parameters import Parameters
+from mean_teacher import MeanTeacher
 from tiny import build_tiny_method
 
 SGD = OptimizerParameters(learning_rate=0.1, momentum=0.9)
@@ -215,6 +216,51 @@ class TestSteps:
         train(supervised(network, LabelsFirst), make_batches(steps=2, batch_size=4), no_decay, in_bfloat16)
         for path, parameter in network.named_parameters():
             assert not torch.equal(parameter, initial[path]), path
+
+
+class TestLifeCycle:
+    def test_a_method_is_called_once_per_step_after_the_optimiser(self, make_batches, tiny_network, runtime) -> None:
+        events: list[tuple] = []
+
+        class Recording(Supervised):
+            def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
+                events.append(("forward", step, len(batch.images)))
+                self.before = weights(self.networks["network"])
+                return super().forward(batch, step)
+
+            def after_step(self, step: int) -> None:
+                network = self.networks["network"]
+                assert not any(torch.equal(tensor, self.before[name]) for name, tensor in network.state_dict().items())
+                assert all(parameter.grad is None for parameter in network.parameters())
+                events.append(("after_step", step))
+
+            def after_validation(self, step: int, scores: dict[str, float]) -> None:
+                events.append(("after_validation", step, scores))
+
+        method = supervised(tiny_network(), Recording)
+        batches = make_batches(steps=3, batch_size=4)
+        train(method, batches, SMALL, runtime, lambda network: 0.25, parts=2, validate_every=2)
+        forward = [[("forward", step, 2)] * 2 for step in range(3)]
+        assert events == [
+            *(*forward[0], ("after_step", 0)),
+            *(*forward[1], ("after_step", 1), ("after_validation", 2, {"network": 0.25})),
+            *(*forward[2], ("after_step", 2), ("after_validation", 3, {"network": 0.25})),
+        ]
+
+    def test_whatever_is_evaluated_is_validated_and_kept(self, make_batches, tiny_network, runtime) -> None:
+        method = build_tiny_method(MeanTeacher, {"student": tiny_network()})
+        scores = {id(network): score for network, score in zip(method.evaluated().values(), (0.2, 0.3), strict=True)}
+        result = train(
+            *(method, make_batches(steps=4, alone=False), SMALL, runtime, lambda network: scores[id(network)]),
+            validate_every=2,
+        )
+        assert result.best_miou == {"student": 0.2, "student_ema": 0.3}
+        assert method.scores == [0.3, 0.3] and method.updates == 4
+        assert set(result.history) >= {"val_miou.student", "val_miou.student_ema", "learning_rate.student"}
+        assert "learning_rate.student_ema" not in result.history
+        assert result.networks.keys() == result.best_weights.keys() == {"student", "student_ema"}
+        assert same(weights(result.best("student_ema")), result.best_weights["student_ema"])
+        assert not same(weights(result.best("student_ema")), weights(result.networks["student_ema"]))
 
 
 class TestLossesThatAreNotFinite:

@@ -1,5 +1,6 @@
 """Making an environment's committed results once more, and comparing them bit by bit."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -7,11 +8,15 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import yaml
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from igl_dt.data.datasets import find_dataset
 from igl_dt.dvc_ext.sync import Environment
@@ -29,9 +34,13 @@ class Report:
     """What came out, beside what is committed."""
 
     outputs: dict[str, tuple[str, str]]
-    """By path: the committed digest and the new one."""
+    """By path, in the order of the stages: the committed digest and the new one."""
     differences: dict[str, tuple[str, str]]
-    """By name: those recorded and those of here, where they differ."""
+    """Of the environment, by name: what is recorded and what is here, where they differ."""
+    stages: dict[str, str] = field(default_factory=dict)
+    """By path: the stage that makes it."""
+    details: dict[str, str] = field(default_factory=dict)
+    """By path: the first value that differs, where both files could be read."""
 
     @property
     def same(self) -> bool:
@@ -39,23 +48,30 @@ class Report:
         return all(committed == new for committed, new in self.outputs.values())
 
     def table(self) -> str:
-        """Say it line by line."""
+        """Give a line per output and, where one differs, the first stage that differs and the possible reasons."""
         width = max(map(len, self.outputs), default=0)
         lines = []
         for path, (committed, new) in self.outputs.items():
             if committed == MISSING:
-                verdict = f"new: {new[:12]}"
+                verdict = f"not committed: {new[:12]} here"
             elif new == MISSING:
-                verdict = f"gone: {committed[:12]} committed"
+                verdict = f"missing: {committed[:12]} committed"
             else:
-                verdict = "same" if committed == new else f"different: {committed[:12]} committed, {new[:12]} here"
+                same = committed == new
+                verdict = "identical" if same else f"different: {committed[:12]} committed, {new[:12]} here"
             lines.append(f"{path:{width}}  {verdict}")
-        different = sum(committed != new for committed, new in self.outputs.values())
-        lines.append(f"{len(self.outputs) - different} of {len(self.outputs)} outputs are the same to the last bit")
-        if different and self.differences:
+        changed = [path for path, (committed, new) in self.outputs.items() if committed != new]
+        lines.append(f"{len(self.outputs) - len(changed)} of {len(self.outputs)} outputs are identical to the last bit")
+        if not changed:
+            return "\n".join(lines)
+        if stage := self.stages.get(changed[0]):
+            lines.append(f"the first stage whose output differs: {stage}")
+            changed = [path for path in changed if self.stages.get(path) == stage]
+        lines += [f"  {path}: {self.details[path]}" for path in changed if path in self.details]
+        if self.differences:
             lines.append("what differs in the environment:")
             lines += [f"  {name}: {old} recorded, {new} here" for name, (old, new) in self.differences.items()]
-        elif different:
+        else:
             lines.append("the recorded environment is the same as here")
         return "\n".join(lines)
 
@@ -76,10 +92,11 @@ def reproduce(environment: Environment, record: bool) -> Report:
         _run(["git", "clone", "--quiet", str(environment.project), str(clone)], environment.project)
         if not record and not (clone / lock).is_file():
             raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
-        committed = _digests(clone / lock)
+        committed = _outputs(clone / lock)
         _lend_images(environment, clone)
         _run([sys.executable, "-m", "dvc", "repro", "--force", str(environment.path)], clone)
-        new = _digests(clone / lock)
+        new = _outputs(clone / lock)
+        details = _first_differences(committed, new, _caches(environment.project), environment.project, clone)
         described = _describe(clone, environment)
         recorded = clone / lock.with_name("dvc.environment.json")
         before = json.loads(recorded.read_text("utf-8")) if recorded.is_file() else {}
@@ -87,16 +104,107 @@ def reproduce(environment: Environment, record: bool) -> Report:
             shutil.copyfile(clone / lock, environment.project / lock)
             content = json.dumps(described, indent=2) + "\n"
             atomic_write(environment.project / lock.with_name("dvc.environment.json"), content.encode())
-    paths = sorted(committed.keys() | new.keys())
+    paths = list(dict.fromkeys([*new, *committed]))
     names = dict.fromkeys([*before, *described])
     return Report(
-        {path: (committed.get(path, MISSING), new.get(path, MISSING)) for path in paths},
+        {path: (_digest(committed, path), _digest(new, path)) for path in paths},
         {
             name: (before.get(name, MISSING), described.get(name, MISSING))
             for name in names
             if before.get(name) != described.get(name)
         },
+        {path: (new.get(path) or committed[path]).stage for path in paths},
+        details,
     )
+
+
+def first_difference(committed: Path, new: Path) -> str | None:
+    """Say where two files of one kind first differ: a tensor, a row and column, or a key; None where nobody can tell.
+
+    Args:
+        committed: .safetensors, .csv or .json; of another kind, nothing is compared.
+        new: of the same kind, whatever its name.
+    """
+    try:
+        if new.suffix == ".safetensors":
+            return _first_tensor(committed, new)
+        if new.suffix == ".csv":
+            return _first_cell(committed, new)
+        if new.suffix == ".json":
+            return _first_key(json.loads(committed.read_text("utf-8")), json.loads(new.read_text("utf-8")), "")
+    except (OSError, ValueError, SafetensorError):
+        return None
+    return None
+
+
+def _first_tensor(committed: Path, new: Path) -> str | None:
+    old, here = (load_file(path) for path in (committed, new))
+    for name in dict.fromkeys([*old, *here]):
+        if name not in old or name not in here:
+            return f"tensor {name} is only {'committed' if name in old else 'here'}"
+        one, other = old[name], here[name]
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return f"tensor {name} is {one.dtype} {one.shape} committed, {other.dtype} {other.shape} here"
+        if one.tobytes() != other.tobytes():
+            apart = np.abs(one.astype(float) - other.astype(float)).max()
+            return f"the first tensor that differs is {name}: {(one != other).mean():.1%} of it, by at most {apart:.2g}"
+    return "all tensors are identical: only the header differs"
+
+
+def _first_cell(committed: Path, new: Path) -> str | None:
+    old, here = (pd.read_csv(path, dtype=str, keep_default_na=False) for path in (committed, new))
+    if list(old) != list(here):
+        return f"columns {', '.join(map(str, old))} committed, {', '.join(map(str, here))} here"
+    for row in range(min(len(old), len(here))):
+        for column in old:
+            one, other = old[column].iloc[row], here[column].iloc[row]
+            if one != other:
+                return f"row {row + 1}, column {column}: {one} committed, {other} here"
+    return None if len(old) == len(here) else f"{len(old)} rows committed, {len(here)} here"
+
+
+def _first_key(old: Any, here: Any, where: str) -> str | None:
+    if isinstance(old, dict) and isinstance(here, dict):
+        for key in dict.fromkeys([*old, *here]):
+            at = f"{where}.{key}" if where else str(key)
+            if found := _first_key(old.get(key, MISSING), here.get(key, MISSING), at):
+                return found
+        return None
+    return None if old == here else f"{where}: {old} committed, {here} here"
+
+
+class _Output(NamedTuple):
+    md5: str
+    stage: str
+
+
+def _digest(outputs: Mapping[str, _Output], path: str) -> str:
+    return outputs[path].md5 if path in outputs else MISSING
+
+
+def _caches(project: Path) -> list[Path]:
+    """Give the folder of DVC's local cache."""
+    said = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], cwd=project, capture_output=True, text=True, check=False
+    )
+    return [Path(said.stdout.strip())] if said.returncode == 0 and said.stdout.strip() else []
+
+
+def _first_differences(
+    committed: Mapping[str, _Output], new: Mapping[str, _Output], caches: list[Path], project: Path, clone: Path
+) -> dict[str, str]:
+    """Say by path where an output first differs, as far as its committed content lies on this machine."""
+    details = {}
+    for path in committed.keys() & new.keys():
+        if (md5 := committed[path].md5) == new[path].md5:
+            continue
+        places = [cache / "files/md5" / md5[:2] / md5[2:] for cache in caches]
+        if (here := project / path).is_file() and hashlib.md5(here.read_bytes(), usedforsecurity=False).hexdigest() == md5:
+            places.append(here)
+        found = next((place for place in places if place.is_file()), None)
+        if found is not None and (detail := first_difference(found, clone / path)):
+            details[path] = detail
+    return details
 
 
 def _lend_images(environment: Environment, clone: Path) -> None:
@@ -109,12 +217,13 @@ def _lend_images(environment: Environment, clone: Path) -> None:
     (clone / dataset["root"]).symlink_to(images.resolve())
 
 
-def _digests(lock: Path) -> dict[str, str]:
-    """Give the digest of each output that a ``dvc.lock`` names."""
+def _outputs(lock: Path) -> dict[str, _Output]:
+    """Give the outputs that a ``dvc.lock`` names, by path, in the order of the stages."""
     if not lock.is_file():
         return {}
-    content = yaml.safe_load(lock.read_text("utf-8"))
-    return {out["path"]: out["md5"] for stage in content["stages"].values() for out in stage.get("outs", [])}
+    stages = yaml.safe_load(lock.read_text("utf-8"))["stages"]
+    order = [name for name in pipeline_registry.stages() if name in stages]
+    return {out["path"]: _Output(out["md5"], name) for name in order for out in stages[name].get("outs", [])}
 
 
 def _describe(project: Path, environment: Environment) -> dict[str, str]:

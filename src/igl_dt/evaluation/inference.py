@@ -72,7 +72,8 @@ def window_starts(length: int, window: int, overlap: float) -> list[int]:
 
 def _predict(network: nn.Module, images: Tensor, parameters: EvaluationParameters) -> Tensor:
     if parameters.mode == "whole" or parameters.window_size is None:
-        return network(images).logits.float().softmax(dim=1)
+        probabilities: Tensor = network(images).logits.float().softmax(dim=1)
+        return probabilities
     return _slide(network, images, parameters.window_size, parameters.window_overlap, parameters.batch_size)
 
 

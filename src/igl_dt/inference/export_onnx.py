@@ -180,11 +180,11 @@ def _exact_roll(opset: int) -> Iterator[None]:
     def constant(g: Any, value: int) -> Any:
         return g.op("Constant", value_t=torch.tensor([value]))
 
-    torch.onnx.register_custom_op_symbolic("aten::roll", roll, opset)
+    torch.onnx.register_custom_op_symbolic("aten::roll", roll, opset)  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        torch.onnx.unregister_custom_op_symbolic("aten::roll", opset)
+        torch.onnx.unregister_custom_op_symbolic("aten::roll", opset)  # type: ignore[attr-defined]
 
 
 def _check(content: bytes, network: SegmentationNetwork, size: Size | None) -> float:

@@ -16,6 +16,7 @@ from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.losses.cutmix import cutmix, paste
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.methods.single import SingleNetworkMethod, boxes_of, with_strong_views
+from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.utils.parameters import Parameters, Probability
 
 
@@ -41,7 +42,7 @@ class FixMatch(SingleNetworkMethod):
         """Give ½ L_sup and ½ L_s; see ``Method.forward``."""
         assert batch.weak is not None and batch.padding is not None
         labeled, threshold, boxes = len(batch.images), self.options.confidence_threshold, boxes_of(batch, 0)
-        partners = label_partners(self, batch.weak, threshold, batch.padding)
+        partners = label_partners(self.network, batch.weak, threshold, batch.padding)
         logits = self.network(torch.cat([batch.images, batch.weak])).logits
         labels = pseudo_labels(logits[labeled:], threshold, batch.padding)
         strong = self.network(cutmix(batch.strong[0], boxes)).logits
@@ -50,9 +51,8 @@ class FixMatch(SingleNetworkMethod):
 
 
 @torch.no_grad()
-def label_partners(method: SingleNetworkMethod, weak: Tensor, threshold: float, padding: Tensor) -> Tensor:
+def label_partners(network: SegmentationNetwork, weak: Tensor, threshold: float, padding: Tensor) -> Tensor:
     """Label the CutMix partner of each unlabelled image, the one before it, in evaluation mode: B×H×W int64."""
-    network = method.network
     network.eval()
     labels = pseudo_labels(network(weak).logits, threshold, padding)
     network.train()

@@ -9,7 +9,7 @@ The states take turns. Teachers see the weak views, the student the strong one w
 maps are mixed with the same boxes [family: CPS, UniMatch].
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -18,6 +18,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
+from igl_dt.losses.common import full_precision
 from igl_dt.losses.cutmix import cutmix
 from igl_dt.losses.discrepancy import discrepancy_loss
 from igl_dt.losses.global_context import global_context_loss
@@ -25,6 +26,7 @@ from igl_dt.losses.local_regional import average_pool, local_regional_loss
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.losses.schedule import ramp_up
 from igl_dt.methods.base import Method, MethodSetup
+from igl_dt.methods.single import boxes_of
 from igl_dt.networks.base import NetworkOutput
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
 
@@ -43,13 +45,20 @@ class IglDtParameters(Parameters):
     discrepancy_weight: Weight = 0.05
     """λ_dis [ours]."""
     swap_every: PositiveInt = 1
-    """Steps between swaps of the global and the local state [paper: swapping; per step: ours]."""
-    pseudo_label_source: Literal["state", "both"] = "state"
-    """Whether L_P on the unlabelled batch follows the state's teacher, or both."""
+    """Steps between swaps of the global and the local state [paper: swapping; per step: ours]. For a swap per epoch:
+    the number of unlabelled images over the batch size."""
+    states: Literal["alternate", "both"] = "alternate"
+    """Whether the states take turns, or every step has the mean of their losses [paper: they take turns]."""
+    pseudo_label_source: Literal["state", "both", "weighted"] = "state"
+    """Whether L_P on the unlabelled batch follows the state's teacher, both one by one, or the weighted mean of their
+    probabilities [paper: the first; the last: ours]."""
+    global_label_weight: Probability = 0.5
+    """Weight of the global teacher's probabilities in the weighted mean; the local one has the rest [ours]."""
     confidence_threshold: Probability = 0.0
     """Pseudo-labels with a lower probability are ignored [family: none in MGD]."""
-    global_map: Literal["logits", "probabilities", "features"] = "logits"
-    """What is pooled for L_Glo [family: MGD pools logits]."""
+    global_map: Literal["logits", "centered_logits", "probabilities", "features"] = "logits"
+    """What is pooled for L_Glo [family: MGD pools logits]. Centred logits have mean 0 over the classes: a shift of all
+    logits, which changes no probability, then changes no loss [ours]."""
     local_regions: PositiveInt | None = 7
     """Features are pooled to this many rows and columns for L_Loc [family]; null keeps every position."""
     ramp_up_steps: Annotated[int, Field(ge=0)] = 0
@@ -70,53 +79,86 @@ class IglDt(Method):
     def __init__(self, setup: MethodSetup) -> None:
         """Build it; a projection into the teacher's feature space is drawn from torch's global generator."""
         super().__init__(setup)
-        self.student = setup.networks["student"]
         self.projections = nn.ModuleDict()
         if self.options.global_map == "features":
             width: int = setup.teachers[GLOBAL_TEACHER].feature_channels
-            self.projections[GLOBAL_TEACHER] = nn.Conv2d(self.student.feature_channels, width, 1)
+            self.projections[GLOBAL_TEACHER] = nn.Conv2d(setup.networks["student"].feature_channels, width, 1)
 
     def trained(self) -> dict[str, nn.Module]:
         """Give the student, together with the projection into a teacher's feature space."""
-        return {"student": nn.ModuleList([self.student, self.projections])}
+        return {"student": nn.ModuleList([self.networks["student"], self.projections])}
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted terms of L_l and L_u; see ``Method.forward``."""
+        labeled = len(batch.images)
+        output = self.networks["student"](torch.cat([batch.images, cutmix(batch.strong[0], boxes_of(batch, 0))]))
+        logits, strong = output.logits[:labeled], NetworkOutput(output.logits[labeled:], output.features[labeled:])
+        terms = {"supervised": self.supervised(logits, batch.masks.long())}
+        return terms | self.teacher_terms(batch, step, logits, strong)
+
+    def teacher_terms(self, batch: Batch, step: int, logits: Tensor, strong: NetworkOutput) -> dict[str, Tensor]:
+        """Give all weighted terms but L_sup.
+
+        Args:
+            batch: of the step.
+            step: counted from 0.
+            logits: the student's, of the labelled images: B×N×H×W.
+            strong: the student's output for the first strong view of the unlabelled images, mixed with its boxes.
+        """
         assert batch.weak is not None and batch.padding is not None
-        options, target, labeled = self.options, batch.masks.long(), len(batch.images)
-        guide, other = self._teachers_of_state(step)
+        options, labeled, boxes, terms = self.options, len(batch.images), boxes_of(batch, 0), {}
         known = batch.images if batch.images_weak is None else batch.images_weak  # teachers see weak views alone
         teachers = self.predict_teachers(torch.cat([known, batch.weak]))
-
-        strong, padding = batch.strong[0], batch.padding
-        boxes = batch.cutmix[0] if batch.cutmix else None
-        if boxes is not None:
-            strong, padding = cutmix(strong, boxes), cutmix(padding, boxes)
-        output = self.student(torch.cat([batch.images, strong]))
-        logits = output.logits[:labeled]
-        student = NetworkOutput(output.logits[labeled:], output.features[labeled:])
-
-        terms = {"supervised": self.supervised(logits, target)}
         if options.labeled_pseudo_label_weight > 0:
-            guesses = [self._labels(teacher.logits[:labeled], target == IGNORE_INDEX) for teacher in teachers.values()]
-            loss = _sum_of_losses(logits, guesses, target == IGNORE_INDEX)
+            ignored = batch.masks == IGNORE_INDEX
+            guesses = [self._labels(teacher.logits[:labeled], ignored) for teacher in teachers.values()]
+            loss = _sum_of_losses(logits, guesses, ignored)
             terms["labeled_pseudo_label"] = options.labeled_pseudo_label_weight * loss
-        unlabeled = {name: _Mixed(teacher, labeled, boxes) for name, teacher in teachers.items()}
-        ramp = ramp_up(step, options.ramp_up_steps)
-        sources = [guide] if options.pseudo_label_source == "state" else [GLOBAL_TEACHER, LOCAL_TEACHER]
-        guessed = [self._labels(unlabeled[name].logits, padding) for name in sources]
-        pseudo_label_weight = ramp * options.unlabeled_pseudo_label_weight
-        terms["unlabeled_pseudo_label"] = pseudo_label_weight * _sum_of_losses(student.logits, guessed, padding)
-        if guide == GLOBAL_TEACHER and options.global_weight > 0:
-            maps = self._in_common_space(student, unlabeled[guide], guide, options.global_map)
-            terms["global_context"] = ramp * options.global_weight * global_context_loss(*maps)
-        if guide == LOCAL_TEACHER and options.local_weight > 0:
-            loss = local_regional_loss(student.features, unlabeled[guide].features, options.local_regions)
-            terms["local_regional"] = ramp * options.local_weight * loss
-        if options.discrepancy_weight > 0:
-            maps = self._in_common_space(student, unlabeled[other], other, "probabilities")
-            terms["discrepancy"] = ramp * options.discrepancy_weight * discrepancy_loss(*maps)
+        mixed = {name: _Mixed(teacher, labeled, boxes) for name, teacher in teachers.items()}
+        padding, ramp = cutmix(batch.padding, boxes), ramp_up(step, options.ramp_up_steps)
+        if options.states == "alternate":
+            return terms | self._terms_of_state(*self._teachers_of_state(step), strong, mixed, padding, ramp)
+        for guide, other in ((GLOBAL_TEACHER, LOCAL_TEACHER), (LOCAL_TEACHER, GLOBAL_TEACHER)):
+            for name, term in self._terms_of_state(guide, other, strong, mixed, padding, ramp / 2).items():
+                terms[name] = terms[name] + term if name in terms else term
         return terms
+
+    def _terms_of_state(
+        self,
+        guide: str,
+        other: str,
+        student: NetworkOutput,
+        teachers: Mapping[str, "_Mixed"],
+        padding: Tensor,
+        weight: float,
+    ) -> dict[str, Tensor]:
+        """Give the terms of L_u in the state of one teacher, times a weight."""
+        options, terms = self.options, {}
+        if options.unlabeled_pseudo_label_weight > 0:
+            guesses = [self._labels(logits, padding) for logits in self._label_logits(guide, teachers)]
+            pseudo_label_weight = weight * options.unlabeled_pseudo_label_weight
+            terms["unlabeled_pseudo_label"] = pseudo_label_weight * _sum_of_losses(student.logits, guesses, padding)
+        if guide == GLOBAL_TEACHER and options.global_weight > 0:
+            maps = self._in_common_space(student, teachers[guide], guide, options.global_map)
+            terms["global_context"] = weight * options.global_weight * global_context_loss(*maps)
+        if guide == LOCAL_TEACHER and options.local_weight > 0:
+            loss = local_regional_loss(student.features, teachers[guide].features, options.local_regions)
+            terms["local_regional"] = weight * options.local_weight * loss
+        if options.discrepancy_weight > 0:
+            maps = self._in_common_space(student, teachers[other], other, "probabilities")
+            terms["discrepancy"] = weight * options.discrepancy_weight * discrepancy_loss(*maps)
+        return terms
+
+    def _label_logits(self, guide: str, teachers: Mapping[str, "_Mixed"]) -> list[Tensor]:
+        """Give the logits whose argmax labels the unlabelled images, once or twice."""
+        if self.options.pseudo_label_source == "state":
+            return [teachers[guide].logits]
+        logits = [teachers[role].logits for role in (GLOBAL_TEACHER, LOCAL_TEACHER)]
+        if self.options.pseudo_label_source == "both":
+            return logits
+        share = self.options.global_label_weight
+        of_global, of_local = (full_precision(x).softmax(dim=1) for x in logits)
+        return [(share * of_global + (1 - share) * of_local).log()]
 
     def _teachers_of_state(self, step: int) -> tuple[str, str]:
         """Name the state's teacher, and the one that the student shall not lean on."""
@@ -132,6 +174,8 @@ class IglDt(Method):
         """Give both as logits, class probabilities, or features of the teacher's kind and the student's size."""
         if space == "logits":
             return student.logits, teacher.logits
+        if space == "centered_logits":
+            return _centered(student.logits), _centered(teacher.logits)
         if space == "probabilities":
             return student.logits.float().softmax(dim=1), teacher.logits.float().softmax(dim=1)
         projected = self.projections[name](student.features)
@@ -160,6 +204,11 @@ class _Mixed:
     def _mix(self, x: Tensor) -> Tensor:
         unlabeled = x[self._labeled :]
         return unlabeled if self._boxes is None else cutmix(unlabeled, self._boxes)
+
+
+def _centered(logits: Tensor) -> Tensor:
+    logits = full_precision(logits)
+    return logits - logits.mean(dim=1, keepdim=True)
 
 
 def _sum_of_losses(logits: Tensor, labels: Sequence[Tensor], ignore: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from igl_dt.losses.pseudo_label import pseudo_labels
 from igl_dt.methods.base import MethodSetup
 from igl_dt.methods.ema import frozen_copy
 from igl_dt.methods.fixmatch import label_partners
-from igl_dt.methods.unimatch import UniMatch, UniMatchParameters
+from igl_dt.methods.unimatch import UniMatch, UniMatchParameters, view_losses
 from igl_dt.utils.parameters import Probability
 
 
@@ -56,13 +56,13 @@ class PrevMatch(UniMatch):
         assert batch.weak is not None and batch.padding is not None
         options, half = self.options, self.setup.steps / 2
         weight = min(step / half, 2 - step / half)
-        partners = label_partners(self, batch.weak, options.confidence_threshold, batch.padding)
+        partners = label_partners(self.network, batch.weak, options.confidence_threshold, batch.padding)
         previous = pseudo_labels(self.ensemble_logits(batch.weak), options.previous_threshold, batch.padding)
         predicted = self.predict(batch)
         labels = pseudo_labels(predicted.weak, options.confidence_threshold, batch.padding)
         terms = {"supervised": self.supervised(predicted.labeled, batch.masks.long())}
-        terms |= self.consistency(batch, predicted, labels, partners)
-        guided = self.consistency(batch, predicted, previous, previous.roll(1, dims=0))
+        terms |= view_losses(batch, predicted, labels, partners, options)
+        guided = view_losses(batch, predicted, previous, previous.roll(1, dims=0), options)
         terms |= {f"previous_{name}": weight * term for name, term in guided.items()}
         return {name: term / (2 + weight) for name, term in terms.items()}
 

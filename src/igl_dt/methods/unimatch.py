@@ -52,11 +52,11 @@ class UniMatch(SingleNetworkMethod):
         """Give the weighted losses; see ``Method.forward``."""
         assert batch.weak is not None and batch.padding is not None
         threshold = self.options.confidence_threshold
-        partners = label_partners(self, batch.weak, threshold, batch.padding)
+        partners = label_partners(self.network, batch.weak, threshold, batch.padding)
         predicted = self.predict(batch)
         labels = pseudo_labels(predicted.weak, threshold, batch.padding)
         terms = {"supervised": self.supervised(predicted.labeled, batch.masks.long())}
-        terms |= self.consistency(batch, predicted, labels, partners)
+        terms |= view_losses(batch, predicted, labels, partners, self.options)
         return {name: term / 2 for name, term in terms.items()}
 
     def predict(self, batch: Batch) -> "Predictions":
@@ -66,26 +66,6 @@ class UniMatch(SingleNetworkMethod):
         logits, perturbed = decode_with_dropout(self.network, images, self.options.feature_dropout)
         strong = predict_strong_views(self.network, batch)
         return Predictions(logits[:labeled], logits[labeled:], perturbed[labeled:], strong)
-
-    def consistency(
-        self, batch: Batch, predicted: "Predictions", labels: Tensor, partners: Tensor
-    ) -> dict[str, Tensor]:
-        """Give the weighted losses of strong views and perturbed features against labels of the weak views.
-
-        Args:
-            batch: of the step.
-            predicted: its views.
-            labels: B×H×W int64 of the unlabelled images, 255 where uncertain.
-            partners: likewise, of the images whose boxes are pasted into them.
-        """
-        assert batch.padding is not None
-        terms = {}
-        for view, prediction in enumerate(predicted.strong):
-            boxes = boxes_of(batch, view)
-            loss = pseudo_label_loss(prediction, paste(labels, boxes, partners), cutmix(batch.padding, boxes))
-            terms[f"strong_view_{view + 1}"] = self.options.strong_weight * loss
-        loss = pseudo_label_loss(predicted.perturbed, labels, batch.padding)
-        return terms | {"feature_view": self.options.feature_weight * loss}
 
 
 class Predictions(NamedTuple):
@@ -98,6 +78,28 @@ class Predictions(NamedTuple):
     """Of their weak views, with channels of the features dropped."""
     strong: tuple[Tensor, ...]
     """Of their strong views, mixed by CutMix."""
+
+
+def view_losses(
+    batch: Batch, predicted: Predictions, labels: Tensor, partners: Tensor, weights: UniMatchParameters
+) -> dict[str, Tensor]:
+    """Give the weighted losses of strong views and perturbed features against labels of the weak views.
+
+    Args:
+        batch: of the step.
+        predicted: its views.
+        labels: B×H×W int64 of the unlabelled images, 255 where uncertain.
+        partners: likewise, of the images whose boxes are pasted into them.
+        weights: of the losses.
+    """
+    assert batch.padding is not None
+    terms = {}
+    for view, prediction in enumerate(predicted.strong):
+        boxes = boxes_of(batch, view)
+        loss = pseudo_label_loss(prediction, paste(labels, boxes, partners), cutmix(batch.padding, boxes))
+        terms[f"strong_view_{view + 1}"] = weights.strong_weight * loss
+    loss = pseudo_label_loss(predicted.perturbed, labels, batch.padding)
+    return terms | {"feature_view": weights.feature_weight * loss}
 
 
 def decode_with_dropout(network: SegmentationNetwork, images: Tensor, dropout: float) -> tuple[Tensor, Tensor]:

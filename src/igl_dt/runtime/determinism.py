@@ -1,9 +1,9 @@
 """Everything that decides whether two runs give the same bits, in one place."""
 
+import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +47,8 @@ def describe_environment(runtime: RuntimeParameters) -> dict[str, str]:
     on_cuda = runtime.device != "cpu" and torch.cuda.is_available()
     return {
         "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "timm": version("timm"),
+        "torchvision": importlib.metadata.version("torchvision"),
+        "timm": importlib.metadata.version("timm"),
         "numpy": np.__version__,
         "pillow": PIL.__version__,
         "cudnn": str(torch.backends.cudnn.version()) if on_cuda else "none",

@@ -30,7 +30,7 @@ def build_optimizer(network: nn.Module, parameters: OptimizerParameters) -> opti
 def rate_factor(step: int, steps: int, parameters: OptimizerParameters) -> float:
     """Give the share of the peak rate at a step: linear warm-up, then poly, (1 - step/steps)^power [family]."""
     warmup = min(1.0, (step + 1) / (parameters.warmup_steps + 1))
-    return warmup * (1 - step / steps) ** parameters.poly_power
+    return float(warmup * (1 - step / steps) ** parameters.poly_power)
 
 
 def set_rates(optimizer: optim.Optimizer, factor: float) -> None:

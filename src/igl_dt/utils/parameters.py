@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
@@ -76,11 +76,19 @@ def explain(error: ValidationError, kind: type[BaseModel]) -> Iterator[str]:
 def _fields(kind: Any, path: list[str]) -> list[str]:
     """Name the fields of the object at a path of nested objects, some of them in mappings."""
     for part in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if get_origin(kind) is dict:
+            kind = _nested(get_args(kind)[1])
+        else:
             field = kind.model_fields.get(part)
-            kind = field.annotation if field else None
+            kind = _nested(field.annotation) if field else None
         if kind is None:
             return []
-        nested = (kind, *get_args(kind))  # also those that may be null, and values of mappings
-        kind = next((n for n in nested if isinstance(n, type) and issubclass(n, BaseModel)), kind)
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+    return [] if get_origin(kind) is dict else list(kind.model_fields)
+
+
+def _nested(annotation: Any) -> Any:
+    """Give the parameter object or the mapping that an annotation is, or may be where it allows null; else None."""
+    for kind in (annotation, *get_args(annotation)):
+        if get_origin(kind) is dict or (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            return kind
+    return None

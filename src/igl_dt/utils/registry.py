@@ -29,7 +29,7 @@ def _find(package: ModuleType, base: type[T]) -> dict[str, type[T]]:
         for kind in vars(module).values():
             is_member = isinstance(kind, type) and issubclass(kind, base) and kind.__module__ == module.__name__
             if is_member and not inspect.isabstract(kind) and kind is not base:
-                name = kind.name  # type: ignore[attr-defined]
+                name = kind.name
                 if name in found:
                     raise TypeError(f"{kind.__module__} and {found[name].__module__} both define the name {name!r}")
                 found[name] = kind

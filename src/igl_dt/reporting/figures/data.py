@@ -245,4 +245,5 @@ def overlay_mask(panel: np.ndarray, mask: np.ndarray, num_classes: int) -> np.nd
     colors = np.full((256, 3), 255 * np.array(to_rgb(NEUTRAL)))
     colors[:num_classes] = class_palette(num_classes)
     gray = np.asarray(Image.fromarray(panel).convert("L"))[..., None]
-    return np.rint(_TINT * colors[mask[np.ix_(rows, columns)]] + (1 - _TINT) * gray).astype(np.uint8)
+    mixed: np.ndarray = np.rint(_TINT * colors[mask[np.ix_(rows, columns)]] + (1 - _TINT) * gray)
+    return mixed.astype(np.uint8)

@@ -6,24 +6,30 @@ two take turns step by step, so that a slow moment of the machine hits both, and
 Batches are made beforehand: that is how the engine finds them once the loader has warmed up; what making one costs is
 printed beside it.
 
-``make bench``, or ``python -m igl_dt.benchmark``: exit code 1 where a ratio is above 1.05.
+``make bench``, or ``python benchmarks/run.py [SUBJECT]``; exit code 1 where a limit is not kept. Subjects:
 
-``python -m igl_dt.benchmark splitting``: what it takes to split a million images, by a fraction and by lists; exit
-code 1 where that is more than a minute or a GiB.
+``steps`` (the default): the above; the limit is a ratio of 1.05.
 
-``python -m igl_dt.benchmark loading``: how many views a thread makes, beside the plain way of scaling the whole image
-and then cropping; exit code 1 where it is not 1.8 times as many.
+``methods``: seconds per step of every registered method, at the same crop, batch and networks, over those of supervised
+training; the methods take turns. No limit.
 
-``python -m igl_dt.benchmark startup``: from the command to the first training step of the recipe ``smoke``, beside what
-importing torch and timm takes, in turns; exit code 1 where the difference is above 3 seconds.
+``splitting``: what it takes to split a million images, by a fraction and by lists: a minute and a GiB.
 
-``python -m igl_dt.benchmark prediction``: how many images a second get a mask and an overlay from a weight file,
-reading and writing included, loading the weights once not, beside the bare network's forward passes on the same
-images, one at a time like there; exit code 1 where it is less than 90 %.
+``loading``: how many views a thread makes, beside the plain way of scaling the whole image and then cropping: 1.8 times
+as many.
+
+``startup``: from the command to the first training step of the environment ``smoke``, beside what importing torch and
+timm takes, in turns: 3 seconds more.
+
+``prediction``: how many images a second get a mask and an overlay from a weight file, reading and writing included and
+loading the weights excluded, beside the bare network's forward passes on the same images, one at a time: 90 %.
+
+``--json FILE`` adds the figures to a file, ``benchmarks/results.json`` for those that are committed.
 """
 
 import argparse
 import hashlib
+import json
 import os
 import shutil
 import statistics
@@ -35,7 +41,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import numpy as np
@@ -45,38 +51,56 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+import igl_dt.methods
 from igl_dt.data import loading
 from igl_dt.data.image_io import read_image
 from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
-from igl_dt.data.splits import split_labels
+from igl_dt.data.splits import Splits, split_labels
 from igl_dt.data.transforms import CropWindow
 from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.inference.predict import predict_images
 from igl_dt.kedro_ext.provenance import peak_memory
-from igl_dt.methods import CrossPseudoSupervision, IglDt, Method
-from igl_dt.methods.cps import CrossPseudoSupervisionParameters
-from igl_dt.methods.igl_dt import IglDtParameters
-from igl_dt.networks.architectures.deeplab_v3_plus import DeepLabV3PlusParameters
-from igl_dt.networks.architectures.res_unet import ResUnetParameters
-from igl_dt.networks.architectures.swin_unet import SwinUnetParameters
+from igl_dt.methods.base import Method
+from igl_dt.methods.parameters import MethodChoice
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import load_network, save_network
-from igl_dt.networks.parameters import EncoderParameters
-from igl_dt.runtime.determinism import configure_torch
+from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.networks.registry import build_network
+from igl_dt.runtime.determinism import configure_torch, seeded
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.stages import initialize_network
 from igl_dt.training.optimizer import build_optimizer
-from igl_dt.training.parameters import OptimizerParameters, StageParameters
-from igl_dt.training.trainer import train
+from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
+from igl_dt.training.trainer import create_method, fit
 from igl_dt.utils.parameters import IGNORE_INDEX, Size
+from igl_dt.utils.registry import find_classes
 
+PROJECT = Path(__file__).parents[1]
 LIMIT = 1.05
 WARMUP_STEPS = 3
 STEPS = 44
+METHOD_ROUNDS = 12
+BATCH_SIZE = 4
 OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
 RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
+CLASS_NAMES = tuple(f"class {index}" for index in range(9))
+RESNET = {"name": "resnet18"}
+SWIN = {
+    "name": "swin_tiny_patch4_window7_224",
+    "options": {"embed_dim": 48, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
+}
+NETWORKS = {
+    role: NetworkChoice.model_validate({"architecture": architecture, architecture: parameters})
+    for role, architecture, parameters in (
+        ("global_teacher", "swin_unet", {"encoder": SWIN, "stem": "convolutional"}),
+        ("local_teacher", "res_unet", {"encoder": RESNET, "decoder_channels": [128, 64, 32, 32]}),
+        ("student", "deeplab_v3_plus", {"encoder": RESNET, "channels": 128}),
+    )
+}
+"""ResNet-18 networks and a narrow Swin-Unet, as one trains them without a GPU."""
+FIGURES: dict[str, dict[str, float]] = {}
+"""What was measured, by subject, for ``--json``."""
 
 IMAGES = 1_000_000
 CLASSES = 21
@@ -94,6 +118,9 @@ STARTUP_SECONDS = 3.0
 PREDICTED = 40
 PREDICTION_ROUNDS = 3
 PREDICTION_RATIO = 0.9
+
+
+B = TypeVar("B", bound=TrainingBatches)
 
 
 class ReadyBatches(TrainingBatches):
@@ -143,7 +170,7 @@ def measure(name: str, method: Method, batches: ReadyBatches, forward: Callable[
     """
     running = [build_optimizer(module, OPTIMIZER) for module in method.trained().values()]
     making = batches.prepare(lambda batch: _bare_step(forward, batch, running))
-    train(method, batches, dict.fromkeys(method.trained(), OPTIMIZER), RUNTIME, validate=lambda network: 0.0)
+    fit(method, batches, dict.fromkeys(method.trained(), OPTIMIZER), RUNTIME, lambda network: 0.0, name=name)
     pairs = batches.pairs()
     engine, bare = (statistics.median(seconds) for seconds in zip(*pairs, strict=True))
     ratio = statistics.median(one / other for one, other in pairs)
@@ -151,7 +178,13 @@ def measure(name: str, method: Method, batches: ReadyBatches, forward: Callable[
         f"{name}: engine {engine:.4f} s/step, bare networks {bare:.4f} s/step, ratio {ratio:.3f} (limit {LIMIT}; "
         f"medians of {len(pairs)}); making a batch {making:.4f} s"
     )
+    note("steps", **{f"{name}: ratio": ratio, f"{name}: seconds": engine, f"{name}: seconds of a batch": making})
     return ratio
+
+
+def note(subject: str, **figures: float) -> None:
+    """Keep figures for ``--json``."""
+    FIGURES.setdefault(subject, {}).update({name: round(figure, 4) for name, figure in figures.items()})
 
 
 def _bare_step(
@@ -170,56 +203,136 @@ def main() -> int:
     """Run the benchmark that the command line names; gives the exit code."""
     subjects = {
         "steps": measure_steps,
+        "methods": measure_methods,
         "splitting": measure_splitting,
         "loading": measure_loading,
         "startup": measure_startup,
         "prediction": measure_prediction,
     }
-    parser = argparse.ArgumentParser(prog="python -m igl_dt.benchmark", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description=__doc__.splitlines()[0])
     parser.add_argument("subject", nargs="?", choices=tuple(subjects), default="steps")
-    return subjects[parser.parse_args().subject]()
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the figures to this file")
+    arguments = parser.parse_args()
+    code = subjects[arguments.subject]()
+    if arguments.json is not None:
+        known = json.loads(arguments.json.read_text("utf-8")) if arguments.json.is_file() else {}
+        text = json.dumps(known | FIGURES, indent=2, ensure_ascii=False)
+        arguments.json.write_text(text + "\n", "utf-8")
+    return code
 
 
 def measure_steps() -> int:
     """Time training steps on drawn images; gives the exit code."""
     configure_torch(RUNTIME)
-    swin_unet, res_unet, student = _networks()
     with tempfile.TemporaryDirectory() as folder:
-        dataset = DatasetParameters(
-            source="shapes", root=f"{folder}/shapes", options={"train": 64, "val": 2, "test": 0, "min_side": 128}
-        )
-        manifest = read_manifest(dataset)
-        splits = split_labels(
-            manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0
-        )
-        reader = ImageReader(dataset, cache_mib=64)
+        reader, splits = _draw_images(folder, {"train": 64, "val": 2, "test": 0, "min_side": 128}, fraction=0.25)
 
-        def batches(strong: bool) -> ReadyBatches:
-            augmentation = AugmentationParameters(crop_size=(128, 128), strong_unlabeled=strong)
-            stage = StageParameters(steps=STEPS, batch_size=4, augmentation=augmentation)
-            return ReadyBatches(reader, splits.labeled, splits.unlabeled, stage, 0, "benchmark")
+        def batches(method: Method, strong: bool) -> ReadyBatches:
+            augmentation = AugmentationParameters(crop_size=CROP_SIZE, strong_unlabeled=strong)
+            return _batches(ReadyBatches, method, reader, splits, augmentation, STEPS)
+
+        cps = _method("cps", ("global_teacher", "local_teacher"))
+        ours = _method("igl_dt", ("student",))
 
         def pretraining(batch: Batch) -> Sequence[Tensor]:
             assert batch.weak is not None
             images = torch.cat([batch.images, batch.weak])
             with torch.no_grad():
-                for teacher in (swin_unet, res_unet):
-                    teacher(batch.weak)
-            return [teacher(images).logits for teacher in (swin_unet, res_unet)]
+                for network in cps.networks.values():
+                    network(batch.weak)
+            return [network(images).logits for network in cps.networks.values()]
 
         def learning(batch: Batch) -> Sequence[Tensor]:
-            assert batch.weak is not None and batch.strong is not None
+            assert batch.weak is not None
             with torch.no_grad():
-                for teacher in (swin_unet, res_unet):
-                    teacher(torch.cat([batch.images, batch.weak]))
-            output = student(torch.cat([batch.images, batch.strong]))
+                ours.predict_teachers(torch.cat([batch.images, batch.weak]))
+            output = ours.networks["student"](torch.cat([batch.images, *batch.strong]))
             return [output.logits, output.features]
 
-        method: Method = CrossPseudoSupervision(swin_unet, res_unet, CrossPseudoSupervisionParameters())
-        ratios = [measure("teacher pretraining", method, batches(strong=False), pretraining)]
-        method = IglDt(student, swin_unet, res_unet, IglDtParameters())
-        ratios.append(measure("student learning", method, batches(strong=True), learning))
+        ratios = [
+            measure("teacher pretraining", cps, batches(cps, strong=False), pretraining),
+            measure("student learning", ours, batches(ours, strong=True), learning),
+        ]
     return int(max(ratios) > LIMIT)
+
+
+def measure_methods() -> int:
+    """Time a training step of every registered method, the methods in turns; gives the exit code."""
+    configure_torch(RUNTIME)
+    seconds: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        reader, splits = _draw_images(folder, {"train": 32, "val": 2, "test": 0, "min_side": 128}, fraction=0.25)
+        augmentation = AugmentationParameters(crop_size=CROP_SIZE, strong_unlabeled=True, cutmix_probability=0.5)
+        running = []
+        for name in find_classes(igl_dt.methods, Method):  # type: ignore[type-abstract]
+            method = _any_method(name)
+            batches = _batches(TrainingBatches, method, reader, splits, augmentation, METHOD_ROUNDS)
+            optimizers = [build_optimizer(module, OPTIMIZER) for module in method.trained().values()]
+            running.append((name, method.train(), optimizers, [batches[step] for step in range(METHOD_ROUNDS)]))
+        for step in range(METHOD_ROUNDS):
+            for name, method, optimizers, ready in running:
+                taken = _method_step(method, ready[step], optimizers, step)
+                if step > 0:  # the first warms up
+                    seconds.setdefault(name, []).append(taken)
+    for name, times in seconds.items():
+        pairs = zip(times, seconds["supervised"], strict=True)
+        ratio, median = statistics.median(one / other for one, other in pairs), statistics.median(times)
+        print(f"{name}: {median:.4f} s/step, {ratio:.2f} times supervised (medians of {len(times)})")
+        note("methods", **{f"{name}: seconds": median, f"{name}: times supervised": ratio})
+    return 0
+
+
+def _any_method(name: str) -> Method:
+    """Build a method on the student's network, or on two networks where it trains two."""
+    try:
+        return _method(name, ("student",))
+    except ValueError:
+        return _method(name, ("student", "local_teacher"))
+
+
+def _method(name: str, roles: Sequence[str]) -> Method:
+    parameters = TrainingParameters(
+        networks={role: NETWORKS[role] for role in roles},
+        method=MethodChoice(name=name),
+        optimizers=dict.fromkeys(roles, OPTIMIZER),
+        steps=STEPS,
+        batch_size=BATCH_SIZE,
+        augmentation=AugmentationParameters(crop_size=CROP_SIZE),
+    )
+    teachers = {role: _network(role) for role in ("global_teacher", "local_teacher")}
+    return create_method(parameters, CLASS_NAMES, 0, teachers, "benchmark")
+
+
+def _method_step(method: Method, batch: Batch, optimizers: Sequence[torch.optim.Optimizer], step: int) -> float:
+    start = time.perf_counter()
+    torch.stack(list(method(batch, step).values())).sum().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    method.after_step(step)
+    return time.perf_counter() - start
+
+
+def _draw_images(folder: str, options: dict[str, int], fraction: float, **dataset: Any) -> tuple[ImageReader, Splits]:
+    parameters = DatasetParameters(source="shapes", root=f"{folder}/shapes", options=options, **dataset)
+    found = read_manifest(parameters)
+    splits = split_labels(found.samples, found.class_pixels, SplittingParameters(labeled_fraction=fraction), seed=0)
+    return ImageReader(parameters, cache_mib=64), splits
+
+
+def _batches(
+    kind: type[B],
+    method: Method | None,
+    reader: ImageReader,
+    splits: Splits,
+    augmentation: AugmentationParameters,
+    steps: int,
+) -> B:
+    """Make batches as a method sees them; None: with unlabelled images."""
+    unlabeled = splits.unlabeled if method is None or method.uses_unlabeled else None
+    views = 1 if method is None else method.strong_views
+    arguments: dict[str, Any] = {"steps": steps, "batch_size": BATCH_SIZE, "seed": 0, "stream": "benchmark"}
+    return kind(reader, splits.labeled, unlabeled, augmentation, **arguments, strong_views=views)
 
 
 def measure_splitting() -> int:
@@ -241,6 +354,7 @@ def measure_splitting() -> int:
                 f"{images['unlabeled']} unlabelled; at most {peak_memory() - imports:.0f} MiB so far "
                 f"(limit {SPLITTING_MIB})"
             )
+    note("splitting", seconds=worst, mib=peak_memory() - imports)
     return int(worst > SPLITTING_SECONDS or peak_memory() - imports > SPLITTING_MIB)
 
 
@@ -258,31 +372,22 @@ def measure_loading() -> int:
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
-        dataset = DatasetParameters(
-            source="shapes",
-            root=f"{folder}/shapes",
-            image_size=IMAGE_SIZE,
-            options={"train": 16, "val": 1, "test": 0, "min_side": 128},
-        )
-        manifest = read_manifest(dataset)
-        splits = split_labels(
-            manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.5), seed=0
-        )
+        options = {"train": 16, "val": 1, "test": 0, "min_side": 128}
+        reader, splits = _draw_images(folder, options, fraction=0.5, image_size=IMAGE_SIZE)
         augmentation = AugmentationParameters(crop_size=CROP_SIZE)
-        stage = StageParameters(steps=LOADING_STEPS, batch_size=4, augmentation=augmentation)
-        reader = ImageReader(dataset, cache_mib=64)
-        batches = TrainingBatches(reader, splits.labeled, splits.unlabeled, stage, 0, "benchmark")
+        batches = _batches(TrainingBatches, None, reader, splits, augmentation, LOADING_STEPS)
         for round_ in range(LOADING_ROUNDS + 1):
             for name, way in ways.items():
                 with way():
                     times = [_time(batches, step) for step in range(LOADING_STEPS)]
                 if round_ > 0:  # the first fills the cache
                     seconds[name] += times
-    rates = {name: 2 * stage.batch_size / statistics.median(times) for name, times in seconds.items()}
+    rates = {name: 2 * BATCH_SIZE / statistics.median(times) for name, times in seconds.items()}
     fast, plain = rates.values()
     size = f"{IMAGE_SIZE[1]}×{IMAGE_SIZE[0]} -> {CROP_SIZE[1]}×{CROP_SIZE[0]}"
     print(f"views per second and thread, {size}: " + ", ".join(f"{name} {rate:.0f}" for name, rate in rates.items()))
     print(f"ratio {fast / plain:.2f} (limit {LOADING_RATIO})")
+    note("loading", ratio=fast / plain)
     return int(fast / plain < LOADING_RATIO)
 
 
@@ -294,7 +399,7 @@ def measure_startup() -> int:
     imports, commands = [], []
     with tempfile.TemporaryDirectory() as folder:
         for name in ("conf", "src", "pyproject.toml", ".telemetry"):
-            source = Path(__file__).parents[2] / name
+            source = PROJECT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, Path(folder) / name)
         (Path(folder) / "conf/local").mkdir(exist_ok=True)
@@ -309,6 +414,7 @@ def measure_startup() -> int:
         f"{statistics.median(commands):.1f} s: {difference:.1f} s more (limit {STARTUP_SECONDS}; medians of "
         f"{STARTUP_ROUNDS})"
     )
+    note("startup", seconds=difference)
     return int(difference > STARTUP_SECONDS)
 
 
@@ -338,7 +444,7 @@ def _type_command(folder: Path, *arguments: str, until: str | None = None) -> fl
 def measure_prediction() -> int:
     """Time ``predict_images`` and bare forward passes in turns; gives the exit code."""
     configure_torch(RUNTIME)
-    network = _networks()[2].eval()
+    network = _network("student").eval()
     pairs = []
     with tempfile.TemporaryDirectory() as folder:
         options = {"train": PREDICTED, "val": 1, "test": 0, "min_side": 96, "max_side": 128}
@@ -370,6 +476,7 @@ def measure_prediction() -> int:
         f"prediction, images of {IMAGE_SIZE[1]}×{IMAGE_SIZE[0]}: {whole:.2f} a second, bare network {bare:.2f}, "
         f"ratio {ratio:.3f} (limit {PREDICTION_RATIO}; median of {len(pairs)})"
     )
+    note("prediction", ratio=ratio)
     return int(ratio < PREDICTION_RATIO)
 
 
@@ -453,19 +560,9 @@ def _make_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
     return manifest, pd.DataFrame(pixels, index=pd.Index(ids, name="id"), columns=names, copy=False)
 
 
-def _networks() -> tuple[SegmentationNetwork, SegmentationNetwork, SegmentationNetwork]:
-    """ResNet-18 networks and a narrow Swin-Unet, as one trains them without a GPU."""
-    swin = {"embed_dim": 48, "depths": (2, 2, 2, 2), "num_heads": (3, 6, 12, 24), "window_size": 4}
-    swin_unet = SwinUnetParameters(
-        encoder=EncoderParameters(name="swin_tiny_patch4_window7_224", options=swin), stem="convolutional"
-    )
-    resnet = EncoderParameters(name="resnet18")
-    names = [f"class {index}" for index in range(9)]
-    return (
-        initialize_network("swin_unet", swin_unet, names, seed=0),
-        initialize_network("res_unet", ResUnetParameters(encoder=resnet, decoder_channels=(128, 64, 32, 32)), names, 0),
-        initialize_network("student", DeepLabV3PlusParameters(encoder=resnet, channels=128), names, seed=0),
-    )
+def _network(role: str) -> SegmentationNetwork:
+    with seeded(0, "initial weights", role):
+        return build_network(NETWORKS[role], CLASS_NAMES, role)
 
 
 if __name__ == "__main__":

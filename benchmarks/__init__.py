@@ -1,0 +1,1 @@
+"""What it costs: scripts, and the last committed figures."""

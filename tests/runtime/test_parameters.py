@@ -1,0 +1,29 @@
+"""What a run is given: out of range or contradictory values are refused where they are said."""
+
+import pytest
+from pydantic import BaseModel
+
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
+from problems import problem
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "where"),
+    [
+        (EvaluationParameters, {"window_overlap": 1}, "window_overlap"),
+        (RuntimeParameters, {"device": "gpu"}, "device"),
+        (RuntimeParameters, {"threads": 0}, "threads"),
+        (RuntimeParameters, {"workers": -1}, "workers"),
+    ],
+)
+def test_out_of_range(kind: type[BaseModel], values: dict[str, object], where: str) -> None:
+    assert problem(kind, **values)[0] == where
+
+
+def test_a_sliding_window_has_a_size() -> None:
+    assert "evaluation.window_size is needed" in problem(EvaluationParameters, mode="sliding_window")[1]
+    EvaluationParameters(mode="sliding_window", window_size=(8, 8))
+
+
+def test_what_changes_no_result_is_a_parameter() -> None:
+    assert set(RuntimeParameters.CHANGING_NO_RESULT) < set(RuntimeParameters.model_fields)
