@@ -42,7 +42,8 @@ def test_loading(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert benchmark.main() == code
     rates, verdict = capsys.readouterr().out.splitlines()
     assert rates.startswith("views per second and thread, 480×360 -> 128×128: scaling the crop alone ")
-    assert verdict.startswith("ratio ") and verdict.endswith(f"(limit {ratio})")
+    assert verdict.startswith("ratio ")
+    assert verdict.endswith(f"(limit {ratio})")
 
 
 @pytest.mark.parametrize(("ratio", "code"), [(0, 0), (1e9, 1)])
@@ -55,7 +56,8 @@ def test_prediction(
     monkeypatch.setattr(sys, "argv", ["benchmark", "prediction"])
     assert benchmark.main() == code
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("prediction, images of 56×40: ") and f"(limit {ratio}; median of 1)" in line
+    assert line.startswith("prediction, images of 56×40: ")
+    assert f"(limit {ratio}; median of 1)" in line
 
 
 def test_the_plain_way_of_loading_gives_the_same_views() -> None:
@@ -87,7 +89,8 @@ def test_startup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
     def type_command(folder: Path, *arguments: str, until: str | None = None) -> float:
         typed.append((arguments[1], until))
-        assert (folder / "conf/smoke").is_dir() and (folder / "src/igl_dt").is_dir()
+        assert (folder / "conf/smoke").is_dir()
+        assert (folder / "src/igl_dt").is_dir()
         return 10.0 if until is None else 12.0
 
     monkeypatch.setattr(benchmark, "_type_command", type_command)
@@ -96,7 +99,8 @@ def test_startup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert benchmark.main() == code
     assert typed == [("kedro", None), *[("import torch, timm", None), ("kedro", "step 1/1")] * benchmark.STARTUP_ROUNDS]
     said = capsys.readouterr().out
-    assert "importing torch and timm 10.0 s" in said and "training step 12.0 s: 2.0 s more (limit " in said
+    assert "importing torch and timm 10.0 s" in said
+    assert "training step 12.0 s: 2.0 s more (limit " in said
 
 
 def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -112,7 +116,8 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     names = set(find_classes(igl_dt.methods, Method))
     assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == names >= {"supervised", "igl_dt"}
     figures = json.loads(file.read_text("utf-8"))
-    assert figures["steps"] == {} and figures["methods"]["supervised: times supervised"] == 1
+    assert figures["steps"] == {}
+    assert figures["methods"]["supervised: times supervised"] == 1
     assert all(figures["methods"][f"{name}: seconds"] > 0 for name in names)
 
 

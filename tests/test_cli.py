@@ -25,9 +25,11 @@ def test_an_unknown_pipeline_brings_the_nearest(option: str) -> None:
 
 def test_everything_else_is_kedros() -> None:
     assert find_run_command("igl_dt") is run  # of an installed package
-    assert run.params == project.run.params and run.help == project.run.help
+    assert run.params == project.run.params
+    assert run.help == project.run.help
     said = CliRunner().invoke(run, ["--help"])
-    assert "--pipelines" in said.output and "--conf-source" in said.output
+    assert "--pipelines" in said.output
+    assert "--conf-source" in said.output
 
 
 @pytest.mark.slow

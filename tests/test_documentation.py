@@ -106,7 +106,8 @@ def test_it_is_built_without_a_warning(tmp_path: Path) -> None:
     for name, text in built.items():
         assert "system-message" not in text and "ERROR:" not in text, name
         assert not re.search(r'<(script|img|link)[^>]*(src|href)="(https?:)?//', text), f"{name} needs a network"
-    assert "Alias for field" not in built["api"] and "automodules" not in built["api"]
+    assert "Alias for field" not in built["api"]
+    assert "automodules" not in built["api"]
     for name in (
         "CpsParameters",
         "DeepLabV3Plus",
@@ -196,7 +197,8 @@ def is_parameter(path: str) -> bool:
 
 def test_parameters_are_there() -> None:
     student = "student_learning.networks.student.deeplab_v3_plus"
-    assert is_parameter(f"{student}.encoder.options.channels") and not is_parameter(f"{student}.chanels")
+    assert is_parameter(f"{student}.encoder.options.channels")
+    assert not is_parameter(f"{student}.chanels")
     assert not is_parameter("student_learning.method.igl_dt.local_wait")
     named = [(code, part.partition("=")[0]) for code, part in option("params") if "=" in part]
     dotted = r"((?:{})(?:\.\w+)+)(?:[=:].*)?".format("|".join(ProjectParameters.model_fields))
@@ -339,12 +341,14 @@ def test_the_method_shown_is_that_of_the_notebook_and_learns(tmp_path: Path, mon
     before = copy.deepcopy(student)
     parameters = kind.parameters_type.model_validate({"decay": 0.25})
     method = kind(MethodSetup(parameters, {"student": student}, {}, SupervisedLossParameters(), 10)).train()
-    assert isinstance(method, Method) and method.evaluated().keys() == {"student", "student_ema"}
+    assert isinstance(method, Method)
+    assert method.evaluated().keys() == {"student", "student_ema"}
 
     images = torch.randint(0, 256, (3, 2, 3, 32, 32), dtype=torch.uint8)
     masks, nothing = torch.zeros(2, 32, 32, dtype=torch.uint8), torch.zeros(2, 32, 32, dtype=torch.bool)
     losses = method(Batch(images[0], masks, images[1], (images[2],), nothing), step=0)
-    assert losses.keys() == {"supervised", "consistency"} and all(loss > 0 for loss in losses.values())
+    assert losses.keys() == {"supervised", "consistency"}
+    assert all(loss > 0 for loss in losses.values())
     losses["consistency"].backward()
     assert all(p.grad is not None for p in student.parameters())
     assert all(p.grad is None for p in method.evaluated()["student_ema"].parameters())
@@ -378,7 +382,8 @@ def test_the_data_set_shown_is_found_and_read(tmp_path: Path, monkeypatch: pytes
     images, class_pixels, names = read_manifest(dataset)
     assert dict(images["split"].value_counts()) == {"train": 3, "val": 2}
     assert images.loc[images["mask"].isna(), "id"].tolist() == ["drive_1/2"]
-    assert names == ("road", "car") and class_pixels.loc["drive_7/1", "car"] == 80
+    assert names == ("road", "car")
+    assert class_pixels.loc["drive_7/1", "car"] == 80
     with pytest.raises(DataError, match="drive_9"):
         read_manifest(dataset.model_copy(update={"options": {"val": ["drive_9"]}}))
     (root / "drive_7/0_mask.png").unlink()
@@ -392,8 +397,10 @@ def test_the_architecture_shown_is_found_and_works(tmp_path: Path, monkeypatch: 
     choice = NetworkChoice.model_validate({"architecture": "plain", "plain": {"encoder": RESNET, "channels": 4}})
     network = build_network(choice, CLASSES).eval()
     logits, features = network(torch.zeros(1, 3, 40, 50, dtype=torch.uint8))
-    assert logits.shape == (1, len(CLASSES), 40, 50) and features.shape == (1, 4, 2, 2)
-    assert network.feature_channels == 4 and network.size_multiple == 32
+    assert logits.shape == (1, len(CLASSES), 40, 50)
+    assert features.shape == (1, 4, 2, 2)
+    assert network.feature_channels == 4
+    assert network.size_multiple == 32
 
 
 NETWORK_ROWS = {

@@ -75,9 +75,7 @@ def sync(metadata: ProjectMetadata, check: bool) -> None:
         raise click.ClickException("run `kedro dvc sync` to write what the graph says")
     for environment in [] if check else environments:
         (environment.project / environment.path).write_text(render(describe(environment)), "utf-8", newline="\n")
-    click.echo(
-        f"{', '.join(str(each.path) for each in environments)}: {'up to date' if not found else 'written'}"
-    )
+    click.echo(f"{', '.join(str(each.path) for each in environments)}: {'up to date' if not found else 'written'}")
 
 
 @cli.command(short_help="Reproduce the committed results, and compare them bit by bit.")

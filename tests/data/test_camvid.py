@@ -26,7 +26,8 @@ def test_lists_every_sample_with_its_mask(unspoilt: Path) -> None:
     assert len(listing.samples) == 12
     assert listing.samples[3] == Sample("train3", "train", "train/images/train3.png", "train/masks/train3.png")
     for sample in listing.samples:
-        assert (unspoilt / sample.image).is_file() and (unspoilt / str(sample.mask)).is_file()
+        assert (unspoilt / sample.image).is_file()
+        assert (unspoilt / str(sample.mask)).is_file()
 
 
 def test_a_training_image_without_mask_is_unlabeled(folder: Path) -> None:
@@ -43,7 +44,8 @@ def test_a_list_at_the_root_chooses_the_images(folder: Path) -> None:
 def test_test_images_may_be_missing_and_other_files_may_lie_about(folder: Path) -> None:
     shutil.rmtree(folder / "test")
     (folder / "train/images/Thumbs.db").touch()
-    assert ids(folder, "test") == [] and len(ids(folder, "train")) == 8
+    assert ids(folder, "test") == []
+    assert len(ids(folder, "train")) == 8
 
 
 def spoil(folder: Path, how: str) -> None:

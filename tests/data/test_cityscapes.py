@@ -63,16 +63,20 @@ def test_lists_every_sample_with_its_mask(folder: Path, masks: str) -> None:
         f"gtFine/train/aachen/aachen_000000_000019_gtFine_{masks}.png",
     )
     for sample in listing.samples:
-        assert (folder / sample.image).is_file() and (folder / str(sample.mask)).is_file()
+        assert (folder / sample.image).is_file()
+        assert (folder / str(sample.mask)).is_file()
 
 
 def test_the_archives_own_masks_are_the_default_and_need_the_official_table(folder: Path) -> None:
     listing = list_samples(folder, {})
     assert str(listing.samples[0].mask).endswith("_gtFine_labelIds.png")
     masks = Cityscapes(folder, {}).mask_format()
-    assert masks.rest == 255 and masks.colors is None and masks.ids is not None
+    assert masks.rest == 255
+    assert masks.colors is None
+    assert masks.ids is not None
     table = dict(masks.ids)
-    assert list(table.values()) == list(range(19)) and len(listing.class_names) == 19
+    assert list(table.values()) == list(range(19))
+    assert len(listing.class_names) == 19
     for name, label_id, train_id in [
         ("road", 7, 0),
         ("pole", 17, 5),
@@ -81,7 +85,8 @@ def test_the_archives_own_masks_are_the_default_and_need_the_official_table(fold
         ("train", 31, 16),
         ("bicycle", 33, 18),
     ]:
-        assert table[label_id] == train_id and listing.class_names[train_id] == name
+        assert table[label_id] == train_id
+        assert listing.class_names[train_id] == name
 
 
 def test_train_ids_are_read_as_they_are(folder: Path) -> None:

@@ -172,11 +172,13 @@ def test_what_is_there_is_neither_downloaded_nor_unpacked_again(
     mine.parent.mkdir()
     mine.write_bytes(b"of SBD")
     fetch(content)
-    assert server.asked == [FILE] and mine.read_bytes() == b"of SBD"
+    assert server.asked == [FILE]
+    assert mine.read_bytes() == b"of SBD"
 
     shutil.rmtree(root)  # the archive is still there, and right
     fetch(content)
-    assert server.asked == [FILE] and len(PascalVoc(root, {}).list_samples().samples) == 3
+    assert server.asked == [FILE]
+    assert len(PascalVoc(root, {}).list_samples().samples) == 3
 
     (tmp_path / "archives" / FILE).unlink()  # nobody needs it any more
     fetch(content)
@@ -187,20 +189,23 @@ def test_a_wrong_file_in_its_place_is_replaced(fetch: Callable[..., Path], serve
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives" / FILE).write_bytes(tar(voc())[:1000])
     root = fetch(tar(voc()))
-    assert server.asked == [FILE] and len(PascalVoc(root, {}).list_samples().samples) == 3
+    assert server.asked == [FILE]
+    assert len(PascalVoc(root, {}).list_samples().samples) == 3
 
 
 def test_a_connection_that_breaks_off_once_is_tried_again(fetch: Callable[..., Path], server: Server) -> None:
     server.breaks_off = 1
     root = fetch(tar(voc()))
-    assert server.asked == [FILE, FILE] and len(PascalVoc(root, {}).list_samples().samples) == 3
+    assert server.asked == [FILE, FILE]
+    assert len(PascalVoc(root, {}).list_samples().samples) == 3
 
 
 def test_a_truncated_download_leaves_nothing(fetch: Callable[..., Path], server: Server, tmp_path: Path) -> None:
     server.breaks_off = 10
     with pytest.raises(FetchingError, match=rf"{server.url}/{FILE}: truncated.*archives, and rerun the command"):
         fetch(tar(voc()))
-    assert files_in(tmp_path) == [] and len(server.asked) == 1 + fetching.RETRIES
+    assert files_in(tmp_path) == []
+    assert len(server.asked) == 1 + fetching.RETRIES
 
 
 def test_a_wrong_checksum_leaves_nothing(fetch: Callable[..., Path], server: Server, tmp_path: Path) -> None:
@@ -380,7 +385,8 @@ class TestArchivesOfTheUser:
             FetchingError, match=rf"leftImg8bit\.zip is incomplete .* not {'0' * 32}; download it again .*{self.PAGE}"
         ):
             fetch_archives(self.parameters(tmp_path, checksum=f"md5:{'0' * 32}"), tmp_path / "cityscapes")
-        assert (tmp_path / "archives/leftImg8bit.zip").is_file() and not (tmp_path / "cityscapes").exists()
+        assert (tmp_path / "archives/leftImg8bit.zip").is_file()
+        assert not (tmp_path / "cityscapes").exists()
 
 
 def test_a_recipe_without_archives_has_nothing_to_fetch(tmp_path: Path) -> None:

@@ -95,8 +95,11 @@ class TestPairs:
         images = found(root, fractions={"val": 0.5}, **where)
         assert sorted(images) == ids
         for id_, (image, mask) in images.items():
-            assert (root / image).is_file() and (root / str(mask)).is_file() and image != mask
-            assert id_.rpartition("/")[2] in image and id_.rpartition("/")[2] in str(mask)
+            assert (root / image).is_file()
+            assert (root / str(mask)).is_file()
+            assert image != mask
+            assert id_.rpartition("/")[2] in image
+            assert id_.rpartition("/")[2] in str(mask)
 
     def test_paths_are_relative_to_the_root(self, make: Make) -> None:
         assert found(make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png"))["3"] == ("images/3.jpg", "masks/3.png")
@@ -177,7 +180,8 @@ class TestSplits:
             drawn = self.draw(root, unlabeled="more", fractions={"val": 0.3}, group="(v[0-9])_", seed=seed)
             (video,) = {id_[:2] for id_ in drawn["val"]}
             assert drawn["val"] == [f"{video}_0"]
-            assert not any(video in id_ for id_ in drawn["train"]) and len(drawn["train"]) == 4 + 3
+            assert not any(video in id_ for id_ in drawn["train"])
+            assert len(drawn["train"]) == 4 + 3
         assert "2 unlabelled images are left out, as val or test has their group: " in caplog.text
 
 
@@ -204,7 +208,8 @@ def test_options_say_what_masks_hold(make: Make, given: dict[str, object], expec
     read = mask_format(DatasetParameters(source="folder", root=str(root), options=options(**given)))
     for name in ("rest", "colors"):
         assert getattr(read, name) == getattr(expected, name)
-    assert dict(read.ids or ()) == dict(expected.ids or ()) and (read.ids is None) == (expected.ids is None)
+    assert dict(read.ids or ()) == dict(expected.ids or ())
+    assert (read.ids is None) == (expected.ids is None)
 
 
 @pytest.mark.parametrize("colored", [False, True])
@@ -276,9 +281,10 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
     ],
 )
 def test_wrong_options_are_named(make: Make, given: dict[str, object], named: list[str]) -> None:
+    changed = {key: value for key, value in (options() | given).items() if value is not None}
+    root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
     with pytest.raises(DataError) as raised:
-        changed = {key: value for key, value in (options() | given).items() if value is not None}
-        list_samples(make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png"), changed)
+        list_samples(root, changed)
     assert str(raised.value).startswith("dataset.options of the source folder: ")
     for part in named:
         assert part in str(raised.value)

@@ -34,7 +34,9 @@ def folder(tmp_path: Path) -> Path:
 def test_lists_each_split(folder: Path) -> None:
     dataset = IddLite(folder, {})
     listing = dataset.list_samples()
-    assert listing.class_names == CLASS_NAMES and len(CLASS_NAMES) == 7 and dataset.mask_format() == MaskFormat()
+    assert listing.class_names == CLASS_NAMES
+    assert len(CLASS_NAMES) == 7
+    assert dataset.mask_format() == MaskFormat()
     assert {sample.id: sample.split for sample in listing.samples} == {
         **dict.fromkeys(["train/0/024541", "train/0/frame7", "train/10/024541"], "train"),
         **dict.fromkeys(["test/5/000002", "test/5/000003"], "train"),
@@ -47,7 +49,10 @@ def test_lists_each_split(folder: Path) -> None:
 def test_images_of_test_are_never_labelled(folder: Path) -> None:
     manifest = read_manifest(DatasetParameters(source="idd_lite", root=str(folder)))
     parts = split_labels(manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.4), seed=0)
-    assert len(parts.labeled) == 1 and len(parts.unlabeled) == 4 and len(parts.val) == 1 and parts.test.empty
+    assert len(parts.labeled) == 1
+    assert len(parts.unlabeled) == 4
+    assert len(parts.val) == 1
+    assert parts.test.empty
     assert {"test/5/000002", "test/5/000003"} < set(parts.unlabeled["id"])
     assert (manifest.class_pixels == 10).all(axis=None)
 

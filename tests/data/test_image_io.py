@@ -62,9 +62,11 @@ SOLID = np.full((3, 4, 3), (1, 2, 3), np.uint8)
 def test_every_kind_of_image_becomes_rgb(tmp_path: Path, content: bytes, expected: np.ndarray | None) -> None:
     (tmp_path / "image").write_bytes(content)
     image = read_image(tmp_path / "image")
-    assert image.dtype == np.uint8 and image.shape[2] == 3
+    assert image.dtype == np.uint8
+    assert image.shape[2] == 3
     if expected is None:  # of a JPEG, nearly
-        assert image.shape == SOLID.shape and np.abs(image.astype(int) - SOLID).max() <= 3
+        assert image.shape == SOLID.shape
+        assert np.abs(image.astype(int) - SOLID).max() <= 3
     else:
         np.testing.assert_array_equal(image, expected)
 
@@ -148,7 +150,8 @@ def test_read_leniently_other_colours_are_converted(tmp_path: Path, mode: str, k
         image = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "RGB", "LAB"))
     (tmp_path / "image").write_bytes(encode(image.convert(mode), kind))
     read = read_image(tmp_path / "image", lenient=True)
-    assert read.shape == (5, 6, 3) and np.abs(read.astype(int) - (200, 90, 30)).max() <= 6
+    assert read.shape == (5, 6, 3)
+    assert np.abs(read.astype(int) - (200, 90, 30)).max() <= 6
 
 
 @pytest.mark.parametrize(

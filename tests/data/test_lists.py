@@ -53,7 +53,8 @@ class TestFormats:
     def test_of_pascal(self, tmp_path: Path, line: str, kind: str) -> None:
         ids = ["2011_003255", "2007_000032"]
         found = read(tmp_path, "".join(f"{line.format(id_)}\n" for id_ in ids), PASCAL)
-        assert found.ids == ids and found.format == kind
+        assert found.ids == ids
+        assert found.format == kind
 
     @pytest.mark.parametrize(
         ("line", "kind"),
@@ -72,11 +73,13 @@ class TestFormats:
     def test_of_cityscapes(self, tmp_path: Path, line: str, kind: str, folders: str, masks: str) -> None:
         manifest = cityscapes(JENA, ULM, folders=folders, masks=masks)
         found = read(tmp_path, line.format("jena", JENA), manifest)
-        assert found.ids == [manifest["id"][0]] and found.format == kind
+        assert found.ids == [manifest["id"][0]]
+        assert found.format == kind
 
     def test_several_in_one_list_are_all_named(self, tmp_path: Path) -> None:
         found = read(tmp_path, "2007_000032\nJPEGImages/2007_000039.jpg SegmentationClass/2007_000039.png\n", PASCAL)
-        assert found.ids == ["2007_000032", "2007_000039"] and found.format == "UniMatch+ids"
+        assert found.ids == ["2007_000032", "2007_000039"]
+        assert found.format == "UniMatch+ids"
 
 
 @pytest.mark.parametrize(

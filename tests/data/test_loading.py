@@ -77,8 +77,11 @@ def test_a_batch_has_the_promised_shapes_and_types(make) -> None:
     batch = make()[0]
     (strong,), (cutmix,) = batch.strong, batch.cutmix
     for samples in (batch.images, batch.weak, strong):
-        assert samples.shape == (3, 3, 16, 20) and samples.dtype == torch.uint8 and samples.is_contiguous()
-    assert batch.masks.shape == (3, 16, 20) and batch.masks.dtype == torch.uint8
+        assert samples.shape == (3, 3, 16, 20)
+        assert samples.dtype == torch.uint8
+        assert samples.is_contiguous()
+    assert batch.masks.shape == (3, 16, 20)
+    assert batch.masks.dtype == torch.uint8
     assert set(batch.masks.unique().tolist()) <= {0, 1, 2, 255}
     assert batch.padding.shape == cutmix.shape == (3, 16, 20)
     assert batch.padding.dtype == cutmix.dtype == torch.bool
@@ -89,10 +92,15 @@ def test_a_batch_has_the_promised_shapes_and_types(make) -> None:
 
 def test_what_is_not_asked_for_is_absent(make) -> None:
     batch = make(strong_unlabeled=False, cutmix_probability=0)[0]
-    assert batch.weak is not None and batch.cutmix == () and batch.images_weak is None
+    assert batch.weak is not None
+    assert batch.cutmix == ()
+    assert batch.images_weak is None
     assert len(batch.strong) == 1 and torch.equal(batch.strong[0], batch.weak), "without photometry, it is the weak one"
     alone = make(alone=True)[0]
-    assert alone.weak is None and alone.padding is None and alone.strong == () and alone.cutmix == ()
+    assert alone.weak is None
+    assert alone.padding is None
+    assert alone.strong == ()
+    assert alone.cutmix == ()
 
 
 def test_a_batch_does_not_depend_on_those_before(make) -> None:
@@ -170,20 +178,24 @@ def test_labeled_crops_are_the_same_with_and_without_unlabeled(make) -> None:
     """So the reference sees what the student sees, and only the teachers and the unlabelled images differ."""
     for step in range(4):
         both, alone = make()[step], make(alone=True)[step]
-        assert torch.equal(both.images, alone.images) and torch.equal(both.masks, alone.masks)
+        assert torch.equal(both.images, alone.images)
+        assert torch.equal(both.masks, alone.masks)
 
 
 def test_a_strong_view_of_labeled_images_keeps_the_geometry(make) -> None:
     weak, strong = make()[0], make(strong_labeled=True)[0]
-    assert torch.equal(weak.masks, strong.masks) and not torch.equal(weak.images, strong.images)
+    assert torch.equal(weak.masks, strong.masks)
+    assert not torch.equal(weak.images, strong.images)
     assert torch.equal(weak.weak, strong.weak)
 
 
 def test_the_weak_view_of_labeled_images_is_there_where_the_strong_one_is_seen(make) -> None:
     """Teachers label what has not been jittered."""
     weak, strong = make()[0], make(strong_labeled=True)[0]
-    assert strong.images_weak is not None and torch.equal(strong.images_weak, weak.images)
-    assert strong.images_weak.dtype == torch.uint8 and not torch.equal(strong.images_weak, strong.images)
+    assert strong.images_weak is not None
+    assert torch.equal(strong.images_weak, weak.images)
+    assert strong.images_weak.dtype == torch.uint8
+    assert not torch.equal(strong.images_weak, strong.images)
 
 
 @pytest.mark.parametrize("step", [0, 3])
@@ -204,7 +216,8 @@ def test_strong_views_differ_in_photometry_and_boxes(make) -> None:
 
 def test_strong_views_without_photometry_are_the_weak_one_with_boxes_of_their_own(make) -> None:
     batch = make(strong_views=2, strong_unlabeled=False, cutmix_probability=1)[0]
-    assert all(torch.equal(view, batch.weak) for view in batch.strong) and len(batch.strong) == 2
+    assert all(torch.equal(view, batch.weak) for view in batch.strong)
+    assert len(batch.strong) == 2
     assert not torch.equal(*batch.cutmix)
 
 
@@ -251,7 +264,9 @@ def test_images_are_read_at_the_size_asked_for(unspoilt: Path, parts) -> None:
     row = parts.labeled.iloc[0]
     reader = make_reader(unspoilt, image_size=(10, 50))
     image, mask = reader.image(row["image"]), reader.mask(row["mask"])
-    assert image.shape == (10, 50, 3) and mask.shape == (10, 50) and image.dtype == mask.dtype == np.uint8
+    assert image.shape == (10, 50, 3)
+    assert mask.shape == (10, 50)
+    assert image.dtype == mask.dtype == np.uint8
     assert set(np.unique(mask)) <= {0, 1, 2, 255}  # nearest neighbour: no ids in between
     pairs = list(reader.pairs(parts.val))
     assert [tuple(image.shape) for image, _ in pairs] == [(3, 10, 50)] * 2
@@ -281,7 +296,8 @@ def test_pairs_of_one_size_come_together(tmp_path: Path) -> None:
     pairs = list(make_reader(tmp_path).pairs(rows))
     assert [int(mask[0, 0]) for _, mask in pairs] == [0, 2, 3, 1]
     for image, mask in pairs:
-        assert image.dtype == mask.dtype == torch.uint8 and image.shape == (3, *mask.shape)
+        assert image.dtype == mask.dtype == torch.uint8
+        assert image.shape == (3, *mask.shape)
         assert (image == mask).all()
 
 

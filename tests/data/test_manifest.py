@@ -28,7 +28,8 @@ def test_one_row_per_image_sorted_by_split_and_id(unspoilt: Path) -> None:
     assert images["split"].value_counts().to_dict() == {"train": 8, "val": 2, "test": 2}
     assert images["id"].is_unique
     pd.testing.assert_frame_equal(images, images.sort_values(["split", "id"]))
-    assert (images["width"] == 32).all() and (images["height"] == 24).all()
+    assert (images["width"] == 32).all()
+    assert (images["height"] == 24).all()
 
 
 def test_the_hash_is_that_of_both_files(unspoilt: Path) -> None:
@@ -43,12 +44,14 @@ def test_an_image_without_mask_has_no_pixels_and_the_hash_of_its_own_file(folder
     row = manifest.samples.set_index("id").loc["train3"]
     assert row["mask"] is None or pd.isna(row["mask"])
     assert row["sha256"] == hashlib.sha256((folder / row["image"]).read_bytes()).hexdigest()
-    assert "train3" not in manifest.class_pixels.index and len(manifest.class_pixels) == 11
+    assert "train3" not in manifest.class_pixels.index
+    assert len(manifest.class_pixels) == 11
 
 
 def test_class_pixels_count_the_masks_without_what_is_ignored(unspoilt: Path) -> None:
     pixels = read(unspoilt).class_pixels
-    assert pixels.index.name == "id" and list(pixels.columns) == ["road", "tree", "pole"]
+    assert pixels.index.name == "id"
+    assert list(pixels.columns) == ["road", "tree", "pole"]
     mask = np.array(Image.open(unspoilt / "train/masks/train5.png"))
     assert pixels.loc["train5"].tolist() == [(mask == class_id).sum() for class_id in range(3)]
     assert pixels.loc["train5", "pole"] == 64
@@ -74,11 +77,20 @@ def test_every_bad_file_is_named_in_one_error(folder: Path) -> None:
     assert first == f"5 of 12 images in {folder} cannot be used; repair or remove them:"
     assert len(problems) == 5
     test1, train0, train1, train2, val0 = problems  # in the manifest's order
-    assert "test/masks/test1.png" in test1 and "mode RGB" in test1 and "mode L or P" in test1
-    assert "train/masks/train0.png" in train0 and "7×5" in train0 and "32×24" in train0
-    assert "train/masks/train1.png" in train1 and "[3]" in train1 and "0 to 2, or 255" in train1
-    assert "train/images/train2.png" in train2 and "cannot be read as an image" in train2 and "truncated" in train2
-    assert "val/images/val0.png" in val0 and "cannot be read as an image" in val0
+    assert "test/masks/test1.png" in test1
+    assert "mode RGB" in test1
+    assert "mode L or P" in test1
+    assert "train/masks/train0.png" in train0
+    assert "7×5" in train0
+    assert "32×24" in train0
+    assert "train/masks/train1.png" in train1
+    assert "[3]" in train1
+    assert "0 to 2, or 255" in train1
+    assert "train/images/train2.png" in train2
+    assert "cannot be read as an image" in train2
+    assert "truncated" in train2
+    assert "val/images/val0.png" in val0
+    assert "cannot be read as an image" in val0
 
 
 def test_only_the_first_of_many_bad_files_are_named(folder: Path) -> None:
@@ -117,7 +129,8 @@ def test_ids_must_differ_by_more_than_case_or_coding(folder: Path, id_: str, ali
     draw(folder, alike)
     with pytest.raises(DataError, match=r"1 ids differ only in case or in .* \(rename one\): ") as raised:
         read(folder)
-    assert repr(id_) in str(raised.value) and repr(alike) in str(raised.value)
+    assert repr(id_) in str(raised.value)
+    assert repr(alike) in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +141,8 @@ def test_odd_names_come_back_from_a_table(folder: Path, tmp_path: Path, id_: str
     images = read(folder).samples
     images.to_csv(tmp_path / "manifest.csv", index=False, lineterminator="\n")
     again = pd.read_csv(tmp_path / "manifest.csv", dtype={"id": str}, keep_default_na=False)
-    assert id_ in set(again["id"]) and f"train/images/{id_}.png" in set(again["image"])
+    assert id_ in set(again["id"])
+    assert f"train/images/{id_}.png" in set(again["image"])
     assert list(again["id"]) == list(images["id"])
 
 

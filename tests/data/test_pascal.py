@@ -62,7 +62,8 @@ def test_the_root_may_be_the_folder_above(folder: Path) -> None:
     assert [sample.id for sample in above] == [sample.id for sample in list_samples(folder, {}).samples]
     for sample in above:
         assert sample.image.startswith("VOC2012/JPEGImages/")
-        assert (folder.parent / sample.image).is_file() and (folder.parent / str(sample.mask)).is_file()
+        assert (folder.parent / sample.image).is_file()
+        assert (folder.parent / str(sample.mask)).is_file()
 
 
 def test_sbd_adds_images_and_official_masks_stay(folder: Path) -> None:

@@ -32,8 +32,10 @@ def masks() -> list[np.ndarray]:
 def test_a_scene_is_a_function_of_its_key():
     image, mask = draw_scene(0, "train", 5, OPTIONS)
     again_image, again_mask = draw_scene(0, "train", 5, OPTIONS)
-    assert image.tobytes() == again_image.tobytes() and mask.tobytes() == again_mask.tobytes()
-    assert image.dtype == mask.dtype == np.uint8 and image.shape == (*mask.shape, 3)
+    assert image.tobytes() == again_image.tobytes()
+    assert mask.tobytes() == again_mask.tobytes()
+    assert image.dtype == mask.dtype == np.uint8
+    assert image.shape == (*mask.shape, 3)
     for other in ((1, "train", 5), (0, "val", 5), (0, "train", 6)):
         assert draw_scene(*other, OPTIONS)[0].tobytes() != image.tobytes()
 
@@ -55,7 +57,8 @@ def test_every_class_is_common_and_has_enough_pixels(masks):
 def test_sizes_are_few_and_within_the_range(masks):
     sizes = {mask.shape for mask in masks}
     assert {side for size in sizes for side in size} == {64, 96, 128}
-    assert len(sizes) == 7 and any(height != width for height, width in sizes)
+    assert len(sizes) == 7
+    assert any(height != width for height, width in sizes)
 
 
 @pytest.mark.parametrize("index", range(8))
@@ -149,7 +152,8 @@ def test_of_processes_that_start_at_once_one_draws(tmp_path: Path, monkeypatch: 
     root = tmp_path / "shapes"
     with ThreadPoolExecutor(2) as pool:  # the lock is between open files, so threads do for processes
         first, second = pool.map(start, [root, root])
-    assert first == second and len(drawn) == 5
+    assert first == second
+    assert len(drawn) == 5
     assert all((root / sample.image).is_file() for sample in first.samples)
 
 

@@ -54,8 +54,10 @@ def test_the_parts_are_disjoint_complete_and_sorted(fraction: float, seed: int) 
         assert part["id"].is_monotonic_increasing
         assert list(part.index) == list(range(len(part)))
         assert list(part.columns) == list(tables[0].columns)
-    assert list(parts.val["id"]) == ["vala", "valb"] and list(parts.test["id"]) == ["testa", "testb"]
-    assert parts.labeled["mask"].notna().all() and parts.val["mask"].notna().all()
+    assert list(parts.val["id"]) == ["vala", "valb"]
+    assert list(parts.test["id"]) == ["testa", "testb"]
+    assert parts.labeled["mask"].notna().all()
+    assert parts.val["mask"].notna().all()
 
 
 def test_unlabeled_images_have_no_masks() -> None:
@@ -79,7 +81,8 @@ def test_every_image_is_drawn_about_as_often() -> None:
     tables = make_tables(20)
     drawn = pd.concat([split(tables, seed, labeled_fraction=0.25).labeled["id"] for seed in range(100)])
     often = drawn.value_counts()
-    assert len(often) == 20 and often.between(8, 45).all()  # expected: 25
+    assert len(often) == 20
+    assert often.between(8, 45).all()
 
 
 def test_rare_classes_get_in() -> None:
@@ -88,7 +91,8 @@ def test_rare_classes_get_in() -> None:
     pixels["007"] = [9, 0, 0, 1]
     for seed in range(10):
         parts = split(make_tables(pixels), seed, labeled_fraction=0.05)
-        assert {"041", "007"} <= set(parts.labeled["id"]) and len(parts.labeled) == 3
+        assert {"041", "007"} <= set(parts.labeled["id"])
+        assert len(parts.labeled) == 3
         assert parts.summary["classes_without_labels"] == []
 
 
@@ -96,7 +100,9 @@ def test_a_class_that_does_not_fit_or_occur_is_reported(caplog: pytest.LogCaptur
     pixels = {f"{index:03d}": [9, index == 3, index == 4, 0] for index in range(20)}
     parts = split(make_tables(pixels), labeled_fraction=0.05)
     without = parts.summary["classes_without_labels"]
-    assert len(parts.labeled) == 1 and len(without) == 2 and "class3" in without
+    assert len(parts.labeled) == 1
+    assert len(without) == 2
+    assert "class3" in without
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings == [f"2 of 4 classes occur in no labelled image, so they cannot be learned: {', '.join(without)}"]
 
@@ -137,7 +143,8 @@ class TestLists:
 
     def test_two_lists_may_leave_images_out(self, tmp_path: Path) -> None:
         parts = split(make_tables(8), **self.lists(tmp_path, labeled="005", unlabeled="007\n001"))
-        assert list(parts.labeled["id"]) == ["005"] and list(parts.unlabeled["id"]) == ["001", "007"]
+        assert list(parts.labeled["id"]) == ["005"]
+        assert list(parts.unlabeled["id"]) == ["001", "007"]
 
     def test_the_seed_does_not_matter(self, tmp_path: Path) -> None:
         lists = self.lists(tmp_path, labeled="005\n002")
@@ -254,8 +261,10 @@ def test_monitored_images_are_unlabelled_ones_with_a_truth_where_there_is_any() 
     tables = make_tables(40, without_mask=without)
     parts = split(tables, labeled_fraction=0.2)
     few, more = (choose_pseudo_label_probe(tables[0], parts.unlabeled, count) for count in (5, 9))
-    assert len(few) == 5 and set(few["id"]) < set(more["id"]) <= set(parts.unlabeled["id"])
-    assert few["mask"].notna().all() and few["id"].is_monotonic_increasing
+    assert len(few) == 5
+    assert set(few["id"]) < set(more["id"]) <= set(parts.unlabeled["id"])
+    assert few["mask"].notna().all()
+    assert few["id"].is_monotonic_increasing
     assert len(choose_pseudo_label_probe(tables[0], parts.unlabeled, 99)) == 16
     assert choose_pseudo_label_probe(tables[0], parts.unlabeled, 0).empty
     blind = parts.unlabeled[parts.unlabeled["id"].isin(without)]
@@ -265,7 +274,9 @@ def test_monitored_images_are_unlabelled_ones_with_a_truth_where_there_is_any() 
 def test_splits_a_folder(unspoilt: Path) -> None:
     manifest = read_manifest(DatasetParameters(source="camvid", root=str(unspoilt)))
     parts = split_labels(manifest.samples, manifest.class_pixels, SplittingParameters(labeled_fraction=0.25), seed=0)
-    assert "train5" in list(parts.labeled["id"]) and len(parts.labeled) == 2 and len(parts.unlabeled) == 6
+    assert "train5" in list(parts.labeled["id"])
+    assert len(parts.labeled) == 2
+    assert len(parts.unlabeled) == 6
     assert parts.summary["classes_without_labels"] == []
 
 
@@ -296,7 +307,8 @@ def test_ids_and_missing_masks_survive_the_catalog(tmp_path: Path, monkeypatch: 
     again = split((catalog.load("manifest"), catalog.load("class_pixels").set_index("id")), labeled_fraction=0.4)
     assert again.summary == parts.summary
     written = Path("data/05_model_input/test/labeled.csv").read_bytes()
-    assert b"\r" not in written and written.endswith(b"\n")
+    assert b"\r" not in written
+    assert written.endswith(b"\n")
 
 
 class TestCheckTrainable:

@@ -69,7 +69,8 @@ def test_a_flip_mirrors_everything() -> None:
     image, mask = rng.integers(0, 256, (20, 30, 3), np.uint8), rng.integers(0, 9, (20, 30), np.uint8)
     straight = draw_window(30, 20, augmentation((40, 40), scale=(1, 1), flip_probability=0), np.random.default_rng(4))
     flipped = draw_window(30, 20, augmentation((40, 40), scale=(1, 1), flip_probability=1), np.random.default_rng(4))
-    assert flipped == straight._replace(flip=True) and straight.offset[0] > 0
+    assert flipped == straight._replace(flip=True)
+    assert straight.offset[0] > 0
     np.testing.assert_array_equal(
         np.asarray(crop_image(image, straight, (40, 40)))[:, ::-1], crop_image(image, flipped, (40, 40))
     )
@@ -93,23 +94,31 @@ def test_padding_is_black_ignored_and_marked() -> None:
     offsets, padded = set(), 0
     for window, _ in windows(30, 20, parameters):
         padding = padding_mask(window, (40, 40))
-        assert padding.dtype == bool and padding.shape == (40, 40)
+        assert padding.dtype == bool
+        assert padding.shape == (40, 40)
         assert (~padding).sum() == window.size[0] * window.size[1]
         np.testing.assert_array_equal(crop_mask(mask, window, (40, 40)), np.where(padding, 255, 3))
         view = np.asarray(crop_image(image, window, (40, 40)))
         np.testing.assert_array_equal(view[..., 1], np.where(padding, 0, 200))
         offsets.add(window.offset)
         padded += bool(padding.any())
-    assert padded > 30 and len(offsets) > 20  # the image lies anywhere in the crop
+    assert padded > 30
+    assert len(offsets) > 20
 
 
 def test_windows_are_spread_over_scales_and_places() -> None:
     drawn = [window for window, _ in windows(100, 100, augmentation((20, 20), scale=(0.5, 2.0)), count=300)]
     boxes = np.array([window.box for window in drawn])
     scales = 20 / (boxes[:, 2] - boxes[:, 0])
-    assert 0.5 <= scales.min() < 0.55 and 1.95 < scales.max() <= 2.0 and abs(scales.mean() - 1.25) < 0.1
-    assert boxes.min() >= 0 and boxes.max() <= 100
-    assert boxes[:, 0].min() < 2 and boxes[:, 2].max() > 98 and boxes[:, 1].min() < 2 and boxes[:, 3].max() > 98
+    assert 0.5 <= scales.min() < 0.55
+    assert 1.95 < scales.max() <= 2.0
+    assert abs(scales.mean() - 1.25) < 0.1
+    assert boxes.min() >= 0
+    assert boxes.max() <= 100
+    assert boxes[:, 0].min() < 2
+    assert boxes[:, 2].max() > 98
+    assert boxes[:, 1].min() < 2
+    assert boxes[:, 3].max() > 98
     assert abs(np.mean([window.flip for window in drawn]) - 0.5) < 0.1
 
 
@@ -155,7 +164,8 @@ def test_the_strong_view_is_a_function_of_its_generator_and_leaves_the_weak_one_
 def test_each_photometric_change_does_what_it_says() -> None:
     np.testing.assert_array_equal(strong(), IMAGE)
     gray = strong(grayscale_probability=1)
-    assert (gray[..., 0] == gray[..., 1]).all() and (gray[..., 0] == gray[..., 2]).all()
+    assert (gray[..., 0] == gray[..., 1]).all()
+    assert (gray[..., 0] == gray[..., 2]).all()
     assert strong(blur_probability=1, blur_sigma=(1.0, 2.0)).std() < 0.6 * np.asarray(IMAGE).std()
     still = {"jitter_probability": 1, "brightness": 0, "contrast": 0, "saturation": 0, "hue": 0}
     assert np.abs(strong(**still) - np.asarray(IMAGE)).max() <= 6  # the way through HSV rounds
@@ -174,15 +184,22 @@ def test_boxes_are_rectangles_of_the_range_s_area_and_shape() -> None:
     for seed in range(200):
         box = draw_cutmix_box(parameters, np.random.default_rng(seed))
         rows, columns = np.flatnonzero(box.any(axis=1)), np.flatnonzero(box.any(axis=0))
-        assert box.shape == (60, 100) and box.dtype == bool
-        assert box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all() and box.sum() == len(rows) * len(columns)
+        assert box.shape == (60, 100)
+        assert box.dtype == bool
+        assert box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].all()
+        assert box.sum() == len(rows) * len(columns)
         areas.append(box.mean())
         ratios.append(len(columns) / len(rows))
         tops.append(rows[0])
         lefts.append(columns[0])
-    assert 0.09 < min(areas) < 0.12 and 0.28 < max(areas) < 0.31
-    assert 0.45 < min(ratios) < 0.6 and 1.8 < max(ratios) < 2.2
-    assert min(tops) == 0 and min(lefts) == 0 and max(tops) > 30 and max(lefts) > 50
+    assert 0.09 < min(areas) < 0.12
+    assert 0.28 < max(areas) < 0.31
+    assert 0.45 < min(ratios) < 0.6
+    assert 1.8 < max(ratios) < 2.2
+    assert min(tops) == 0
+    assert min(lefts) == 0
+    assert max(tops) > 30
+    assert max(lefts) > 50
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.4, 1.0])
@@ -201,5 +218,6 @@ def test_several_boxes_share_the_area_and_the_first_draws_of_one() -> None:
         areas.append(boxes.mean())
         labels.append(np.abs(np.diff(boxes.astype(int), axis=1)).sum(axis=1).max())
         assert not np.array_equal(boxes, draw_cutmix_box(one, np.random.default_rng(seed)))
-    assert 0.1 < np.mean(areas) < 0.25 and max(areas) < 0.32
+    assert 0.1 < np.mean(areas) < 0.25
+    assert max(areas) < 0.32
     assert max(labels) > 2, "rows with more than one box"

@@ -64,4 +64,5 @@ def test_what_is_ignored_counts_nowhere_and_errs_nowhere() -> None:
     assert scores["boundary_per_class"] == {"a": 1.0, "b": 1.0, "c": 1.0, "d": None}
     assert scores["boundary_miou"] == 0.75
     nothing = boundary_counts(prediction, torch.full_like(truth, 255), 4, 0.02)
-    assert not nothing.any() and score_boundary(nothing, list("abcd"))["boundary_miou"] == 0
+    assert not nothing.any()
+    assert score_boundary(nothing, list("abcd"))["boundary_miou"] == 0

@@ -65,11 +65,14 @@ def test_extras_come_from_the_same_pass(batch_size: int) -> None:
         prediction = predict_probabilities(network, image[None], parameters).argmax(dim=1)
         boundary += boundary_counts(prediction, mask[None], 3, 0.1)
         scores.append(score_image(confusion_matrix(prediction, mask[None], 3)))
-    assert counts.boundary is not None and torch.equal(counts.boundary, boundary)
-    assert counts.image_miou == scores and scores[1] is None
+    assert counts.boundary is not None
+    assert torch.equal(counts.boundary, boundary)
+    assert counts.image_miou == scores
+    assert scores[1] is None
     plain = evaluate(network, samples, parameters, 3)
     assert torch.equal(plain.confusion, counts.confusion)
-    assert plain.boundary is None and plain.image_miou is None
+    assert plain.boundary is None
+    assert plain.image_miou is None
 
 
 def test_without_extras_pixels_are_counted_once_per_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,10 +130,12 @@ def test_an_evaluation_is_labelled_by_class_and_image(tmp_path: Path) -> None:
     expected = evaluate(network, images_of((6, 8), (8, 6)), EvaluationParameters(), 3, boundary=True, per_image=True)
     assert evaluation.confusion.to_numpy().tolist() == expected.confusion.tolist()
     assert evaluation.confusion.index.tolist() == evaluation.confusion.columns.tolist() == ["sky", "road", "tree"]
-    assert expected.boundary is not None and evaluation.boundary.to_numpy().tolist() == expected.boundary.tolist()
+    assert expected.boundary is not None
+    assert evaluation.boundary.to_numpy().tolist() == expected.boundary.tolist()
     assert evaluation.image_miou.to_dict() == dict(zip("ba", expected.image_miou or [], strict=True))
     table = tabulate_images({"student": evaluation})
-    assert table.columns.tolist() == ["id", "student"] and table["id"].tolist() == ["b", "a"]
+    assert table.columns.tolist() == ["id", "student"]
+    assert table["id"].tolist() == ["b", "a"]
     assert score_evaluation(evaluation)["miou"] == score(expected.confusion, network.class_names)["miou"]
 
 

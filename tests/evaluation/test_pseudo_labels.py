@@ -18,7 +18,8 @@ class Says(nn.Module):
         self.frozen = nn.BatchNorm2d(1).eval()
 
     def forward(self, images: Tensor) -> NetworkOutput:
-        assert not self.training and not torch.is_grad_enabled()
+        assert not self.training
+        assert not torch.is_grad_enabled()
         label, probability = images[:, self.channel].long(), images[:, 2].double() / 100
         other = ((1 - probability) / 2).unsqueeze(1).expand(-1, 3, -1, -1)
         logits = other.scatter(1, label.unsqueeze(1), probability.unsqueeze(1)).log()
@@ -72,5 +73,7 @@ def test_leaves_modes_and_the_random_generator_as_they_are() -> None:
     networks["one"].frozen.eval()
     state = torch.get_rng_state()
     measure_pseudo_labels(networks, [(IMAGE, None)], EvaluationParameters())
-    assert networks["one"].training and not networks["one"].frozen.training and not networks["other"].training
+    assert networks["one"].training
+    assert not networks["one"].frozen.training
+    assert not networks["other"].training
     assert torch.equal(torch.get_rng_state(), state)

@@ -101,4 +101,5 @@ def test_networks_predict_in_the_precision_of_the_run(network, val, context) -> 
         seen.clear()
         evaluate_network(network, val, run)
         predict_examples({"student": network}, val, pd.Series(0.5, index=val["id"]), 1, run)
-        assert len(seen) > 1 and set(seen) == {dtype}
+        assert len(seen) > 1
+        assert set(seen) == {dtype}

@@ -55,7 +55,8 @@ def test_images_go_from_the_best_to_the_worst(run: tuple[RunContext, pd.DataFram
         image = torch.from_numpy(examples[f"image/{number}"]).permute(2, 0, 1)[None]
         with torch.no_grad():
             expected = network(image).logits.argmax(dim=1)[0]
-        assert examples[f"one/{number}"].dtype == np.uint8 and examples[f"one/{number}"].tolist() == expected.tolist()
+        assert examples[f"one/{number}"].dtype == np.uint8
+        assert examples[f"one/{number}"].tolist() == expected.tolist()
 
 
 def test_images_without_a_score_are_shown_if_there_are_no_others(run: tuple[RunContext, pd.DataFrame]) -> None:

@@ -57,7 +57,8 @@ def differences(file: Path, network: SegmentationNetwork, shapes: list[tuple[int
         (logits,) = session.run(None, {"images": images})
         with torch.inference_mode():
             expected = network(torch.from_numpy(images)).logits.numpy()
-        assert logits.shape == expected.shape == (batch, 3, height, width) and logits.dtype == np.float32
+        assert logits.shape == expected.shape == (batch, 3, height, width)
+        assert logits.dtype == np.float32
         found.append(float(np.abs(logits - expected).max()))
     return found
 
@@ -105,7 +106,8 @@ def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
     assert said["colors"] == class_palette(3).tolist()
     assert said["image_size"] == [48, 64]
     assert (said["fingerprint"], said["trained_by"]) == ("0123abc", "igl_dt")
-    assert said["normalization"]["mean"] == [0.485, 0.456, 0.406] and "inside" in said["normalization"]["where"]
+    assert said["normalization"]["mean"] == [0.485, 0.456, 0.406]
+    assert "inside" in said["normalization"]["where"]
     assert said["layout"].keys() == {"images", "logits"}
     assert rebuild_network(said["network"]).configuration == build("student").configuration
 

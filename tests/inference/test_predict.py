@@ -62,11 +62,13 @@ def test_every_image_gets_a_mask_of_its_size_and_an_overlay(images: Path, weight
     for _, row in table.iterrows():
         target = Path(row.image).with_suffix(".png")
         with Image.open(output / "masks" / target) as mask:
-            assert mask.mode == "P" and mask.size == (row.width, row.height)
+            assert mask.mode == "P"
+            assert mask.size == (row.width, row.height)
             ids = np.asarray(mask)
         assert np.bincount(ids.ravel(), minlength=3).tolist() == [row[f"pixels.{name}"] for name in CLASSES]
         with Image.open(output / "overlays" / target.with_suffix(".jpg")) as overlay:
-            assert overlay.mode == "RGB" and overlay.size == (row.width, row.height)
+            assert overlay.mode == "RGB"
+            assert overlay.size == (row.width, row.height)
         probabilities = np.load(output / "probabilities" / target.with_suffix(".npy"), allow_pickle=False)
         assert probabilities.shape == (3, row.height, row.width)
         assert row.mean_confidence == pytest.approx(probabilities.astype(float).max(axis=0).mean(), abs=1e-2)
@@ -103,8 +105,10 @@ def test_an_unreadable_image_is_reported_and_skipped(images: Path, weights: Path
     (images / "b.jpg").write_bytes(b"no image")
     with caplog.at_level(logging.INFO):
         table = predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
-    assert "b.jpg" in table.loc[table["error"] != "", "error"].item() and "b.jpg" in table["image"].tolist()
-    assert "skipped" in caplog.text and "images/s" in caplog.text
+    assert "b.jpg" in table.loc[table["error"] != "", "error"].item()
+    assert "b.jpg" in table["image"].tolist()
+    assert "skipped" in caplog.text
+    assert "images/s" in caplog.text
     assert len(list((images.parent / "output/masks").rglob("*.png"))) == 4
 
 
@@ -193,12 +197,13 @@ def test_a_warning_of_pillow_is_one_line_with_the_image(images: Path, weights: P
     position = content.index((65000).to_bytes(2, "little"))
     content[position + 2 : position + 8] = (2).to_bytes(2, "little") + (10**6).to_bytes(4, "little")  # beyond the file
     (images / "odd.tif").write_bytes(content)
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="."):
         read_image(images / "odd.tif")
     with caplog.at_level(logging.WARNING):
         predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
     messages = [record.getMessage() for record in caplog.records]
-    assert messages and all(message.startswith("odd.tif: ") and "\n" not in message for message in messages)
+    assert messages
+    assert all(message.startswith("odd.tif: ") and "\n" not in message for message in messages)
     assert capsys.readouterr().err.count("Warning") == 0
 
 

@@ -105,18 +105,19 @@ class TestNetworks:
     def test_an_unknown_backbone(self, fails: Run, key: str, architecture: str) -> None:
         stage, networks, role = key.split(".")
         message = fails({stage: {networks: {role: {architecture: {"encoder": {"name": "resnet19"}}}}}})
-        assert f"{key}.{architecture}.encoder.name" in message and "'resnet19'" in message and "resnet18" in message
+        assert f"{key}.{architecture}.encoder.name" in message
+        assert "'resnet19'" in message
+        assert "resnet18" in message
 
     def test_an_unknown_option_of_a_backbone(self, fails: Run) -> None:
         message = fails(student({"encoder": {"options": {"chanels": [8, 16, 32, 64]}}}))
-        assert "student_learning.networks.student.deeplab_v3_plus.encoder" in message and "chanels" in message
+        assert "student_learning.networks.student.deeplab_v3_plus.encoder" in message
+        assert "chanels" in message
 
     def test_pretrained_weights_that_are_not_there(self, fails: Run) -> None:
         message = fails(student({"encoder": {"pretrained": "no/weights.pth"}}))
-        assert (
-            "student_learning.networks.student.deeplab_v3_plus.encoder.pretrained" in message
-            and "no/weights.pth" in message
-        )
+        assert "student_learning.networks.student.deeplab_v3_plus.encoder.pretrained" in message
+        assert "no/weights.pth" in message
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA is there")
     @pytest.mark.parametrize("pipeline", ["full", "teacher_pretraining"])

@@ -51,7 +51,7 @@ def configuration() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     parameters["dataset"] = {"source": "camvid", "root": "images"}
     for stage in ("teacher_pretraining", "student_learning"):
         parameters[stage]["augmentation"] = {"crop_size": [24, 32]}
-    yield parameters, loader["catalog"]
+    return parameters, loader["catalog"]
 
 
 @pytest.fixture(scope="module")
@@ -709,5 +709,6 @@ def test_what_is_not_wrong(
     catalog = prepare(parameters)
     said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
     assert said == warnings
-    assert len(catalog.load("labeled")) >= 1 and len(catalog.load("unlabeled")) >= 1
+    assert len(catalog.load("labeled")) >= 1
+    assert len(catalog.load("unlabeled")) >= 1
     assert catalog.load("split_summary")["classes_without_labels"] == (["sign"] if "sign" in "".join(said) else [])

@@ -68,7 +68,8 @@ def test_goes_on_to_the_same_bytes(full: Path, make_project, start, type_command
     wait_for_file(process, root, pattern)
     kill(process)
     record = json.loads((root / "data/08_reporting/smoke/run_manifest.json").read_text("utf-8"))
-    assert record["data_splitting"]["unfinished"] == [] and record["teacher_pretraining"]["commit"] is None
+    assert record["data_splitting"]["unfinished"] == []
+    assert record["teacher_pretraining"]["commit"] is None
     assert record["student_learning"]["unfinished"] or pattern.endswith("csv")
     (root / "data/08_reporting/smoke/.run_manifest.json.1.tmp").touch()  # as if killed while it wrote
     said = type_command(root, *COMMAND)
@@ -84,7 +85,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(full: Path, make_project, start, typ
     wait_for_file(process, root, STUDENT)
     said = kill(process, signal.SIGINT)
     assert process.returncode != 0
-    assert "was stopped after step" in said and "the same command resumes from there" in said
+    assert "was stopped after step" in said
+    assert "the same command resumes from there" in said
     assert "Traceback" not in said
     assert "resumes after step" in type_command(root, *COMMAND)
     assert_same(outputs(full), outputs(root))
@@ -97,7 +99,8 @@ def test_a_second_training_of_the_run_is_refused(make_project, start, type_comma
     os.killpg(process.pid, signal.SIGSTOP)  # so that it is not done before the second one has begun
     said = type_command(root, *COMMAND, code=1)
     kill(process)
-    assert "another training of this run holds" in said and "Traceback" not in said
+    assert "another training of this run holds" in said
+    assert "Traceback" not in said
     type_command(root, "kedro", "run", "--env=smoke", "--pipelines=data_splitting")
 
 
@@ -124,7 +127,8 @@ def test_a_method_outside_the_project_resumes_with_all_it_holds(make_project, st
     assert list(metrics)[:4] == ["student", "student_best", "student_ema", "student_ema_best"]
     assert metrics["student"]["miou"] != metrics["student_ema"]["miou"]
     networks = json.loads((root / "data/08_reporting/smoke/networks.json").read_text("utf-8"))
-    assert networks["student_ema"]["trained_by"] == "my_mean_teacher" and "global_teacher" not in networks
+    assert networks["student_ema"]["trained_by"] == "my_mean_teacher"
+    assert "global_teacher" not in networks
     assert "my_mean_teacher" in (root / "data/08_reporting/smoke/report.html").read_text("utf-8")
 
 

@@ -271,7 +271,8 @@ def test_nodes_get_one_context_in_which_relative_paths_are_the_projects(paramete
         assert catalog.load("run_context") is contexts[-1]  # not copied
     assert all(isinstance(found, RunContext) for found in contexts)
     assert [found.dataset.root for found in contexts] == [str(tmp_path / "images"), "/elsewhere/images"]
-    assert contexts[0].seed == parameters["seed"] and contexts[0].runtime.threads == parameters["runtime"]["threads"]
+    assert contexts[0].seed == parameters["seed"]
+    assert contexts[0].runtime.threads == parameters["runtime"]["threads"]
 
 
 class TestRunName:
@@ -295,7 +296,9 @@ class TestRunName:
         assert len(paths) > 30
         assert {Path(path).parts[2] for path in paths} == {str(name)}
         # What was found out about the images is of use to every run.
-        assert Path(runtime["checked_files"]).parts[2] == loader["parameters"]["dataset"]["root"].split("/")[-1] == "smoke"
+        assert (
+            Path(runtime["checked_files"]).parts[2] == loader["parameters"]["dataset"]["root"].split("/")[-1] == "smoke"
+        )
 
     def test_without_one_it_is_the_environments(self, smoke: dict) -> None:
         assert smoke["run"] == "smoke"
@@ -380,7 +383,6 @@ class TestWorkingDirectory:
         getattr(hook, end)()
         assert Path.cwd() == before
 
-
     def test_a_context_alone_leaves_it_as_it_is(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.chdir(tmp_path)
         bootstrap_project(PROJECT)
@@ -422,7 +424,7 @@ def test_nodes_that_would_run_at_once_are_refused(runner: AbstractRunner) -> Non
 class TestErrorsAreSaidPlainly:
     @staticmethod
     def caught(call) -> Exception:
-        with pytest.raises(Exception) as raised:
+        with pytest.raises(Exception) as raised:  # noqa: PT011 (whatever it is)
             call()
         return raised.value
 
@@ -449,7 +451,9 @@ class TestErrorsAreSaidPlainly:
         pipeline = Pipeline([Node(fails, inputs=None, outputs="x", name="fails_node")])
         with pytest.raises(DataError):
             SequentialRunner().run(pipeline, DataCatalog())
-        assert "fails_node" in caplog.text and "masks/a.png" not in caplog.text and "No nodes ran" not in caplog.text
+        assert "fails_node" in caplog.text
+        assert "masks/a.png" not in caplog.text
+        assert "No nodes ran" not in caplog.text
 
     def test_a_full_disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def full(_: int) -> None:

@@ -20,7 +20,8 @@ def make_network(channels: int = 8) -> SegmentationNetwork:
 
 
 def assert_same(one: SegmentationNetwork, other: SegmentationNetwork) -> None:
-    assert one is not other and one.configuration == other.configuration
+    assert one is not other
+    assert one.configuration == other.configuration
     weights = one.state_dict()
     assert weights.keys() == other.state_dict().keys()
     assert all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in weights.items())
@@ -98,7 +99,8 @@ def test_an_empty_folder_is_there_and_has_nothing_left_of_before(catalog: DataCa
 
 def test_they_say_where_they_are_and_keep_their_metadata(catalog: DataCatalog, tmp_path: Path) -> None:
     teacher, references = catalog.get("teacher"), catalog.get("references")
-    assert isinstance(teacher, NetworkDataset) and isinstance(references, NetworkFolderDataset)
+    assert isinstance(teacher, NetworkDataset)
+    assert isinstance(references, NetworkFolderDataset)
     assert teacher.metadata == references.metadata == {"kedro-viz": {"layer": "models"}}
     assert str(tmp_path / "models" / "teacher.safetensors") in str(teacher)
     assert str(tmp_path / "models" / "references") in str(references)

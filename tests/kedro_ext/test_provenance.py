@@ -79,7 +79,8 @@ def test_the_peak_of_memory_is_of_what_came_after_the_reset() -> None:
     before = peak_memory()
     block = bytearray(b"x") * 2**26
     with_block = peak_memory()
-    assert with_block > before + 50 and len(block) == 2**26
+    assert with_block > before + 50
+    assert len(block) == 2**26
     del block
     reset_peak_memory()
     if Path("/proc/self/clear_refs").exists():
@@ -96,7 +97,8 @@ def test_commit_and_whether_files_differ_from_it(tmp_path: Path, monkeypatch: py
     for command in ("init --quiet", "add file", "commit --quiet --message a"):
         subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
     found = find_commit(tmp_path)
-    assert len(found["commit"]) == 40 and found["dirty"] is False
+    assert len(found["commit"]) == 40
+    assert found["dirty"] is False
     (tmp_path / "conf/base").mkdir(parents=True)
     (tmp_path / "conf/base/parameters.yml").touch()
     subprocess.run(["git", "add", "conf"], cwd=tmp_path, check=True)

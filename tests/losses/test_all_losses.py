@@ -45,10 +45,13 @@ def student_and_teacher(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def test_every_type_is_computed_in_float32(loss, dtype):
     student, teacher = student_and_teacher(dtype)
     value = loss(student, teacher)
-    assert value.shape == () and value.dtype == torch.float32
+    assert value.shape == ()
+    assert value.dtype == torch.float32
     assert torch.equal(value, loss(*student_and_teacher(torch.float32)))
     value.backward()
-    assert student.grad.dtype == dtype and student.grad.isfinite().all() and student.grad.any()
+    assert student.grad.dtype == dtype
+    assert student.grad.isfinite().all()
+    assert student.grad.any()
 
 
 @with_every_loss
@@ -69,7 +72,8 @@ def test_autocast_changes_no_bit(loss):
 def test_the_teacher_gets_no_gradient(loss):
     student, teacher = student_and_teacher(torch.float32)
     loss(student, teacher).backward()
-    assert student.grad.any() and teacher.grad is None
+    assert student.grad.any()
+    assert teacher.grad is None
 
 
 @with_every_loss
@@ -84,5 +88,6 @@ def test_on_cuda_it_is_deterministic_and_agrees_with_the_cpu(loss, monkeypatch):
         gradients = [torch.autograd.grad(value, student)[0] for value in values]
     finally:
         torch.use_deterministic_algorithms(False)
-    assert torch.equal(*values) and torch.equal(*gradients)
+    assert torch.equal(*values)
+    assert torch.equal(*gradients)
     torch.testing.assert_close(values[0].cpu(), expected, rtol=1e-5, atol=1e-6)

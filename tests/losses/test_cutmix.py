@@ -23,7 +23,8 @@ def test_the_box_comes_from_the_sample_before_and_the_rest_stays(name):
     before = x.clone()
     mixed = cutmix(x, BOXES)
     assert torch.equal(x, before), "the input must not change"
-    assert mixed.shape == x.shape and mixed.dtype == x.dtype
+    assert mixed.shape == x.shape
+    assert mixed.dtype == x.dtype
     for sample in range(3):
         for row in range(6):
             for column in range(8):
@@ -64,6 +65,7 @@ def test_the_gradient_goes_where_the_values_came_from():
 
 @pytest.mark.parametrize("shape", [(2, 3, 6, 8), (3, 6)])
 def test_shapes_that_do_not_fit_are_named(shape):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="shape") as error:
         cutmix(torch.zeros(shape), BOXES)
-    assert str(shape) in str(error.value) and "(3, 6, 8)" in str(error.value)
+    assert str(shape) in str(error.value)
+    assert "(3, 6, 8)" in str(error.value)

@@ -31,6 +31,7 @@ def test_gradcheck():
 
 @pytest.mark.parametrize("shape", [(2, 4, 4, 4), (1, 3, 4, 4)])
 def test_shapes_that_do_not_fit_are_named(shape):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="shape") as error:
         global_context_loss(torch.zeros(2, 3, 4, 4), torch.zeros(shape))
-    assert str(shape) in str(error.value) and "(2, 3, 4, 4)" in str(error.value)
+    assert str(shape) in str(error.value)
+    assert "(2, 3, 4, 4)" in str(error.value)

@@ -106,7 +106,8 @@ def test_rounding_never_makes_the_channelwise_form_negative():
     student = unit_vectors(random_features(50, 8, 100))
     teacher = student.flip(1)  # other channels, same similarities
     values = [by_channel_matrices(s, t).item() for s, t in zip(student.split(1), teacher.split(1), strict=True)]
-    assert min(values) >= 0 and max(values) < 1e-14
+    assert min(values) >= 0
+    assert max(values) < 1e-14
 
 
 @pytest.mark.parametrize(("regions", "form"), [(7, "by_similarity_matrices"), (None, "by_channel_matrices")])
@@ -130,11 +131,13 @@ def test_regions_without_any_activation_have_a_bounded_gradient():
     student[..., :6, :6] = 0
     student.requires_grad_()
     local_regional_loss(student, torch.randn(1, 8, 14, 14), 7).backward()
-    assert student.grad.isfinite().all() and student.grad.abs().max() < 100
+    assert student.grad.isfinite().all()
+    assert student.grad.abs().max() < 100
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 4, 4), (2, 3, 16)])
 def test_shapes_that_do_not_fit_are_named(shape):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="shape") as error:
         local_regional_loss(torch.zeros(2, 3, 4, 4), torch.zeros(shape), 7)
-    assert str(shape) in str(error.value) and "(2, 3, 4, 4)" in str(error.value)
+    assert str(shape) in str(error.value)
+    assert "(2, 3, 4, 4)" in str(error.value)

@@ -9,7 +9,8 @@ from igl_dt.utils.parameters import IGNORE_INDEX
 def test_without_threshold_it_is_the_argmax(dtype):
     logits = torch.randn(2, 5, 6, 7).to(dtype).requires_grad_()
     labels = pseudo_labels(logits)
-    assert labels.dtype == torch.int64 and not labels.requires_grad
+    assert labels.dtype == torch.int64
+    assert not labels.requires_grad
     assert torch.equal(labels, logits.argmax(dim=1))
 
 
@@ -54,14 +55,16 @@ def test_no_confident_pixel_gives_zero_and_a_gradient_of_zeros():
     logits = torch.zeros(1, 3, 4, 4, requires_grad=True)
     loss = pseudo_label_loss(logits, pseudo_labels(logits, 0.9))
     loss.backward()
-    assert loss.item() == 0 and torch.equal(logits.grad, torch.zeros_like(logits))
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
 def test_the_gradient_reaches_the_student_only():
     student = torch.randn(1, 3, 4, 4, requires_grad=True)
     teacher = torch.randn(1, 3, 4, 4, requires_grad=True)
     pseudo_label_loss(student, pseudo_labels(teacher)).backward()
-    assert student.grad.abs().sum() > 0 and teacher.grad is None
+    assert student.grad.abs().sum() > 0
+    assert teacher.grad is None
 
 
 def test_pixels_below_the_threshold_weigh_as_losses_of_zero():
@@ -82,6 +85,6 @@ def test_shapes_that_do_not_fit_are_named():
         pseudo_labels(torch.zeros(2, 3, 4, 4), ignore=torch.zeros(2, 4, 5, dtype=torch.bool))
     with pytest.raises(ValueError, match=r"\(2, 4, 5\).*\(2, 3, 4, 4\)"):
         pseudo_label_loss(torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 5, dtype=torch.int64))
+    labels = torch.zeros(2, 4, 4, dtype=torch.int64)
     with pytest.raises(ValueError, match=r"ignore of shape \(1, 4, 4\).*\(2, 4, 4\)"):
-        labels = torch.zeros(2, 4, 4, dtype=torch.int64)
         pseudo_label_loss(torch.zeros(2, 3, 4, 4), labels, torch.zeros(1, 4, 4, dtype=torch.bool))

@@ -132,6 +132,7 @@ def test_ignored_pixels_do_not_matter_whatever_their_logits():
 
 @pytest.mark.parametrize("target_shape", [(2, 4, 5), (1, 4, 4), (2, 1, 4, 4)])
 def test_shapes_that_do_not_fit_are_named(target_shape):
-    with pytest.raises(ValueError) as error:
+    with pytest.raises(ValueError, match="shape") as error:
         cross_entropy(torch.zeros(2, 3, 4, 4), torch.zeros(target_shape, dtype=torch.int64))
-    assert str(target_shape) in str(error.value) and "(2, 3, 4, 4)" in str(error.value)
+    assert str(target_shape) in str(error.value)
+    assert "(2, 3, 4, 4)" in str(error.value)

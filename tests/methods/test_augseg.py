@@ -47,7 +47,9 @@ def test_losses_are_those_of_the_specification(normed_network, make_batch, make_
 
     torch.manual_seed(4)
     terms = method(batch, 0)
-    assert from_labeled.any() and from_unlabeled.any() and 0 < share < 1
+    assert from_labeled.any()
+    assert from_unlabeled.any()
+    assert 0 < share < 1
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(wanted, rel=1e-9)
 
 
@@ -66,7 +68,8 @@ def test_boxes_are_of_one_size_and_cut_off_at_the_border() -> None:
         boxes = random_boxes(6, 40, 30, 4.0, 4.0)
         sides = [(int(box.any(1).sum()), int(box.any(0).sum())) for box in boxes]
         assert all(int(box.sum()) == height * width for box, (height, width) in zip(boxes, sides, strict=True))
-        assert max(height for height, _ in sides) <= 40 and max(width for _, width in sides) <= 30
+        assert max(height for height, _ in sides) <= 40
+        assert max(width for _, width in sides) <= 30
     assert len({tuple(box.flatten().tolist()) for box in boxes}) > 1, "each image has a box of its own"
 
 
@@ -76,10 +79,13 @@ def test_the_average_follows_from_the_first_step(normed_network, make_method) ->
     method.after_step(0)
     own = method.network.state_dict()
     assert all(torch.equal(tensor, own[name]) for name, tensor in method.average.state_dict().items())
-    assert AugSegParameters().ema_decay == 0.999 and AugSegParameters().confidence_threshold == 0.95
+    assert AugSegParameters().ema_decay == 0.999
+    assert AugSegParameters().confidence_threshold == 0.95
 
 
 def test_strong_views_are_random_operations(normed_network, make_method) -> None:
     method = make_method(AugSeg, {"student": normed_network(1)})
     changed = method.augmentation(AugmentationParameters(crop_size=(8, 8)))
-    assert changed.strong.random_operations == 3 and changed.strong_unlabeled and changed.cutmix_probability == 0
+    assert changed.strong.random_operations == 3
+    assert changed.strong_unlabeled
+    assert changed.cutmix_probability == 0

@@ -112,3 +112,14 @@ def test_boxes_are_the_trainings_unless_it_has_its_own(networks) -> None:
     assert make(networks).augmentation(given) == AugmentationParameters(crop_size=(8, 8))
     changed = make(networks, cutmix_probability=1.0, cutmix_boxes=3).augmentation(given)
     assert changed == AugmentationParameters(crop_size=(8, 8), cutmix_probability=1.0, cutmix_boxes=3)
+
+
+def test_each_direction_has_a_weight_of_its_own(networks, make_batch) -> None:
+    plain = make(networks)(make_batch(), 0)
+    weighted = make(networks, direction_weights={"local_teacher": 0.1})(make_batch(), 0)
+    assert weighted["local_teacher.cross_pseudo"].item() == pytest.approx(
+        0.1 * plain["local_teacher.cross_pseudo"].item()
+    )
+    assert weighted["global_teacher.cross_pseudo"].equal(plain["global_teacher.cross_pseudo"])
+    with pytest.raises(ValueError, match="direction_weights names 'student'"):
+        make(networks, direction_weights={"student": 0.1})

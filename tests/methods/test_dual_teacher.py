@@ -44,7 +44,8 @@ def test_losses_are_those_of_the_specification(normed_network, make_batch, make_
 
     torch.manual_seed(1)
     terms = {name: term.item() for name, term in method(batch, step).items()}
-    assert other.any() and 0 < confident.double().mean() < 1
+    assert other.any()
+    assert 0 < confident.double().mean() < 1
     assert terms == pytest.approx(wanted, rel=1e-9)
 
 
@@ -85,4 +86,5 @@ def test_published_values(normed_network, make_method) -> None:
     method = make_method(DualTeacher, {"student": normed_network(1)})
     assert method.epoch_steps == 1, "at least one step, in trainings shorter than 200 steps"
     changed = method.augmentation(AugmentationParameters(crop_size=(8, 8)))
-    assert changed.strong_unlabeled and changed.cutmix_probability == 0
+    assert changed.strong_unlabeled
+    assert changed.cutmix_probability == 0

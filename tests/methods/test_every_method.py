@@ -140,7 +140,8 @@ def test_its_loss_falls(name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_it_is_documented(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert f"\n## {name}\n" in page and f"\n| `{name}` |" in page
+    assert f"\n## {name}\n" in page
+    assert f"\n| `{name}` |" in page
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -171,7 +171,8 @@ class TestTermsAreThoseOfTheEquations:
     def test_teachers_see_weak_views_of_labelled_images_too(self, networks, make_batch, by_hand) -> None:
         """Where the student sees strong ones."""
         batch = make_batch(strong_labeled=True)
-        assert batch.images_weak is not None and not torch.equal(batch.images, batch.images_weak)
+        assert batch.images_weak is not None
+        assert not torch.equal(batch.images, batch.images_weak)
         wanted = labeled_terms(Seen(networks, batch, by_hand), batch, by_hand)
         jittered = labeled_terms(Seen(networks, batch._replace(images_weak=None), by_hand), batch, by_hand)
         assert jittered["labeled_pseudo_label"] != pytest.approx(wanted["labeled_pseudo_label"], rel=1e-2)
@@ -185,9 +186,8 @@ class TestTermsAreThoseOfTheEquations:
         mean = 0.3 * of_global + 0.7 * of_local
         confidence, labels = mean.max(dim=1)
         labels[seen.padding | (confidence < 0.6)] = 255
-        assert not torch.equal(of_global.argmax(1), mean.argmax(1)) and not torch.equal(
-            of_local.argmax(1), mean.argmax(1)
-        )
+        assert not torch.equal(of_global.argmax(1), mean.argmax(1))
+        assert not torch.equal(of_local.argmax(1), mean.argmax(1))
         wanted = 0.9 * by_hand.cross_entropy(seen.logits["student"], labels, seen.padding)
         options = {"pseudo_label_source": "weighted", "global_label_weight": 0.3, "confidence_threshold": 0.6}
         for state in (GLOBAL, LOCAL):
@@ -309,7 +309,8 @@ def test_wrong_parameters_are_refused(values: dict[str, Any], where: str) -> Non
 
 def test_teachers_stay_in_evaluation_mode(networks) -> None:
     method = make({name: network.train() for name, network in networks.items()})
-    assert not networks["global_teacher"].training and not networks["local_teacher"].training
+    assert not networks["global_teacher"].training
+    assert not networks["local_teacher"].training
     assert method.train() is method
     assert networks["student"].training
     assert not any(module.training for module in method.teachers.modules())

@@ -74,7 +74,8 @@ def test_views_rise_while_teachers_fade(normed_network, make_batch, make_method,
     last = seen[99]
     views = {name for name in last if "view" in name}
     of_teachers = last.keys() - views - {"supervised"}
-    assert len(views) == 3 and len(of_teachers) == 5
+    assert len(views) == 3
+    assert len(of_teachers) == 5
     for step, rise in ((0, 0.0), (50, 0.0), (60, 0.4), (75, 1.0)):
         for name in views:
             assert seen[step][name] == pytest.approx(rise * last[name], rel=1e-9)
@@ -85,4 +86,5 @@ def test_views_rise_while_teachers_fade(normed_network, make_batch, make_method,
 
 def test_its_choices_are_not_those_of_the_paper() -> None:
     parameters = IglDtPlusParameters()
-    assert parameters.labeled_pseudo_label_weight < 0.5 and parameters.labeler == "ema"
+    assert parameters.labeled_pseudo_label_weight < 0.5
+    assert parameters.labeler == "ema"

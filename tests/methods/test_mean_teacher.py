@@ -53,5 +53,6 @@ def test_boxes_are_its_own_choice(normed_network, make_method) -> None:
     for probability in (0.0, 1.0):
         method = make_method(MeanTeacher, {"student": normed_network(1)}, cutmix_probability=probability)
         changed = method.augmentation(given)
-        assert changed.cutmix_probability == probability and not changed.strong_unlabeled
+        assert changed.cutmix_probability == probability
+        assert not changed.strong_unlabeled
     assert MeanTeacherParameters().cutmix_probability == 0

@@ -73,7 +73,8 @@ def test_the_ensemble_is_a_random_weighted_mean_of_up_to_three(normed_network, m
         torch.manual_seed(seed)
         logits = method.ensemble_logits(images).flatten()
         weights = torch.linalg.lstsq(each.T, logits.unsqueeze(1)).solution.flatten()
-        assert weights.sum().item() == pytest.approx(1, abs=1e-6) and weights.min() > -1e-9
+        assert weights.sum().item() == pytest.approx(1, abs=1e-6)
+        assert weights.min() > -1e-9
         members.add(tuple((weights > 1e-9).tolist()))
     assert {sum(used) for used in members} == {1, 2, 3}
     assert len(members) > 8

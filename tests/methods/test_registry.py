@@ -57,14 +57,15 @@ class TestParameters:
 
     @pytest.mark.parametrize("chosen", ["cps", "igl_dt", "supervised"])
     def test_wrong_keys_are_named_whatever_is_chosen(self, chosen: str) -> None:
-        with pytest.raises(ValueError) as raised:
+        with pytest.raises(ValueError, match="a.method") as raised:
             method_parameters(
                 choose(chosen, igl_dt={"swap_evry": 1, "global_weight": -1}, cps={"weight": 1}), "a.method"
             )
         lines = sorted(str(raised.value).splitlines())
         assert len(lines) == 3
         assert lines[0].startswith("a.method.cps.weight: unknown")
-        assert lines[1].startswith("a.method.igl_dt.global_weight: ") and lines[1].endswith("not -1")
+        assert lines[1].startswith("a.method.igl_dt.global_weight: ")
+        assert lines[1].endswith("not -1")
         assert lines[2] == "a.method.igl_dt.swap_evry: unknown; did you mean 'swap_every'?"
 
     def test_a_section_of_no_method_is_refused(self) -> None:
@@ -84,11 +85,14 @@ class TestBuilding:
         networks, teachers = {"student": tiny_network(1)}, {role: tiny_network(2).train() for role in roles}
         loss = SupervisedLossParameters(name="ohem")
         method = build_method(choose("igl_dt", igl_dt={"swap_every": 3}), networks, teachers, loss, 7)
-        assert isinstance(method, IglDt) and method.options.swap_every == 3
-        assert method.setup.supervised_loss is loss and method.setup.steps == 7
+        assert isinstance(method, IglDt)
+        assert method.options.swap_every == 3
+        assert method.setup.supervised_loss is loss
+        assert method.setup.steps == 7
         assert set(method.teachers) == {"global_teacher", "local_teacher"}
         for role, teacher in method.teachers.items():
-            assert teacher is teachers[role] and not teacher.training
+            assert teacher is teachers[role]
+            assert not teacher.training
             assert not any(parameter.requires_grad for parameter in teacher.parameters())
         assert all(parameter.requires_grad for parameter in networks["student"].parameters())
 

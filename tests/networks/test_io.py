@@ -37,8 +37,10 @@ def test_round_trip_keeps_every_bit(network: SegmentationNetwork, images: Tensor
     network(images)  # moves the batch statistics
     save_network(network, tmp_path / "folder" / "network.safetensors")
     loaded = load_network(tmp_path / "folder" / "network.safetensors")
-    assert type(loaded) is type(network) and not loaded.training
-    assert loaded.configuration == network.configuration and loaded.class_names == ("sky", "road", "tree")
+    assert type(loaded) is type(network)
+    assert not loaded.training
+    assert loaded.configuration == network.configuration
+    assert loaded.class_names == ("sky", "road", "tree")
     with torch.no_grad():
         assert torch.equal(loaded(images).logits, network.eval()(images).logits)
     assert list((tmp_path / "folder").iterdir()) == [tmp_path / "folder" / "network.safetensors"]

@@ -33,7 +33,8 @@ def test_logits_have_the_input_size_and_features_cover_it(
         logits, features = network.eval()(torch.zeros(1, 3, *size, dtype=torch.uint8))
     assert logits.shape == (1, 3, *size)
     assert features.shape == (1, network.feature_channels, *(math.ceil(length / stride) for length in size))
-    assert logits.isfinite().all() and features.isfinite().all()
+    assert logits.isfinite().all()
+    assert features.isfinite().all()
 
 
 def test_gradients_reach_every_parameter(variant: str, network: SegmentationNetwork, images: Tensor):
@@ -88,11 +89,13 @@ def test_encoder_features_are_maps_from_shallow_to_deep(network: SegmentationNet
     features, size = network.encode(images[..., :37, :51])
     assert size == (37, 51)
     heights = [maps.shape[2] for maps in features]
-    assert heights == sorted(heights, reverse=True) and len(features) > 1
+    assert heights == sorted(heights, reverse=True)
+    assert len(features) > 1
     multiple = network.size_multiple
     for maps in features:
         stride = 37 + -37 % multiple, 51 + -51 % multiple
-        assert maps.shape[0] == 2 and maps.shape[1] > 3
+        assert maps.shape[0] == 2
+        assert maps.shape[1] > 3
         assert stride[0] / maps.shape[2] == stride[1] / maps.shape[3]
 
 
@@ -158,7 +161,8 @@ def test_more_classes_change_only_the_classifier(network: SegmentationNetwork):
     assert (wider.num_classes, wider.class_names) == (5, ("a", "b", "c", "d", "e"))
     before, after = network.state_dict(), wider.state_dict()
     changed = {name for name in before if before[name].shape != after[name].shape}
-    assert len(changed) == 2 and all(name.startswith("classifier.") for name in changed)
+    assert len(changed) == 2
+    assert all(name.startswith("classifier.") for name in changed)
 
 
 @pytest.mark.parametrize(

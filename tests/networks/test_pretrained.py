@@ -48,7 +48,8 @@ class TestPackage:
         assert digest == PACKAGED[name].sha256
         model = timm.create_model(name).eval()
         missing, unknown = model.load_state_dict(weights, strict=False)
-        assert unknown == [] and all(key.endswith("num_batches_tracked") for key in missing)
+        assert unknown == []
+        assert all(key.endswith("num_batches_tracked") for key in missing)
         with torch.no_grad():
             result = model(torch.linspace(-1, 1, 3 * 64 * 64).view(1, 3, 64, 64))[0]
         assert result.argmax() == best
@@ -221,7 +222,8 @@ class TestFreezing:
         network = build_network(
             NetworkChoice.model_validate({"architecture": architecture, architecture: section}), ("a",)
         )
-        assert not network.encoder.training and network.training
+        assert not network.encoder.training
+        assert network.training
         changed = self.step(network, images)
         assert not any(name.startswith("encoder.") for name in changed)
         rest = {name for name, _ in network.named_parameters() if not name.startswith("encoder.")}

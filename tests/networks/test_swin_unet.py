@@ -132,7 +132,8 @@ class TestPyramidStem:
 
     def test_round_trip(self, tmp_path: Path):
         network = build(stem="pyramid", stem_encoder={**self.LITE, "freeze": True})
-        assert not network.encoder.patch_embed.backbone.training and network.encoder.layers_0.training
+        assert not network.encoder.patch_embed.backbone.training
+        assert network.encoder.layers_0.training
         assert not any(p.requires_grad for p in network.encoder.patch_embed.backbone.parameters())
         save_network(network, tmp_path / "network.safetensors")
         loaded = load_network(tmp_path / "network.safetensors")

@@ -77,7 +77,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]
 
     monkeypatch.setattr(trainer, "create_method", create_method)
     monkeypatch.setattr(trainer, "train", train)
-    yield calls
+    return calls
 
 
 def weights(networks: dict[str, Any]) -> dict[str, float]:
@@ -89,11 +89,14 @@ class TestTraining:
     def test_teachers(self, trainings: list[dict], context: RunContext, keep: str, weight: float) -> None:
         parameters = TeacherPretrainingParameters(**TEACHERS, keep=keep)
         one, other, history = train_teachers(parameters, list(CLASSES), *TABLES, context)
-        assert one is not other and weights({"one": one, "other": other}) == {"one": weight, "other": weight}
+        assert one is not other
+        assert weights({"one": one, "other": other}) == {"one": weight, "other": weight}
         assert history["step"].tolist() == [1]
         (call,) = trainings
         assert (call["key"], call["name"], call["stream"]) == ("teacher_pretraining", "teacher_pretraining", None)
-        assert call["class_names"] == list(CLASSES) and call["seed"] == 3 and call["context"] is context
+        assert call["class_names"] == list(CLASSES)
+        assert call["seed"] == 3
+        assert call["context"] is context
         assert call["teachers"] == {}
         data = call["data"]
         assert [data.labeled["id"].tolist(), data.unlabeled["id"].tolist(), data.val["id"].tolist()] == [
@@ -101,11 +104,10 @@ class TestTraining:
             ["b", "c", "d"],
             ["v"],
         ]
-        assert len(data.probe) == 2 and set(data.probe["id"]) <= {"b", "c", "d"}
+        assert len(data.probe) == 2
+        assert set(data.probe["id"]) <= {"b", "c", "d"}
 
-    def test_the_student_and_whatever_else_the_method_trains(
-        self, trainings: list[dict], context: RunContext
-    ) -> None:
+    def test_the_student_and_whatever_else_the_method_trains(self, trainings: list[dict], context: RunContext) -> None:
         teacher, parameters = Network(), StudentLearningParameters(**STUDENT)
         student, best, others, _ = train_student(parameters, list(CLASSES), *TABLES, context, teacher, None)
         assert weights({"student": student, "student_best": best}) == {"student": 1, "student_best": 2}
@@ -122,18 +124,22 @@ class TestTraining:
         networks, history = train_reference(parameters, list(CLASSES), *TABLES, context)
         assert weights(networks) == {"supervised": 1, "supervised_best": 2}
         (call,) = trainings
-        assert call["name"] == "reference" and call["stream"] == "student_learning"
+        assert call["name"] == "reference"
+        assert call["stream"] == "student_learning"
         assert call["parameters"].networks == {"supervised": parameters.networks["student"]}
         assert call["parameters"].method.name == "supervised"
-        assert call["teachers"] == {} and history["step"].tolist() == [1]
+        assert call["teachers"] == {}
+        assert history["step"].tolist() == [1]
 
     def test_without_a_baseline_there_are_no_networks_and_an_empty_history(
         self, trainings: list[dict], context: RunContext
     ) -> None:
         parameters = StudentLearningParameters(**STUDENT, reference=False)
         networks, history = train_reference(parameters, list(CLASSES), *TABLES, context)
-        assert networks == {} and trainings == []
-        assert list(history) == ["step"] and history.empty
+        assert networks == {}
+        assert trainings == []
+        assert list(history) == ["step"]
+        assert history.empty
 
 
 def test_student_and_baseline_start_from_the_same_weights() -> None:
@@ -162,8 +168,16 @@ def test_the_networks_that_there_are_come_in_the_order_of_tables() -> None:
     student, teacher, supervised = Network(), Network("cps"), Network("supervised")
     others, references = {"student_ema": student}, {"supervised": supervised, "supervised_best": supervised}
     networks, info = collect_networks(student, student, others, teacher, None, references)
-    assert list(networks) == ["student", "student_best", "student_ema", "global_teacher", "supervised", "supervised_best"]
-    assert list(info) == list(networks) and networks["global_teacher"] is teacher
+    assert list(networks) == [
+        "student",
+        "student_best",
+        "student_ema",
+        "global_teacher",
+        "supervised",
+        "supervised_best",
+    ]
+    assert list(info) == list(networks)
+    assert networks["global_teacher"] is teacher
     assert info["global_teacher"] == {"architecture": "tiny", "trained_by": "cps", "fingerprint": "by cps"}
 
 
@@ -193,5 +207,6 @@ def test_histories_without_rows_are_left_out_and_the_main_networks_confusion_is_
     loaders = {name: lambda name=name: matrices[name] for name in matrices}
     info: dict[str, dict] = {name: {} for name in matrices}
     histories, confusion = collect_results(rows, rows, rows.iloc[:0], info, loaders)
-    assert list(histories) == ["teacher_pretraining", "student_learning"] and confusion is matrices["student"]
+    assert list(histories) == ["teacher_pretraining", "student_learning"]
+    assert confusion is matrices["student"]
     assert list(collect_results(rows.iloc[:0], rows, rows, info, loaders)[0]) == ["student_learning", "reference"]

@@ -110,7 +110,8 @@ def test_each_parameter_comes_as_the_object_of_its_own_concern(pipelines: dict[s
         if path in ("seed", "runtime.checked_files"):  # single values
             continue
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel), f"{node.name}: {path}"
-        assert annotation.model_config["frozen"] and annotation.model_config["extra"] == "forbid"
+        assert annotation.model_config["frozen"]
+        assert annotation.model_config["extra"] == "forbid"
 
 
 def test_kedro_has_nothing_to_warn_of(caplog: pytest.LogCaptureFixture) -> None:

@@ -51,4 +51,5 @@ def test_a_run_is_about_its_student_or_else_what_it_trained() -> None:
 
 def test_best_weights_are_left_out_beside_the_last() -> None:
     assert last_weights(["a", "a_best", "b_best"]) == ["a", "b_best"]
-    assert is_teacher("second_teacher_best") and not is_teacher("student")
+    assert is_teacher("second_teacher_best")
+    assert not is_teacher("student")

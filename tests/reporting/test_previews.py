@@ -76,7 +76,8 @@ def test_a_list_shows_images_beside_their_masks(project: Path) -> None:
 def test_however_long_the_list_the_sheet_is_bounded(project: Path, masks: bool) -> None:
     shown = image_list(rows(20, masks), project / "run_manifest.json", project)
     height, width = decode(shown).shape[:2]
-    assert width <= COLUMNS * (WIDTH + 10) and height <= ROWS * (WIDTH + 30)
+    assert width <= COLUMNS * (WIDTH + 10)
+    assert height <= ROWS * (WIDTH + 30)
     assert decode(image_list(rows(0, masks), project / "run_manifest.json", project)).size
 
 

@@ -29,7 +29,7 @@ def test_seeded_draws_by_seed_and_names_and_leaves_the_generator_as_it_was() -> 
 
 def test_seeded_puts_the_generator_back_after_an_error() -> None:
     before = torch.get_rng_state()
-    with pytest.raises(RuntimeError, match="within"), seeded(0, "purpose"):
+    with pytest.raises(RuntimeError, match="within"), seeded(0, "purpose"):  # noqa: PT012
         torch.rand(3)
         raise RuntimeError("within")
     assert torch.equal(torch.get_rng_state(), before)
@@ -53,7 +53,8 @@ def test_operations_without_a_deterministic_kernel_are_errors() -> None:
     configure_torch(RuntimeParameters(device="cpu"))
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
-    assert not torch.backends.cudnn.benchmark and not torch.backends.cuda.matmul.allow_tf32
+    assert not torch.backends.cudnn.benchmark
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_threads_are_set_where_a_number_is_given() -> None:
@@ -71,13 +72,17 @@ def test_describing_the_environment_changes_nothing() -> None:
     for runtime in (RuntimeParameters(device="cpu", threads=3), RuntimeParameters(device="auto", portable=True)):
         described = describe_environment(runtime)
         assert described["threads"] == str(runtime.threads or 2)
-        assert torch.get_num_threads() == 2 and torch.get_deterministic_debug_mode() == 0
-        assert torch.equal(torch.get_rng_state(), before) and dict(os.environ) == variables
+        assert torch.get_num_threads() == 2
+        assert torch.get_deterministic_debug_mode() == 0
+        assert torch.equal(torch.get_rng_state(), before)
+        assert dict(os.environ) == variables
 
 
 def test_the_environment_is_what_decides_bits() -> None:
     plain = describe_environment(RuntimeParameters(device="cpu", threads=1))
-    assert plain["torch"] == torch.__version__ and plain["device"] == "cpu" and plain["cudnn"] == "none"
+    assert plain["torch"] == torch.__version__
+    assert plain["device"] == "cpu"
+    assert plain["cudnn"] == "none"
     for name, value in {"threads": 2, "precision": "bfloat16", "portable": True}.items():
         changed = describe_environment(RuntimeParameters(**{"device": "cpu", "threads": 1} | {name: value}))
         assert {key for key in plain if plain[key] != changed[key]} == {name}
@@ -110,7 +115,8 @@ def test_portable_computes_with_avx2_alone() -> None:
         return ran.stdout
 
     said = run(ONEDNN_VERBOSE="1")
-    assert "cpu,isa:Intel AVX2" in said and "avx512" not in said
+    assert "cpu,isa:Intel AVX2" in said
+    assert "avx512" not in said
     result = said.splitlines()[-1]
     assert result.startswith("AVX2 ")
     # The C library chooses its own variants; on a processor without AVX-512 it has these.

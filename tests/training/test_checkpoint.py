@@ -124,7 +124,8 @@ class TestResuming:
         resumed = learn(Checkpointer(tmp_path, "student", IDENTITY, 0), kind=MeanTeacher)
         assert_same(undisturbed, resumed)
         state, result = resumed
-        assert state["updates"] == STEPS and len(state["_extra_state"]["scores"]) == 3
+        assert state["updates"] == STEPS
+        assert len(state["_extra_state"]["scores"]) == 3
         assert result.best_miou.keys() == {"student", "student_ema"}
         assert not torch.equal(
             state["average.encoder.conv1.0.weight"], state["networks.student.encoder.conv1.0.weight"]
@@ -168,7 +169,8 @@ class TestResuming:
             learn(Checkpointer(tmp_path, "student", IDENTITY, 0), die_at=4)
         with caplog.at_level(logging.INFO):
             assert Checkpointer(tmp_path, "student", IDENTITY | {"code": "new"}, 0).load() is None
-        assert "student starts from scratch" in caplog.text and caplog.messages[-1].endswith("had other code")
+        assert "student starts from scratch" in caplog.text
+        assert caplog.messages[-1].endswith("had other code")
         assert Checkpointer(tmp_path, "student", IDENTITY, 0).load()["step"] == 4
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

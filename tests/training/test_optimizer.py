@@ -61,7 +61,8 @@ def test_frozen_parameters_are_left_out(tiny_network) -> None:
 
 def test_the_optimisers_are_those_asked_for(tiny_network) -> None:
     adamw = build_optimizer(tiny_network(), parameters(name="adamw", momentum=0.8))
-    assert isinstance(adamw, torch.optim.AdamW) and adamw.defaults["fused"]
+    assert isinstance(adamw, torch.optim.AdamW)
+    assert adamw.defaults["fused"]
     assert all(group["betas"] == (0.8, 0.999) for group in adamw.param_groups)
     sgd = build_optimizer(tiny_network(), parameters(name="sgd", momentum=0.7))
     assert isinstance(sgd, torch.optim.SGD)

@@ -81,6 +81,7 @@ def test_the_baseline_is_the_students_network_and_optimiser_by_the_supervised_lo
     reference = student.as_reference()
     assert reference.networks == {"supervised": student.networks["student"]}
     assert reference.optimizers == {"supervised": student.optimizers["student"]}
-    assert reference.method.name == "supervised" and reference.pseudo_label_probe_size == 0
+    assert reference.method.name == "supervised"
+    assert reference.pseudo_label_probe_size == 0
     kept = {"supervised_loss", "steps", "batch_size", "gradient_accumulation_steps", "validate_every", "augmentation"}
     assert all(getattr(reference, name) == getattr(student, name) for name in kept)

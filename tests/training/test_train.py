@@ -94,7 +94,8 @@ class TestInitialWeights:
         both = parameters("student", method="igl_dt", kind=StudentLearningParameters)
         student = create_method(both, CLASSES, 3, teachers).evaluated()["student"]
         baseline = create_method(both.as_reference(), CLASSES, 3)
-        assert isinstance(baseline, Supervised) and baseline.trained().keys() == {"supervised"}
+        assert isinstance(baseline, Supervised)
+        assert baseline.trained().keys() == {"supervised"}
         assert same(baseline.evaluated()["supervised"].state_dict(), student.state_dict())
 
     def test_of_projections_have_a_stream_of_their_own(self, teachers) -> None:
@@ -189,13 +190,14 @@ class TestTraining:
         resumed, result_resumed = learn(saving)
         for name, network in result.networks.items():
             assert same(network.state_dict(), result_resumed.networks[name].state_dict())
-            assert network.trained_by == "test_mean_teacher" and network.fingerprint is not None
+            assert network.trained_by == "test_mean_teacher"
+            assert network.fingerprint is not None
         assert torch.equal(resumed["updates"], undisturbed["updates"])
 
     def test_without_unlabelled_images_there_is_a_baseline_only(self, data, context) -> None:
         none = data._replace(unlabeled=data.unlabeled.iloc[:0])
         train(create("student"), none, parameters("student"), context, "some_training")
-        with pytest.raises(DataError, match="other_training: there are no unlabelled images"):
+        with pytest.raises(DataError, match="other_training: there are no unlabelled images"):  # noqa: PT012
             options = parameters(*TEACHERS, method="cps")
             train(create_method(options, CLASSES, 3), none, options, context, "other_training")
 
@@ -212,7 +214,8 @@ class TestStreams:
         for step in range(both.steps):
             assert torch.equal(of_student[step].images, of_reference[step].images)
             assert torch.equal(of_student[step].masks, of_reference[step].masks)
-            assert of_student[step].weak is not None and of_reference[step].weak is None
+            assert of_student[step].weak is not None
+            assert of_reference[step].weak is None
 
 
 class TestFingerprint:
@@ -259,4 +262,5 @@ class TestFingerprint:
         for ids in (None, {"road": 0, "tree": 1, "pole": 2}, {"road": 2, "tree": 1, "pole": 0}):
             dataset = context.dataset.model_copy(update={"source": "folder", "options": given | {"ids": ids}})
             fingerprints.append(fingerprint(context._replace(dataset=dataset)))
-        assert fingerprint() == fingerprints[0] and len(set(fingerprints)) == 3
+        assert fingerprint() == fingerprints[0]
+        assert len(set(fingerprints)) == 3

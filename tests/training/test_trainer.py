@@ -132,7 +132,8 @@ class TestSameBits:
         last, trained = learn(precision="bfloat16")
         for tensor in (*last.values(), *trained.best_weights["student"].values()):
             assert tensor.is_contiguous()
-            assert tensor.dtype in (torch.float32, torch.int64) and tensor.isfinite().all()
+            assert tensor.dtype in (torch.float32, torch.int64)
+            assert tensor.isfinite().all()
         assert not same(last, learn()[0])
 
 
@@ -255,7 +256,8 @@ class TestLifeCycle:
             validate_every=2,
         )
         assert result.best_miou == {"student": 0.2, "student_ema": 0.3}
-        assert method.scores == [0.3, 0.3] and method.updates == 4
+        assert method.scores == [0.3, 0.3]
+        assert method.updates == 4
         assert set(result.history) >= {"val_miou.student", "val_miou.student_ema", "learning_rate.student"}
         assert "learning_rate.student_ema" not in result.history
         assert result.networks.keys() == result.best_weights.keys() == {"student", "student_ema"}
@@ -347,7 +349,8 @@ class TestHistory:
         seen = []
 
         def probe(networks: dict[str, nn.Module]) -> dict[str, float]:
-            assert list(networks) == ["network"] and networks["network"] is network
+            assert list(networks) == ["network"]
+            assert networks["network"] is network
             seen.append(weights(network))
             return {"score.network": float(len(seen))}
 
@@ -434,11 +437,12 @@ class TestProgress:
             learn()
         line, end = (record.getMessage() for record in caplog.records)
         assert line.startswith("some_stage (scripted: network)  step 4/4  ")
-        assert "images/s" in line and "some_loss 1.250" in line and "val_miou.network 0.500" in line
+        assert "images/s" in line
+        assert "some_loss 1.250" in line
+        assert "val_miou.network 0.500" in line
         assert "learning_rate" not in line
-        assert end.startswith("some_stage (scripted: network)  4 steps in ") and end.endswith(
-            "best validation mIoU: network 50.0%"
-        )
+        assert end.startswith("some_stage (scripted: network)  4 steps in ")
+        assert end.endswith("best validation mIoU: network 50.0%")
 
     def test_a_log_gets_a_line_now_and_then(self, learn, caplog, monkeypatch) -> None:
         monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
@@ -452,4 +456,6 @@ class TestProgress:
             learn()
         assert not lines(caplog)
         shown = capsys.readouterr().err
-        assert "some_stage" in shown and "4/4" in shown and "some_loss 1.250" in shown
+        assert "some_stage" in shown
+        assert "4/4" in shown
+        assert "some_loss 1.250" in shown

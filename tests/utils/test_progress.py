@@ -75,7 +75,9 @@ def test_each_has_lines_of_its_own(columns: int) -> None:
     assert len(above) == 4
     for number, line in enumerate(above, start=1):
         assert line.endswith(f" INFO    after {10 * number} steps there is something to be said"), line
-    assert bar.startswith("teacher_pretraining (swin_unet, res_unet) 100% |") and " 40/40 [" in bar
+    assert bar.startswith("teacher_pretraining (swin_unet, res_unet) 100% |")
+    assert " 40/40 [" in bar
     assert len(bar) <= columns
     assert (" images/s  network.loss_0 4.000" in bar) == (columns == 160)
-    assert last.endswith(" INFO    Completed node") and rest == ""
+    assert last.endswith(" INFO    Completed node")
+    assert rest == ""

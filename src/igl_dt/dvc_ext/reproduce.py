@@ -20,6 +20,7 @@ from safetensors.numpy import load_file
 
 from igl_dt.data.datasets import find_dataset
 from igl_dt.dvc_ext.sync import Environment
+from igl_dt.pipeline_registry import stages as pipeline_stages
 from igl_dt.utils.files import atomic_write
 
 MISSING = "missing"
@@ -77,7 +78,7 @@ class Report:
 
 
 def reproduce(environment: Environment, record: bool) -> Report:
-    """Run a environment as committed, in a clone of its own with an empty cache, and compare its outputs with ``dvc.lock``.
+    """Run an environment as committed, in a clone with an empty cache, and compare its outputs with ``dvc.lock``.
 
     Args:
         environment: which one. Images that no stage makes are those of the project.
@@ -132,7 +133,7 @@ def first_difference(committed: Path, new: Path) -> str | None:
             return _first_cell(committed, new)
         if new.suffix == ".json":
             return _first_key(json.loads(committed.read_text("utf-8")), json.loads(new.read_text("utf-8")), "")
-    except (OSError, ValueError, SafetensorError):
+    except (OSError, TypeError, ValueError, SafetensorError):
         return None
     return None
 
@@ -199,7 +200,9 @@ def _first_differences(
         if (md5 := committed[path].md5) == new[path].md5:
             continue
         places = [cache / "files/md5" / md5[:2] / md5[2:] for cache in caches]
-        if (here := project / path).is_file() and hashlib.md5(here.read_bytes(), usedforsecurity=False).hexdigest() == md5:
+        if (here := project / path).is_file() and hashlib.md5(
+            here.read_bytes(), usedforsecurity=False
+        ).hexdigest() == md5:
             places.append(here)
         found = next((place for place in places if place.is_file()), None)
         if found is not None and (detail := first_difference(found, clone / path)):
@@ -222,7 +225,7 @@ def _outputs(lock: Path) -> dict[str, _Output]:
     if not lock.is_file():
         return {}
     stages = yaml.safe_load(lock.read_text("utf-8"))["stages"]
-    order = [name for name in pipeline_registry.stages() if name in stages]
+    order = [name for name in pipeline_stages() if name in stages]
     return {out["path"]: _Output(out["md5"], name) for name in order for out in stages[name].get("outs", [])}
 
 

@@ -118,7 +118,9 @@ def _stage(
     for key, group in trainings.items():
         if key in keys:
             modules |= _method_code(group) | _architecture_code(group)
-        if any(catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked):
+        if any(
+            catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked
+        ):
             modules |= _architecture_code(group)  # weights are loaded into networks of any training
     configuration = {path for path, content in environment.raw("catalog") if outputs & content.keys()}
 

@@ -51,7 +51,8 @@ class AugSeg(AveragedNetworkMethod):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         labeled, target, average = len(batch.images), batch.masks.long(), self.average.eval()
         with torch.no_grad():
             predicted = average(batch.weak).logits

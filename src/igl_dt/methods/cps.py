@@ -36,6 +36,9 @@ class CpsParameters(Parameters):
     """Whether the labelled batch gets cross pseudo-labels too [family]."""
     ramp_up_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which λ_cps rises from 0, as exp(-5(1 - t)²) [ours]."""
+    direction_weights: dict[str, Weight] = Field(default_factory=dict)
+    """Per network, a factor of λ_cps for its loss on the other's labels; 1 where it is not given. With 0.1, a strong
+    network learns little from a weak partner [ours]."""
     cutmix_probability: Probability | None = None
     """How often an image gets boxes, 1 in CPS [family]; null: as the training's augmentation says."""
     cutmix_boxes: PositiveInt | None = None
@@ -53,11 +56,13 @@ class CrossPseudoSupervision(Method):
         """Build it.
 
         Raises:
-            ValueError: there are not two networks.
+            ValueError: there are not two networks, or ``direction_weights`` names another.
         """
         super().__init__(setup)
         if len(self.networks) != 2:
             raise ValueError(f"cps trains two networks, not {len(self.networks)}: {', '.join(self.networks)}")
+        if unknown := set(self.options.direction_weights) - set(self.networks):
+            raise ValueError(f"cps.direction_weights names {min(unknown)!r}: it trains {' and '.join(self.networks)}")
 
     @classmethod
     def extra_networks(cls, roles: Iterable[str]) -> dict[str, str]:
@@ -72,7 +77,8 @@ class CrossPseudoSupervision(Method):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup and the weighted L_cps of each network; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         target, unlabeled, padding, labeled = batch.masks.long(), batch.weak, batch.padding, len(batch.images)
         boxes = batch.cutmix[0] if batch.cutmix else None
         if boxes is not None:
@@ -95,7 +101,8 @@ class CrossPseudoSupervision(Method):
         first, second = self.networks
         terms = {}
         for role, other in ((first, second), (second, first)):
+            factor = weight * self.options.direction_weights.get(role, 1.0)
             crossed = logits[role] if self.options.cps_on_labeled else logits[role][labeled:]
             terms[f"{role}.supervised"] = self.supervised(logits[role][:labeled], target)
-            terms[f"{role}.cross_pseudo"] = weight * pseudo_label_loss(crossed, labels[other])
+            terms[f"{role}.cross_pseudo"] = factor * pseudo_label_loss(crossed, labels[other])
         return terms

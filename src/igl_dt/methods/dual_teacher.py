@@ -69,7 +69,8 @@ class DualTeacher(SingleNetworkMethod):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         labeled, strong, threshold = len(batch.images), batch.strong[0], self.options.confidence_threshold
         turn, average = self.active(step)
         with torch.no_grad():

@@ -40,7 +40,8 @@ class FixMatch(SingleNetworkMethod):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give ½ L_sup and ½ L_s; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         labeled, threshold, boxes = len(batch.images), self.options.confidence_threshold, boxes_of(batch, 0)
         partners = label_partners(self.network, batch.weak, threshold, batch.padding)
         logits = self.network(torch.cat([batch.images, batch.weak])).logits

@@ -105,7 +105,8 @@ class IglDt(Method):
             logits: the student's, of the labelled images: B×N×H×W.
             strong: the student's output for the first strong view of the unlabelled images, mixed with its boxes.
         """
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         options, labeled, boxes, terms = self.options, len(batch.images), boxes_of(batch, 0), {}
         known = batch.images if batch.images_weak is None else batch.images_weak  # teachers see weak views alone
         teachers = self.predict_teachers(torch.cat([known, batch.weak]))

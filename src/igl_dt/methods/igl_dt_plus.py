@@ -76,7 +76,8 @@ class IglDtPlus(IglDt):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give all weighted terms; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         views, labeled, rise = self.options.views, len(batch.images), self.rise(step)
         threshold, student = views.confidence_threshold, self.setup.networks["student"]
         if self.options.labeler == "student":

@@ -50,7 +50,8 @@ class Mgd(SingleNetworkMethod):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         options, target, boxes = self.options, batch.masks.long(), boxes_of(batch, 0)
         mixed, padding = cutmix(batch.weak, boxes), cutmix(batch.padding, boxes)
         known = batch.images if batch.images_weak is None else batch.images_weak  # teachers see weak views alone

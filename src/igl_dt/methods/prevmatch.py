@@ -53,7 +53,8 @@ class PrevMatch(UniMatch):
         """Give the weighted losses; see ``Method.forward``."""
         if not self.taken:
             return super().forward(batch, step)
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         options, half = self.options, self.setup.steps / 2
         weight = min(step / half, 2 - step / half)
         partners = label_partners(self.network, batch.weak, options.confidence_threshold, batch.padding)

@@ -50,7 +50,8 @@ class UniMatch(SingleNetworkMethod):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         threshold = self.options.confidence_threshold
         partners = label_partners(self.network, batch.weak, threshold, batch.padding)
         predicted = self.predict(batch)

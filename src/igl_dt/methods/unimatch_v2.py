@@ -45,7 +45,8 @@ class UniMatchV2(AveragedNetworkMethod):
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""
-        assert batch.weak is not None and batch.padding is not None
+        assert batch.weak is not None
+        assert batch.padding is not None
         padding, average = batch.padding, self.average.eval()
         with torch.no_grad():
             labels = pseudo_labels(average(batch.weak).logits, self.options.confidence_threshold, padding)

@@ -1,8 +1,8 @@
 """Which architecture fills a role, and which backbone it is built around."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from igl_dt.utils.parameters import Parameters, Selection
 
@@ -12,8 +12,9 @@ class EncoderParameters(Parameters):
 
     name: str
     """Any timm model with ``features_only`` support."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the timm model, for instance to make it narrower or shallower."""
+    options: Annotated[dict[str, Any], BeforeValidator(lambda given: given or {})] = Field(default_factory=dict)
+    """Arguments of the timm model, for instance to make it narrower or shallower. null: none, also where an environment
+    inherits some."""
     pretrained: str | None = None
     """Initial weights. null: random; ``package``: those of an installed Python package, for ``tf_efficientnet_lite0``
     to ``2`` (extra ``pretrained``); ``timm``: timm's own, from its cache or downloaded; ``hf-hub:OWNER/NAME``: those of

@@ -26,7 +26,8 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
         if (kernels := torch.backends.cpu.get_cpu_capability()) != "AVX2":
             raise ValueError(
                 f"runtime.portable asks for kernels of AVX2, but torch has chosen those of {kernels}: either this "
-                "processor has no AVX2, or torch has computed before configure_torch was called"
+                "processor has no AVX2 (then set runtime.portable=false: results differ in their last bits), or torch "
+                "has computed before configure_torch was called"
             )
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")

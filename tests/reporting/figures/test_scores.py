@@ -121,7 +121,8 @@ def test_any_network_has_dots_but_best_weights_beside_the_last(check_figure: Che
 
 def test_a_new_score_has_a_row() -> None:
     table = per_class_table({"student": scores(0.1, 0.2, 0.3) | {"new_score": 0.5, "seconds": 30.0, "of_classes": {}}})
-    assert table.loc["New score", "student"] == 50 and len(table) == 3 + 5
+    assert table.loc["New score", "student"] == 50
+    assert len(table) == 3 + 5
 
 
 def test_confusion_is_normalised_per_true_class(check_figure: CheckFigure) -> None:

@@ -105,14 +105,16 @@ def test_classes_stand_beside_the_reference_those_first_that_gain(make_run: Make
     }
     assert cells[0].split() == [f"{road['student']:.1f}", f"{road['supervised']:.1f}"]
     assert cells[1] == f"{road['student'] - road['supervised']:+.1f}"
-    assert cells[2] == f"{road['global_teacher']:.1f}" and cells[4] == "25.00"
+    assert cells[2] == f"{road['global_teacher']:.1f}"
+    assert cells[4] == "25.00"
     assert page.row("never") == ["– –", "–", "–", "–", "25.00"]
     names = [row[0] for row in page.rows if row and row[0] in ("sky & sea", "<b>", "road", "never")]
     assert names == ["road", "sky & sea", "<b>", "never"]
 
 
 def test_names_are_escaped(make_run: MakeRun, page: Page) -> None:
-    assert "b" not in {tag for tag, _ in page.elements} and "<b>" in page.text
+    assert "b" not in {tag for tag, _ in page.elements}
+    assert "<b>" in page.text
     assert "'--params=dataset.root=<a>'" in page.text
     assert page.row("<b>")
 
@@ -136,8 +138,11 @@ def test_says_where_it_comes_from(page: Page) -> None:
     for said in ("python 3.11.7", "2" * 64, "l" * 64, "kedro run --env=smoke"):
         assert said in page.text
     described = " ".join(page.text.split())
-    assert "Device cpu" in described and "Threads 3" in described and "12.5 % of the training images" in described
-    assert "igl_dt on smoke" in described and '"swap_every": 8' in described
+    assert "Device cpu" in described
+    assert "Threads 3" in described
+    assert "12.5 % of the training images" in described
+    assert "igl_dt on smoke" in described
+    assert '"swap_every": 8' in described
 
 
 def test_losses_have_a_first_and_a_last_value(page: Page) -> None:
@@ -154,7 +159,8 @@ def test_what_is_not_known_is_said(make_run: MakeRun) -> None:
     page = Page(render_report(make_run(run_manifest={}, metrics=metrics, histories=histories, networks_info=info)))
     assert "How the stages were run was not recorded" in page.text
     assert ["Student", *3 * ["not recorded"]] in page.rows
-    assert "Not measured" in page.text and "Supervised" not in page.text
+    assert "Not measured" in page.text
+    assert "Supervised" not in page.text
     assert page.row("road")[1] == "–"
     only = make_run(run_manifest={"evaluation": make_run().run_manifest["evaluation"]})
     assert [row[0] for row in Page(render_report(only)).rows if "12.3" in str(row) or "15.3" in str(row)] == [
@@ -169,7 +175,9 @@ def test_any_networks_have_a_report(make_run: MakeRun, names: list[str]) -> None
     info = {name: {"architecture": "a_net", "trained_by": "new_method", "fingerprint": None} for name in names}
     text = render_report(make_run(metrics=metrics, histories={}, networks_info=info, figures={}))
     page = Page(text)
-    assert "new_method on smoke" in page.text and "IGL-DT" not in text and "igl_dt" not in text
+    assert "new_method on smoke" in page.text
+    assert "IGL-DT" not in text
+    assert "igl_dt" not in text
     rows = [
         attributes["data-network"] for tag, attributes in page.elements if tag == "tr" and "data-network" in attributes
     ]
@@ -185,7 +193,8 @@ def test_a_figure_that_the_gallery_does_not_know_comes_last(make_run: MakeRun) -
 
 def test_headings_tables_and_images_can_be_heard(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1 and levels.count(1) == 1
+    assert levels[0] == 1
+    assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
     images = [attributes for tag, attributes in page.elements if tag == "img"]
     assert len(images) == len(GALLERY)
