@@ -88,7 +88,7 @@ def test_a_listing_names_the_files_that_were_drawn(tmp_path: Path):
     sample = listing.samples[1]
     assert (np.array(Image.open(root / sample.image)) == image).all()
     assert (np.array(Image.open(root / str(sample.mask))) == mask).all()
-    assert sorted(path.name for path in root.parent.iterdir()) == [".shapes.lock", "shapes"]
+    assert sorted(path.name for path in root.parent.iterdir()) == ["shapes"]
 
 
 def test_nothing_is_drawn_twice(tmp_path: Path):
@@ -133,7 +133,7 @@ def test_an_interruption_leaves_nothing_half_drawn(tmp_path: Path, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         list_samples(root, SMALL | {"seed": 1})
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["shapes"] * drawn_before
+    assert [path.name for path in tmp_path.iterdir()] == ["shapes"] * drawn_before
 
 
 def test_of_processes_that_start_at_once_one_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -69,7 +69,7 @@ def test_the_report_says_what_the_metrics_say_and_how_they_came_about(full: Path
     fingerprints = [network["fingerprint"] for network in networks.values()]
     for said in (summary["sha256"]["labeled"], *fingerprints, html.escape(record["evaluation"]["command"])):
         assert said in page
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 7
 
 
 def test_pseudo_labels_are_measured_at_each_validation(full: Path) -> None:

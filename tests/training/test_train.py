@@ -102,7 +102,7 @@ class TestInitialWeights:
         options: dict = {"method": "igl_dt", "sections": {"igl_dt": {"global_map": "features"}}, "teachers": teachers}
         method = create("student", **options)
         with seeded(3, "initial weights", "projections"):
-            channels = method.student.feature_channels, teachers["global_teacher"].feature_channels
+            channels = method.networks["student"].feature_channels, teachers["global_teacher"].feature_channels
             expected = torch.nn.Conv2d(*channels, 1)
         assert same(method.projections["global_teacher"].state_dict(), expected.state_dict())
 

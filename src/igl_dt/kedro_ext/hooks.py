@@ -245,9 +245,12 @@ class WriteRunManifest:
 
     @hook_impl
     def before_node_run(self, node: Node) -> None:
-        """Look at the clock."""
+        """Start the clock; leave an account of a training before it starts, in case it is killed."""
         reset_peak_memory()
         self._started[node.name] = time.monotonic()
+        if "run_context" in node.inputs:
+            self._record(node)["unfinished"] = sorted(self._left[_stage(node)])
+            self._write()
 
     @hook_impl
     def after_node_run(self, node: Node) -> None:
