@@ -467,7 +467,7 @@ def measure_prediction() -> int:
             bare_seconds, start = time.perf_counter() - start, time.perf_counter()
             load_network(Path(folder, "network.safetensors"))
             loading, start = time.perf_counter() - start, time.perf_counter()
-            predict_images(parameters, None, EvaluationParameters(), RUNTIME)
+            predict_images(parameters, DatasetParameters(root=folder), EvaluationParameters(), RUNTIME)
             if round_ > 0:  # the first warms up
                 pairs.append((bare_seconds, time.perf_counter() - start - loading))
     bare, whole = (len(samples) / statistics.median(seconds) for seconds in zip(*pairs, strict=True))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from igl_dt.data.datasets import DataError
 from igl_dt.data.image_io import read_image
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.inference.parameters import ExportParameters, PredictionParameters, WeightsEvaluationParameters
 from igl_dt.inference.predict import predict_images
@@ -20,6 +21,7 @@ from tiny import CLASSES, tiny_network
 
 RUNTIME = RuntimeParameters(device="cpu", threads=None)
 WHOLE = EvaluationParameters()
+AS_IT_IS = DatasetParameters(root="unused")
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def parameters(images: Path, weights: Path, /, **changes: object) -> PredictionP
 
 
 def test_every_image_gets_a_mask_of_its_size_and_an_overlay(images: Path, weights: Path) -> None:
-    table = predict_images(parameters(images, weights, probabilities=True), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(images, weights, probabilities=True), AS_IT_IS, WHOLE, RUNTIME)
     assert table["image"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
     assert table["error"].tolist() == [""] * 5
     output = images.parent / "output"
@@ -74,13 +76,16 @@ def test_every_image_gets_a_mask_of_its_size_and_an_overlay(images: Path, weight
         assert row.mean_confidence == pytest.approx(probabilities.astype(float).max(axis=0).mean(), abs=1e-2)
 
 
-@pytest.mark.parametrize("image_size", [None, (64, 64)])
-def test_the_masks_are_what_the_network_says(images: Path, weights: Path, image_size) -> None:
+@pytest.mark.parametrize(
+    ("given", "size"), [({}, None), ({"image_size": (64, 64)}, (64, 64)), ({"short_side": 60}, (60, 84))]
+)
+def test_the_masks_are_what_the_network_says(images: Path, weights: Path, given: dict, size) -> None:
     from igl_dt.networks.io import load_network
 
-    predict_images(parameters(images, weights), image_size, WHOLE, RUNTIME)
+    dataset = DatasetParameters(root="unused", **given)
+    predict_images(parameters(images, weights), dataset, WHOLE, RUNTIME)
     with Image.open(images / "a.png") as opened:
-        image = opened.resize(image_size[::-1], Image.Resampling.BILINEAR) if image_size else opened.copy()
+        image = opened.resize(size[::-1], Image.Resampling.BILINEAR) if size else opened.copy()
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]
     expected = predict_probabilities(load_network(weights), tensor, WHOLE)
     expected = torch.nn.functional.interpolate(expected, size=(40, 56), mode="bilinear")
@@ -94,7 +99,7 @@ def test_a_photograph_is_turned_upright_and_so_is_what_is_written(images: Path, 
     with Image.open(images / "a.png") as image:
         image.save(images / "lying.png", exif=exif)
         image.transpose(Image.Transpose.ROTATE_270).save(images / "upright.png")
-    table = predict_images(parameters(images, weights), None, WHOLE, RUNTIME).set_index("image")
+    table = predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME).set_index("image")
     assert table.loc["lying.png", ["width", "height"]].tolist() == [40, 56]
     output = images.parent / "output"
     for kind, suffix in (("masks", ".png"), ("overlays", ".jpg")):
@@ -104,7 +109,7 @@ def test_a_photograph_is_turned_upright_and_so_is_what_is_written(images: Path, 
 def test_an_unreadable_image_is_reported_and_skipped(images: Path, weights: Path, caplog) -> None:
     (images / "b.jpg").write_bytes(b"no image")
     with caplog.at_level(logging.INFO):
-        table = predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+        table = predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     assert "b.jpg" in table.loc[table["error"] != "", "error"].item()
     assert "b.jpg" in table["image"].tolist()
     assert "skipped" in caplog.text
@@ -119,7 +124,7 @@ def test_rows_are_in_order_though_reading_and_writing_go_on_beside(tmp_path: Pat
         Image.new("RGB", (16 + index, 20)).save(tmp_path / f"images/{index}.png")
     if count > 3:
         (tmp_path / "images/4.png").write_bytes(b"no image")
-    table = predict_images(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(tmp_path / "images", weights), AS_IT_IS, WHOLE, RUNTIME)
     assert table["image"].tolist() == [f"{index}.png" for index in range(count)]
     assert [index for index, error in enumerate(table["error"]) if error] == ([4] if count > 3 else [])
     widths = table["width"].dropna().tolist()
@@ -130,32 +135,32 @@ def test_what_cannot_be_written_ends_it(images: Path, weights: Path) -> None:
     (images.parent / "output").mkdir()
     (images.parent / "output/overlays").write_bytes(b"a file where a folder has to be")
     with pytest.raises(OSError, match="overlays"):
-        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
 
 
 def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> None:
-    predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+    predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     mask = images.parent / "output/masks/a.png"
     mask.write_bytes(b"mine")
     with pytest.raises(DataError, match=r"5 of these masks already: .*prediction\.overwrite=true"):
-        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     assert mask.read_bytes() == b"mine"
-    predict_images(parameters(images, weights, overwrite=True), None, WHOLE, RUNTIME)
+    predict_images(parameters(images, weights, overwrite=True), AS_IT_IS, WHOLE, RUNTIME)
     assert mask.read_bytes() != b"mine"
 
 
 def test_the_table_lies_in_the_output_folder_and_is_not_overwritten_either(images: Path, weights: Path) -> None:
-    table = predict_images(parameters(images / "a.png", weights), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(images / "a.png", weights), AS_IT_IS, WHOLE, RUNTIME)
     written = images.parent / "images/output/table.csv"
     assert written.read_text("utf-8") == table.to_csv(index=False)
     with pytest.raises(DataError, match=r"table\.csv exists already\. .*prediction\.overwrite=true"):
-        predict_images(parameters(images / "b.jpg", weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images / "b.jpg", weights), AS_IT_IS, WHOLE, RUNTIME)
     assert written.read_text("utf-8") == table.to_csv(index=False)
     assert not (written.parent / "masks/b.png").exists()
 
 
 def test_a_single_image_can_be_predicted(images: Path, weights: Path) -> None:
-    table = predict_images(parameters(images / "more/with space.png", weights), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(images / "more/with space.png", weights), AS_IT_IS, WHOLE, RUNTIME)
     assert table["image"].tolist() == ["with space.png"]
     assert (images / "more/output/masks/with space.png").is_file()
 
@@ -165,7 +170,7 @@ def test_a_list_of_images_can_be_predicted(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     (images / "more/list.txt").write_text(f"../b.jpg\n\n{images / 'a.png'}\n~/images/more/with space.png \n../b.jpg\n")
-    table = predict_images(parameters(images, weights, images="~/images/more/list.txt"), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(images, weights, images="~/images/more/list.txt"), AS_IT_IS, WHOLE, RUNTIME)
     assert table["image"].tolist() == ["b.jpg", "a.png", "more/with space.png"]
     assert (tmp_path / "output/masks/more/with space.png").is_file()
 
@@ -174,12 +179,12 @@ def test_paths_can_come_from_the_standard_input(images: Path, weights: Path, mon
     monkeypatch.chdir(images)
     monkeypatch.setattr("sys.stdin", io.StringIO("more/with space.png\nabsent.png\n"))
     # what Kedro makes of --params=prediction.images=-
-    table = predict_images(parameters(images, weights, images=[None]), None, WHOLE, RUNTIME)
+    table = predict_images(parameters(images, weights, images=[None]), AS_IT_IS, WHOLE, RUNTIME)
     assert table["image"].tolist() == ["more/with space.png", "absent.png"]
     assert "absent.png is missing" in table["error"][1]
     monkeypatch.setattr("sys.stdin", io.StringIO(" \n"))
     with pytest.raises(DataError, match="no paths in the standard input"):
-        predict_images(parameters(images, weights, images="-", overwrite=True), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights, images="-", overwrite=True), AS_IT_IS, WHOLE, RUNTIME)
 
 
 def test_a_leading_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +205,7 @@ def test_a_warning_of_pillow_is_one_line_with_the_image(images: Path, weights: P
     with pytest.warns(UserWarning, match="."):
         read_image(images / "odd.tif")
     with caplog.at_level(logging.WARNING):
-        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     messages = [record.getMessage() for record in caplog.records]
     assert messages
     assert all(message.startswith("odd.tif: ") and "\n" not in message for message in messages)
@@ -218,20 +223,20 @@ def test_a_warning_of_pillow_is_one_line_with_the_image(images: Path, weights: P
 )
 def test_what_is_missing_is_named(images: Path, weights: Path, spoil: dict, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        predict_images(parameters(images, weights).model_copy(update=spoil), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights).model_copy(update=spoil), AS_IT_IS, WHOLE, RUNTIME)
 
 
 def test_two_images_for_one_mask_are_refused(images: Path, weights: Path) -> None:
     (images / "b.png").write_bytes((images / "b.jpg").read_bytes())
     with pytest.raises(DataError, match=r"b\.jpg and b\.png .* rename one"):
-        predict_images(parameters(images, weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     assert not (images.parent / "output").exists()
 
 
 def test_a_folder_without_a_readable_image_is_an_error(tmp_path: Path, weights: Path) -> None:
     (tmp_path / "images").mkdir()
     with pytest.raises(DataError, match=r"no images in .*\.png"):
-        predict_images(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(tmp_path / "images", weights), AS_IT_IS, WHOLE, RUNTIME)
     (tmp_path / "images/a.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 images"):
-        predict_images(parameters(tmp_path / "images", weights), None, WHOLE, RUNTIME)
+        predict_images(parameters(tmp_path / "images", weights), AS_IT_IS, WHOLE, RUNTIME)

@@ -44,7 +44,7 @@ Spoil = Callable[[dict[str, Any]], None]
 
 @pytest.fixture(scope="module")
 def configuration() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Parameters and catalog of the environment ``smoke``, on a folder of images that each case gets its own copy of."""
+    """Parameters and catalog of the environment ``smoke``, on images of which each case has its own copy."""
     arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": "smoke"}
     loader = OmegaConfigLoader(str(PROJECT / "conf"), env="smoke", **arguments)
     parameters = loader["parameters"]

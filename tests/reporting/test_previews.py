@@ -22,7 +22,6 @@ from igl_dt.reporting.previews import (
     example_folder,
     image_list,
     network_summary,
-    predicted_overlays,
 )
 from igl_dt.utils.palette import class_palette
 from tiny import CLASSES, NETWORKS, tiny_network
@@ -79,22 +78,6 @@ def test_however_long_the_list_the_sheet_is_bounded(project: Path, masks: bool) 
     assert width <= COLUMNS * (WIDTH + 10)
     assert height <= ROWS * (WIDTH + 30)
     assert decode(image_list(rows(0, masks), project / "run_manifest.json", project)).size
-
-
-def test_predictions_show_overlays_of_the_images_that_were_read(tmp_path: Path) -> None:
-    (tmp_path / "overlays/more").mkdir(parents=True)
-    for name, value in (("a", 40), ("more/b", 200)):
-        Image.fromarray(np.full((*SIZE, 3), value, np.uint8)).save(tmp_path / f"overlays/{name}.jpg")
-    pd.DataFrame({"image": ["a.png", "broken.jpg", "more/b.png"], "error": ["", "is empty", ""]}).to_csv(
-        tmp_path / "table.csv", index=False
-    )
-    entry = {"type": "igl_dt.kedro_ext.datasets.images.PredictionTableDataset", "filepath": str(tmp_path / "table.csv")}
-    sheet = decode(DataCatalog.from_config({"table": entry}).get("table").preview())
-    assert sheet.shape[1] // WIDTH == 2
-    assert (sheet[5, [5, -5]] == [[40] * 3, [200] * 3]).all()
-    (tmp_path / "overlays/a.jpg").unlink()
-    with pytest.raises(DataError, match=r"a\.jpg is missing"):
-        predicted_overlays(pd.read_csv(tmp_path / "table.csv"), tmp_path / "overlays")
 
 
 def test_the_catalog_finds_the_images_from_anywhere(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

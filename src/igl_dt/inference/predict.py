@@ -1,6 +1,5 @@
 """Masks for new images, from a weight file alone."""
 
-import ctypes
 import io
 import logging
 import os
@@ -24,7 +23,8 @@ from torch.nn import functional as F
 
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.base import IMAGE_SUFFIXES, show
-from igl_dt.data.image_io import read_image
+from igl_dt.data.image_io import read_image, reading_size
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.inference.parameters import STDIN, PredictionParameters
 from igl_dt.networks.base import SegmentationNetwork
@@ -33,7 +33,6 @@ from igl_dt.runtime.determinism import autocast, configure_torch
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.palette import class_palette
-from igl_dt.utils.parameters import Size
 from igl_dt.utils.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -43,8 +42,6 @@ LIST_SUFFIX = ".txt"
 AHEAD = 2
 """Images that are read ahead of the network, and masks that may still wait to be written."""
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Options of the C library's memory allocator, from its header malloc.h."""
 
 Row = dict[str, Any]
 
@@ -54,7 +51,7 @@ _reading = threading.local()
 
 def predict_images(
     parameters: PredictionParameters,
-    image_size: Size | None,
+    dataset: DatasetParameters,
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
 ) -> pd.DataFrame:
@@ -67,7 +64,7 @@ def predict_images(
 
     Args:
         parameters: Images, weights, and what to write.
-        image_size: (height, width) to which images are resized for the network, as in its training; None: not at all.
+        dataset: at which size images are given to the network, as in its training.
             Masks always have the image's own size.
         evaluation: Whole images or sliding windows.
         runtime: Device and precision.
@@ -91,7 +88,6 @@ def predict_images(
 
     network = load_network(weights)
     device = configure_torch(runtime)
-    _keep_memory()
     network.to(device).to(memory_format=torch.channels_last).eval()  # the layout of the images: converted only once
     counts, palette = [f"pixels.{name}" for name in network.class_names], class_palette(network.num_classes)
     progress, rows = Progress("prediction", 0, len(samples), 1), []
@@ -116,7 +112,7 @@ def predict_images(
                 unreadable += 1
                 continue
             with autocast(device, runtime):
-                probabilities = _predict(network, image, image_size, evaluation)
+                probabilities = _predict(network, image, dataset, evaluation)
             confidence, mask = (tensor.cpu().numpy() for tensor in probabilities.max(dim=0))
             others = probabilities.cpu() if parameters.probabilities else None
             written.append(writer.submit(finish, sample, image, confidence, mask.astype(np.uint8), others))
@@ -133,13 +129,6 @@ def predict_images(
     speed = readable / (time.monotonic() - began)
     logger.info("%d masks and %s in %s, %.1f images/s, %d images skipped", readable, TABLE, output, speed, unreadable)
     return table
-
-
-def _keep_memory() -> None:
-    """Let the C library keep freed memory: mapping the arrays of each image again takes a tenth of the time."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):  # glibc only
-        mallopt(M_MMAP_THRESHOLD, 2**25)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _find_images(images: str | None) -> tuple[Path, list[str]]:
@@ -241,12 +230,13 @@ def _read_ahead(
 
 
 def _predict(
-    network: SegmentationNetwork, image: np.ndarray, image_size: Size | None, evaluation: EvaluationParameters
+    network: SegmentationNetwork, image: np.ndarray, dataset: DatasetParameters, evaluation: EvaluationParameters
 ) -> Tensor:
     """Class probabilities, N×H×W, at the image's own size."""
     height, width = image.shape[:2]
-    if image_size is not None and image_size != (height, width):
-        image = np.array(Image.fromarray(image).resize(image_size[::-1], Image.Resampling.BILINEAR))
+    size = reading_size(width, height, dataset)
+    if size != (height, width):
+        image = np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
     probabilities = predict_probabilities(network, tensor, evaluation)
     if probabilities.shape[-2:] != (height, width):

@@ -89,23 +89,6 @@ def example_folder(folder: Path) -> str:
     return _grid(panels, 2 + len(networks))
 
 
-def predicted_overlays(table: pd.DataFrame, folder: Path) -> str:
-    """Draw some of the overlays that ``predict_images`` wrote.
-
-    Args:
-        table: what it gave: ``image``, and ``error`` where there was one.
-        folder: of the overlays.
-
-    Returns:
-        A PNG in base64.
-
-    Raises:
-        DataError: an overlay is not there: it was written elsewhere, or removed.
-    """
-    chosen = spread(table[table["error"].fillna("") == ""], COLUMNS * ROWS)["image"]
-    return _grid([(name, _shrink(read_image(folder / Path(name).with_suffix(".jpg")))) for name in chosen], COLUMNS)
-
-
 def network_summary(path: Path) -> dict[str, Any]:
     """Say what a weight file holds, from its header alone.
 

@@ -24,16 +24,6 @@ class ImageListDataset(CSVDataset):
         return ImagePreview(image_list(self.load(), project / run_manifest, project))
 
 
-class PredictionTableDataset(CSVDataset):
-    """What was predicted for a folder of images; kedro-viz shows some of them, with their masks laid over."""
-
-    def preview(self) -> ImagePreview:
-        """Draw some of the overlays, which lie beside the table."""
-        from igl_dt.reporting.previews import predicted_overlays
-
-        return ImagePreview(predicted_overlays(self.load(), Path(str(self._filepath)).parent / "overlays"))
-
-
 class ExamplesDataset(PartitionedDataset):
     """Images with their truth and predictions, a file each; kedro-viz shows them side by side."""
 

@@ -14,4 +14,4 @@ def predict_images(
     """Write a mask and an overlay for every image, and a table of what is in them, into the output folder."""
     from igl_dt.inference.predict import predict_images
 
-    predict_images(prediction, dataset.image_size, evaluation, runtime)
+    predict_images(prediction, dataset, evaluation, runtime)
