@@ -142,12 +142,12 @@ def test_clicks_show_numbers_lists_and_networks(page: Any) -> None:
 @in_browser
 def test_expanded_it_shows_every_node_what_it_does_and_figures(page: Any) -> None:
     page.get_by_label("Expand all modular pipelines").click()
-    page.locator('.pipeline-node[data-node-fullname="learn_student_node"]').wait_for(state="attached")
+    page.locator('.pipeline-node[data-node-fullname="train_student_node"]').wait_for(state="attached")
     nodes = {node.name.rpartition(".")[2] for node in register_pipelines()["full"].nodes}
     assert {name for name in shown(page) if name.endswith("_node")} == nodes
-    click(page, "learn_student_node")
+    click(page, "train_student_node")
     page.locator(".pipeline-metadata .pipeline-toggle-label", has_text="Show Code").click()
-    page.locator(".pipeline-metadata-code--visible", has_text="Train the student between its two").wait_for()
+    page.locator(".pipeline-metadata-code--visible", has_text="Train the student; gives it with").wait_for()
     assert image_width(page, "examples_figure") > 1000
 
 
