@@ -5,7 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+
+from igl_dt.runtime.portable import pin
+
+pin()  # before torch computes: tests that run pipelines in this process must give the bits of those that start one
+
+import torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
