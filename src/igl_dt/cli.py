@@ -1,6 +1,8 @@
 """The project's own commands, under ``kedro``."""
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from kedro.framework.cli import project
@@ -8,6 +10,9 @@ from kedro.framework.project import configure_project
 from kedro.framework.startup import ProjectMetadata
 
 from igl_dt.utils.parameters import did_you_mean
+
+if TYPE_CHECKING:
+    from igl_dt.kedro_ext.study import Plan
 
 
 class RunCommand(click.Command):
@@ -100,3 +105,64 @@ def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
     click.echo(report.table())
     if not report.same and not record:
         raise click.exceptions.Exit(1)
+
+
+@cli.group(short_help="Compare methods in many runs.")
+def study() -> None:
+    """Compare methods in many runs, as `studies/NAME/study.yml` defines them."""
+
+
+@study.command(name="plan", short_help="List the runs of a study: done or not, and the hours left.")
+@click.argument("name")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at once.")
+@click.option("--commands", is_flag=True, help="Give the command of each run instead.")
+@click.pass_obj
+def plan_study(metadata: ProjectMetadata, name: str, jobs: int, commands: bool) -> None:
+    """List the runs of a study: which are done, and the hours that the others need, judged by those."""
+    from igl_dt.kedro_ext.study import describe_plan
+
+    plan = _load_plan(metadata, name)
+    click.echo(
+        "\n".join(shlex.join(plan.command(cell)) for cell in plan.cells) if commands else describe_plan(plan, jobs)
+    )
+
+
+@study.command(name="run", short_help="Run what is not done yet, and gather the results.")
+@click.argument("name")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at once, of a thread each.")
+@click.pass_obj
+@click.pass_context
+def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs: int) -> None:
+    """Run what is not done yet, and gather the results as `kedro study report` does.
+
+    Runs that were cut off resume. A run that fails does not end the others. Ctrl-C ends all, and keeps their states.
+    """
+    from igl_dt.kedro_ext.study import Processes, run_cells
+
+    failed = run_cells(_load_plan(metadata, name), jobs, Processes(click.echo))
+    context.invoke(report_study, name=name)
+    if failed:
+        raise click.ClickException(f"failed: {', '.join(cell.run for cell in failed)}")
+
+
+@study.command(name="report", short_help="Gather the results of a study as far as it has come.")
+@click.argument("name")
+@click.pass_obj
+def report_study(metadata: ProjectMetadata, name: str) -> None:
+    """Write tables, figures and a page of the runs that are done into the study's folder."""
+    from kedro.framework.session import KedroSession
+
+    plan = _load_plan(metadata, name)
+    with KedroSession.create(metadata.project_path, runtime_params={"study": name}) as session:
+        session.run(pipeline_names=["study"])  # type: ignore[call-arg]
+    click.echo(f"{plan.folder / 'results.csv'}")
+
+
+def _load_plan(metadata: ProjectMetadata, name: str) -> "Plan":
+    from igl_dt.kedro_ext.study import load_plan
+
+    configure_project(metadata.package_name)
+    try:
+        return load_plan(Path(metadata.project_path), name)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error

@@ -9,6 +9,7 @@ from igl_dt.pipelines import (
     export,
     prediction,
     reporting,
+    study,
     training,
     weights_evaluation,
 )
@@ -32,6 +33,7 @@ def register_pipelines() -> dict[str, Pipeline]:
         "prediction": prediction.create_pipeline(),
         "weights_evaluation": weights_evaluation.create_pipeline(),
         "export": export.create_pipeline(),
+        "study": study.create_pipeline(),
         "data_fetching": data_fetching.create_pipeline(),
     }
     return stages() | {"full": full, "__default__": full} | others

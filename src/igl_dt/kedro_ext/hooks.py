@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import pandas as pd
 from filelock import FileLock, Timeout
 from kedro.framework.context import KedroContext
 from kedro.framework.hooks import hook_impl
@@ -35,6 +36,8 @@ from igl_dt.utils.files import atomic_write
 from igl_dt.utils.parameters import did_you_mean, explain
 
 logger = logging.getLogger(__name__)
+
+IN_USE = "another training of this run holds"
 
 
 class CheckEnvironment:
@@ -78,6 +81,9 @@ class CheckParameters:
         self._trainings = {name: getattr(self._parameters, name) for name in training_inputs(pipeline)}
         if problems := [line for name, group in self._trainings.items() for line in check_training(name, group)]:
             raise _invalid_parameters(problems)
+        self._catalog = catalog
+        if self._parameters.teachers_run is not None:
+            self._check_teachers_run(pipeline, catalog)
         if "params:student_learning" in pipeline.inputs():
             self._check_teachers(pipeline, catalog)
         if self._parameters.runtime.device == "cuda" and "run_context" in pipeline.inputs():
@@ -92,9 +98,35 @@ class CheckParameters:
     def after_node_run(self, outputs: dict[str, Any]) -> None:
         """As soon as the images are known, stop where a training of the pipeline cannot use them."""
         if "labeled" in outputs:
+            self._check_teachers_labels(outputs["labeled"])
             for name, group in self._trainings.items():
                 dataset = self._parameters.dataset
                 check_trainable(outputs["labeled"], outputs["unlabeled"], dataset, group.augmentation, name)
+
+    def _check_teachers_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        run = self._parameters.teachers_run
+        if "global_teacher" in pipeline.all_outputs():
+            raise click.ClickException(
+                f"teachers_run: this run would overwrite the teachers of {run}; leave out teachers_run, or the "
+                "pipeline teacher_pretraining"
+            )
+        path = _path(catalog, "global_teacher")
+        if path is None or path.parent.name != run:
+            raise click.ClickException(f"teachers_run: give it on the command line, --params=teachers_run={run}")
+        if "labeled" not in pipeline.all_outputs() and (labeled := _path(catalog, "labeled")) and labeled.is_file():
+            self._check_teachers_labels(catalog.load("labeled"))
+
+    def _check_teachers_labels(self, labeled: pd.DataFrame) -> None:
+        """Stop where another run's teachers have seen other labels: they would bring them in."""
+        own, run = _path(self._catalog, "labeled"), self._parameters.teachers_run
+        if run is None or own is None:
+            return
+        theirs = own.parents[1] / run / own.name
+        if not theirs.is_file() or set(pd.read_csv(theirs, dtype=str)["sha256"]) != set(labeled["sha256"]):
+            raise click.ClickException(
+                f"teachers_run: by {theirs}, the teachers of {run} were not trained on this run's labelled images: "
+                "give both the same seed and splitting"
+            )
 
     def _check_teachers(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         from igl_dt.methods.registry import find_method, missing_teachers
@@ -173,7 +205,7 @@ class LockTrainings:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise click.ClickException(
-                f"another training of this run holds {self._lock.lock_file}: wait until it ends, or give this one a "
+                f"{IN_USE} {self._lock.lock_file}: wait until it ends, or give this one a "
                 "name of its own, --params=run=NAME"
             ) from error
 

@@ -14,14 +14,20 @@ from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.parameters import StudentLearningParameters, TeacherPretrainingParameters, TrainingParameters
 from igl_dt.utils.parameters import Parameters
 
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True)]
+
 
 class ProjectParameters(Parameters):
     """Everything that ``conf/`` may hold: one group per concern."""
 
     seed: Annotated[int, Field(ge=0)]
     """Decides the split, the initial weights, the order of the images and all augmentation."""
-    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True)]
+    run: RunName
     """Name of the run: the folder of its outputs in each folder of ``data/``."""
+    teachers_run: RunName | None = None
+    """Run whose teachers the student learns from; null: this run's own. Only as ``--params``, like ``run``."""
+    study: str | None = None
+    """Study that the pipeline ``study`` gathers; only as ``--params``."""
     dataset: DatasetParameters
     splitting: SplittingParameters
     teacher_pretraining: TeacherPretrainingParameters

@@ -24,11 +24,14 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "matplo
 def find_commit(project: Path) -> dict[str, Any]:
     """Give the git commit of a folder and whether files differ from it; both None outside a repository.
 
-    A user's own environment, a new folder in ``conf/``, is no difference: the parameters are recorded anyway.
+    A user's own environment, a new folder in ``conf/``, is no difference: the parameters are recorded anyway. Nor are
+    studies, whose results change as they run.
     """
     commit = _git(project, "rev-parse", "HEAD")
     status = _git(project, "status", "--porcelain")
-    changed = [line for line in (status or "").splitlines() if not line.startswith("?? conf/")]
+    changed = [
+        line for line in (status or "").splitlines() if not line.startswith("?? conf/") and line[3:10] != "studies"
+    ]
     return {"commit": commit and commit.strip(), "dirty": None if status is None else bool(changed)}
 
 

@@ -1,0 +1,163 @@
+"""Tables of a study: scores by method, paired differences, ablations, gains per class."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from igl_dt.reporting.figures.style import signed
+from igl_dt.reporting.study.results import FAILED, IOU, score_column
+from igl_dt.reporting.study.statistics import Summary, paired_difference, summarize
+
+BASELINE = "supervised"
+
+
+class Scores(NamedTuple):
+    """mIoU of a variant at a fraction, in points."""
+
+    variant: str
+    """The method, and the ablation if it is one: ``igl_dt-no_local``."""
+    fraction: float
+    failed: int
+    """Seeds whose run failed; they are in no mean."""
+    last: Summary
+    best: Summary
+    """Of the weights of the best validation."""
+
+
+class Difference(NamedTuple):
+    """What is compared, paired by seed, in points."""
+
+    group: str
+    """The candidate; of an ablation: its method."""
+    other: str
+    """Method, ablation or class."""
+    fraction: float
+    difference: Summary
+
+
+def variant_names(results: pd.DataFrame) -> pd.Series:
+    """Give the variant of each row."""
+    ablation = results["ablation"].fillna("")
+    return results["method"].where(ablation == "", results["method"] + "-" + ablation)
+
+
+def values_by_variant(
+    results: pd.DataFrame, fraction: float, weights: str = "last", column: str | None = None
+) -> dict[str, pd.Series]:
+    """Give a score by variant, in the table's order, each by seed, in points; NaN of a failed run.
+
+    Args:
+        results: see ``igl_dt.reporting.study.results.read_results``.
+        fraction: that is labelled.
+        weights: ``last`` or ``best``.
+        column: of the score; None: mIoU.
+    """
+    rows = results[(results["fraction"] == fraction) & (results["weights"] == weights)]
+    names, column = variant_names(rows), column or score_column(results)
+    return {name: 100 * rows[names == name].set_index("seed")[column].astype(float) for name in dict.fromkeys(names)}
+
+
+def tabulate_scores(results: pd.DataFrame) -> list[Scores]:
+    """Summarize the mIoU of each method and ablation at each fraction."""
+    found = []
+    failed = variant_names(results)[(results["status"] == FAILED) & (results["weights"] == "last")]
+    for fraction in fractions(results):
+        best = values_by_variant(results, fraction, "best")
+        lost = failed[results["fraction"] == fraction].value_counts()
+        found += [
+            Scores(name, fraction, int(lost.get(name, 0)), summarize(last), summarize(best[name]))
+            for name, last in values_by_variant(results, fraction).items()
+        ]
+    return found
+
+
+def compare_methods(results: pd.DataFrame, candidates: Sequence[str]) -> list[Difference]:
+    """Give each candidate minus every other method, at each fraction, with the last weights."""
+    return [
+        Difference(name, other, fraction, paired_difference(values[name], values[other]))
+        for name in candidates
+        for fraction in fractions(results)
+        for values in [values_by_variant(results, fraction)]
+        for other in values
+        if name in values and name != other and "-" not in other
+    ]
+
+
+def compare_ablations(results: pd.DataFrame) -> list[Difference]:
+    """Give each ablation minus its whole method, at each fraction, with the last weights.
+
+    It is negative where what was left out had helped.
+    """
+    return [
+        Difference(method, ablation, fraction, paired_difference(values[name], values[method]))
+        for fraction in fractions(results)
+        for values in [values_by_variant(results, fraction)]
+        for name in values
+        for method, _, ablation in [name.partition("-")]
+        if ablation and method in values
+    ]
+
+
+def compare_classes(results: pd.DataFrame, candidates: Sequence[str]) -> list[Difference]:
+    """Give the IoU per class of each candidate minus that of supervised training, at the smallest fraction."""
+    return [
+        Difference(name, column.removeprefix(IOU), fraction, paired_difference(values[name], values[BASELINE]))
+        for name in candidates
+        for fraction in fractions(results)[:1]
+        for column in results.columns
+        if column.startswith(IOU)
+        for values in [values_by_variant(results, fraction, column=column)]
+        if name in values and BASELINE in values and name != BASELINE
+    ]
+
+
+def fractions(results: pd.DataFrame) -> list[float]:
+    """Give the labelled fractions, the smallest first."""
+    return sorted(results["fraction"].unique().tolist())
+
+
+def markdown_table(results: pd.DataFrame, candidates: Sequence[str]) -> str:
+    """Write scores and differences as a Markdown table, a row per variant and fraction.
+
+    Scores are mean ± standard deviation over n seeds in percent; differences have their interval in brackets.
+    """
+    there = [name for name in candidates if name in set(results["method"])]
+    differences = {(each.group, each.other, each.fraction): each.difference for each in compare_methods(results, there)}
+    for each in compare_ablations(results):
+        differences[each.group, f"{each.group}-{each.other}", each.fraction] = negated(each.difference)
+    head = ["method", "labelled", "n", "mIoU, last", "mIoU, best", *(f"{name} minus it" for name in there)]
+    rows = [_line(head), _line(["---"] * len(head))]
+    for row in tabulate_scores(results):
+        count = f"{row.last.n}" + (f" ({row.failed} failed)" if row.failed else "")
+        found = (differences.get((name, row.variant, row.fraction)) for name in there)
+        shown = ["" if difference is None else show_difference(difference) for difference in found]
+        rows.append(
+            _line([row.variant, f"{row.fraction:g}", count, show_score(row.last), show_score(row.best), *shown])
+        )
+    return "\n".join(rows) + "\n"
+
+
+def negated(difference: Summary) -> Summary:
+    """Give the difference the other way round."""
+    return Summary(difference.n, -difference.mean, difference.deviation, -difference.high, -difference.low)
+
+
+def show_score(summary: Summary) -> str:
+    """Write mean ± standard deviation; one value has no deviation, and none is a dash."""
+    if not summary.n:
+        return "–"
+    return f"{summary.mean:.1f}" + ("" if math.isnan(summary.deviation) else f" ± {summary.deviation:.1f}")
+
+
+def show_difference(summary: Summary) -> str:
+    """Write a difference in points with its interval, where there is one."""
+    if not summary.n:
+        return "–"
+    interval = "" if math.isnan(summary.low) else f" [{signed(summary.low)}, {signed(summary.high)}]"
+    return signed(summary.mean) + interval
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,109 @@
+"""Figures of a study, from its table of results."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from igl_dt.reporting.figures.style import FAINT, new_figure
+from igl_dt.reporting.study.comparison import (
+    Difference,
+    compare_ablations,
+    compare_classes,
+    compare_methods,
+    fractions,
+    tabulate_scores,
+    values_by_variant,
+)
+
+COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")
+"""Of the candidates; other methods are grey, and told apart by marks and dashes."""
+OTHERS = ("#222222", "#777777", "#999999", "#555555")
+MARKS = "oDs^vP<>pXh*d"
+
+
+def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Figure]:
+    """Draw all figures that the results are enough for, by name.
+
+    Args:
+        results: see ``igl_dt.reporting.study.results.read_results``.
+        candidates: methods that are compared with every other.
+    """
+    if not results["val_miou"].notna().any():
+        return {}
+    compared = {
+        "differences": (compare_methods(results, candidates), "mIoU: {} minus …"),
+        "ablations": (compare_ablations(results), "mIoU: without this minus all of {}"),
+        "classes": (compare_classes(results, candidates), "IoU: {} minus supervised"),
+    }
+    drawn = {"label_efficiency": plot_label_efficiency(results, candidates)}
+    return drawn | {name: plot_differences(found, title) for name, (found, title) in compared.items() if found}
+
+
+def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> Figure:
+    """Draw the mIoU of each method over the labelled fraction: mean, standard deviation, and each seed as a dot."""
+    table = [row for row in tabulate_scores(results) if "-" not in row.variant]
+    methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
+    looks = _looks(methods, candidates)
+    with new_figure(height=4.6) as figure:
+        axes = figure.add_subplot()
+        for index, method in enumerate(methods):
+            shift = 0.6 * ((index + 0.5) / len(methods) - 0.5)  # side by side, so that none hides another
+            rows = [row for row in table if row.variant == method]
+            places = [at.index(row.fraction) + shift for row in rows]
+            means, spread = ([getattr(row.last, name) for row in rows] for name in ("mean", "deviation"))
+            look = looks[method]
+            axes.errorbar(places, means, np.nan_to_num(spread), label=method, capsize=3, linewidth=1.2, **look)
+            for place, row in zip(places, rows, strict=True):
+                values = values_by_variant(results, row.fraction)[method]
+                axes.plot([place] * len(values), values, ".", color=look["color"], alpha=0.4, markersize=4)
+        axes.set_xticks(range(len(at)), [f"{value:g}" for value in at])
+        axes.set_xlim(-0.5, len(at) - 0.5)
+        axes.set_xlabel("share of the training images that is labelled")
+        axes.set_ylabel("mIoU [%], last weights")
+        figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
+    """Draw differences with their intervals, a row each and a panel per group.
+
+    Args:
+        differences: at least one.
+        title: of an axis; ``{}`` stands for the group.
+    """
+    groups = {each.group: [other for other in differences if other.group == each.group] for each in differences}
+    several = len({each.fraction for each in differences}) > 1
+    with new_figure(height=0.26 * max(map(len, groups.values())) + 1.1) as figure:
+        panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)[0]
+        for axes, (group, rows) in zip(panels, groups.items(), strict=True):
+            _draw_intervals(axes, rows, several)
+            axes.set_xlabel(f"{title.format(group)} [points]")
+    return figure
+
+
+def _draw_intervals(axes: Axes, rows: Sequence[Difference], with_fraction: bool) -> None:
+    heights = -np.arange(len(rows))
+    axes.axvline(0, color="#222222", linewidth=1)
+    for height, row in zip(heights, rows, strict=True):
+        summary = row.difference
+        color = {1: "#0072b2", -1: "#d55e00", 0: FAINT}[summary.sign]
+        filled = color if summary.sign else "white"  # only where the interval leaves out 0
+        axes.plot([summary.low, summary.high], [height, height], color=color, linewidth=2)
+        axes.plot(summary.mean, height, "o", color=color, markerfacecolor=filled, markersize=6)
+    axes.set_yticks(heights, [f"{row.other} ({row.fraction:g})" if with_fraction else row.other for row in rows])
+    axes.set_ylim(heights[-1] - 0.7, 0.7)
+    axes.tick_params(axis="y", length=0)
+
+
+def _looks(methods: Sequence[str], candidates: Sequence[str]) -> dict[str, dict[str, Any]]:
+    colors = dict(zip([name for name in candidates if name in methods], COLORS, strict=False))
+    found = {}
+    for index, name in enumerate(methods):
+        line = "-" if name in colors else ("--", ":", "-.")[index % 3]
+        color = colors.get(name, OTHERS[index % len(OTHERS)])
+        found[name] = {"color": color, "marker": MARKS[index % len(MARKS)], "linestyle": line, "markersize": 6}
+    return found

@@ -1,0 +1,92 @@
+"""The table of a study: what its runs came to."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from igl_dt.reporting.networks import BEST, MAIN
+from igl_dt.reporting.study.definition import TEACHERS, Cell
+
+DONE, FAILED = "done", "failed"
+FAILURE = "failed.txt"
+"""In a run's reporting folder: the end of what a failed cell printed."""
+IOU = "iou."
+
+
+def read_results(project: Path, cells: Iterable[tuple[Cell, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Gather the scores of all cells that are done.
+
+    Args:
+        project: folder that has ``data/``.
+        cells: in the order of the table, each with its status; cells that are neither done nor failed are left out.
+
+    Returns:
+        The results, two rows per cell: the student with its last weights, and with those of its best validation. Scores
+        are between 0 and 1, ``test_miou`` is empty where there is no test split, and ``iou.<class>`` is of the test
+        split if there is one, else of the validation images. A failed cell has no scores. Then what varies from one
+        execution to the next, a row per cell: seconds, memory, commit.
+    """
+    rows: list[dict[str, Any]] = []
+    costs = []
+    for cell, status in cells:
+        key = {"method": cell.method, "ablation": cell.ablation, "fraction": cell.fraction, "seed": cell.seed}
+        if status == DONE:
+            costs.append({"run": cell.run, **_costs(project, cell)})
+        if cell.method != TEACHERS and status in (DONE, FAILED):
+            scores = _scores(project, cell) if status == DONE else {"last": {}, "best": {}}
+            rows += [{**key, "weights": weights, "status": status, **values} for weights, values in scores.items()]
+    first = ["method", "ablation", "fraction", "seed", "weights", "status", "labeled_images", "labeled_sha256"]
+    first += ["fingerprint", "teachers", "steps", "val_miou", "test_miou"]
+    classes = dict.fromkeys(name for row in rows for name in row if name.startswith(IOU))
+    results = pd.DataFrame(rows, columns=[*first, *classes])
+    return results, pd.DataFrame(
+        costs, columns=["run", "seconds", "peak_memory_mib", "commit", "changed", "device", "kernels"]
+    )
+
+
+def score_column(results: pd.DataFrame) -> str:
+    """Give the column of the scores to compare: of the test split if there is one."""
+    return "test_miou" if results["test_miou"].notna().any() else "val_miou"
+
+
+def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
+    """Give the columns of a cell with its last and its best weights."""
+    reporting = project / "data/08_reporting" / cell.run
+    metrics, networks = _read(reporting / "metrics.json"), _read(reporting / "networks.json")
+    summary = _read(project / "data/05_model_input" / cell.run / "split_summary.json")
+    history = pd.read_csv(reporting / "history_student.csv").dropna(subset=f"val_miou.{MAIN}")
+    steps, val = history["step"].to_numpy(), history[f"val_miou.{MAIN}"].to_numpy()
+    found = {}
+    for weights, network in (("last", MAIN), ("best", MAIN + BEST)):
+        row = -1 if weights == "last" else int(val.argmax())
+        scores = metrics[network]
+        found[weights] = {
+            "labeled_images": summary["images"]["labeled"],
+            "labeled_sha256": summary["sha256"]["labeled"],
+            "fingerprint": networks[network]["fingerprint"],
+            "teachers": cell.teachers or "",
+            "steps": int(steps[row]),
+            "val_miou": round(float(val[row]), 6),
+            "test_miou": round(scores["miou"], 6) if summary["images"]["test"] else None,
+            **{IOU + name: None if iou is None else round(iou, 6) for name, iou in scores["per_class"].items()},
+        }
+    return found
+
+
+def _costs(project: Path, cell: Cell) -> dict[str, Any]:
+    stages = list(_read(project / "data/08_reporting" / cell.run / "run_manifest.json").values())
+    trained = next(stage for stage in stages if "environment" in stage)
+    return {
+        "seconds": round(sum(stage["seconds"] for stage in stages), 1),
+        "peak_memory_mib": max(stage["peak_memory_mib"] for stage in stages),
+        "commit": trained["commit"] or "",
+        "changed": bool(trained["dirty"]),
+        **{key: trained["environment"][key] for key in ("device", "kernels")},
+    }
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text("utf-8"))
