@@ -18,9 +18,9 @@ from igl_dt.pipeline_registry import register_pipelines, stages
 from igl_dt.runtime.context import RunContext
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
-OTHERS = ("prediction", "weights_evaluation", "export", "data_fetching")
+OTHERS = ("prediction", "weights_evaluation", "export", "data_fetching", "study")
 SRC = Path(__file__).parents[2] / "src"
-IN_MEMORY = {"run_context", "eval_split", "networks", "histories", "confusion"}
+IN_MEMORY = {"run_context", "eval_split", "networks", "histories", "confusion", "study_cells"}
 """What passes from node to node and is not kept."""
 
 
@@ -100,14 +100,14 @@ def _parameters(pipeline: Pipeline) -> list[tuple[Node, str, object]]:
 
 def test_each_parameter_comes_as_the_object_of_its_own_concern(pipelines: dict[str, Pipeline]) -> None:
     found = _parameters(sum((pipelines[name] for name in OTHERS), pipelines["full"]))
-    groups = ProjectParameters.model_fields.keys() - {"run"}  # paths alone depend on it
+    groups = ProjectParameters.model_fields.keys() - {"run", "teachers_run"}  # paths alone depend on them
     assert {path.split(".")[0] for _, path, _ in found} | set(RunContext._fields) == groups
     for node, path, annotation in found:
         expected: type[BaseModel] = ProjectParameters
         for part in path.split("."):
             expected = expected.model_fields[part].annotation
         assert annotation == expected, f"{node.name}: {path}"
-        if path in ("seed", "runtime.checked_files"):  # single values
+        if path in ("seed", "study", "runtime.checked_files"):  # single values
             continue
         assert isinstance(annotation, type) and issubclass(annotation, BaseModel), f"{node.name}: {path}"
         assert annotation.model_config["frozen"]
