@@ -12,20 +12,20 @@ def create_pipeline() -> Pipeline:
             Node(
                 gather_results,
                 inputs="params:study",
-                outputs=["study_results", "study_costs", "study_cells"],
+                outputs=["study_plan", "study_results", "study_costs"],
                 name="gather_results_node",
                 namespace="study",
             ),
             Node(
                 draw_figures,
-                inputs=["params:study", "study_results"],
+                inputs=["study_plan", "study_results"],
                 outputs="study_figures",
                 name="draw_study_figures_node",
                 namespace="study",
             ),
             Node(
                 write_tables,
-                inputs=["params:study", "study_results", "study_costs", "study_cells", "study_figures"],
+                inputs=["study_plan", "study_results", "study_costs", "study_figures"],
                 outputs=["study_table", "study_report"],
                 name="write_tables_node",
                 namespace="study",
