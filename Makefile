@@ -34,7 +34,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: setup
-	for subject in steps methods loading splitting startup prediction; do \
+	for subject in steps methods loading splitting startup prediction portable; do \
 	    $(BIN)/python benchmarks/run.py $$subject --json benchmarks/results.json || exit 1; \
 	done
 
