@@ -98,14 +98,15 @@ def states(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.pt"))
 
 
+@pytest.fixture(scope="module")
+def results() -> dict:
+    return {}
+
+
 class TestResuming:
     @pytest.fixture(params=DEVICES)
     def runtime(self, request: pytest.FixtureRequest) -> RuntimeParameters:
         return RuntimeParameters(device=request.param, threads=1, workers=0)
-
-    @pytest.fixture(scope="class")
-    def results(self) -> dict:
-        return {}
 
     @pytest.fixture
     def undisturbed(self, learn, runtime: RuntimeParameters, results: dict):
