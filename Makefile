@@ -18,7 +18,7 @@ $(SETUP): requirements.lock pyproject.toml
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 # What takes long: a run killed at twenty random moments, and all of DVC's stages once more in another clone.
 torture: setup

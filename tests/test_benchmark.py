@@ -128,7 +128,9 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     """Every registered method takes its turn; the figures go into the file, beside those that it has."""
     monkeypatch.setattr(benchmark, "NETWORKS", NETWORKS)
     monkeypatch.setattr(benchmark, "METHOD_ROUNDS", 2)
+    monkeypatch.setattr(benchmark, "BATCH_SIZE", 2)
     monkeypatch.setattr(benchmark, "CROP_SIZE", (32, 32))
+    monkeypatch.setattr(benchmark, "RUNTIME", benchmark.RUNTIME.model_copy(update={"threads": 1}))
     monkeypatch.setattr(benchmark, "FIGURES", {})
     file = tmp_path / "results.json"
     file.write_text('{"steps": {}}')
