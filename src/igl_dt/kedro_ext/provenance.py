@@ -56,14 +56,15 @@ def rebuild_command(run: Mapping[str, Any]) -> str:
         if values := run.get(key):
             words.append(f"--{option}={','.join(values)}")
     if parameters := run.get("runtime_params"):
-        words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in _flat(parameters)))
+        words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in flatten(parameters)))
     return shlex.join(words)
 
 
-def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Give nested parameters by their dotted names."""
     for key, value in parameters.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

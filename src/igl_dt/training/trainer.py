@@ -25,6 +25,7 @@ from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
 from igl_dt.methods.base import Method
 from igl_dt.methods.registry import build_method, find_method
 from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.io import adopt_weights
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded
@@ -107,13 +108,17 @@ def create_method(
         key: where ``parameters`` come from, for messages.
 
     Raises:
-        ValueError: unknown architecture, method or parameter; or a teacher that the method needs is missing.
+        ValueError: unknown architecture, method or parameter; initial weights that do not fit; or a teacher that the
+            method needs is missing.
     """
     kind = find_method(parameters.method.name, f"{key}.method.name")
     extra = kind.extra_networks(parameters.networks)
-    choices = parameters.networks | {
-        role: parameters.networks.get(role, parameters.networks.get(like)) for role, like in extra.items()
+    like_others = {  # but not from the same weights: equal networks have nothing to learn from each other
+        role: parameters.networks[like].model_copy(update={"init_from": None})
+        for role, like in extra.items()
+        if like in parameters.networks
     }
+    choices = dict.fromkeys([*parameters.networks, *extra]) | like_others | parameters.networks
     networks = {}
     for role, choice in choices.items():
         if choice is None:
@@ -122,6 +127,9 @@ def create_method(
             )
         with seeded(seed, "initial weights", STREAMS.get(role, role)):
             networks[role] = build_network(choice, tuple(class_names), f"{key}.networks.{role}")
+        source, where = choice.init_from, f"{key}.networks.{role}.init_from"
+        if source is not None and not adopt_weights(networks[role], source, where):
+            logger.info("%s: %s has other classes, so the classifier starts from random weights", where, source)
     with seeded(seed, "initial weights", "projections"):
         loss, steps = parameters.supervised_loss, parameters.steps
         return build_method(parameters.method, networks, teachers or {}, loss, steps, f"{key}.method")
