@@ -8,8 +8,11 @@ from PIL import Image
 MOST_DIFFERENT_BITS = 10
 """Of 128. Frames of one CamVid video, seconds apart, differ in 3 and more; images of CamVid's, IDD Lite's and Pascal
 VOC's own splits in 21 and more."""
-MOST_COMPARED = 500
+MOST_COMPARED = 200
 """So that a million training images are compared in seconds."""
+
+FLAT = 16
+"""An image with so few rises shows next to nothing, and looks like any other of this kind."""
 
 
 def difference_hash(image: np.ndarray) -> int:
@@ -44,6 +47,8 @@ def find_lookalikes(train: Sequence[int], evaluated: Sequence[int]) -> tuple[lis
     left, right = _words(train)
     pairs = []
     for position in taken:
+        if evaluated[position].bit_count() <= FLAT:
+            continue
         ours = _words([evaluated[position]])
         different = np.bitwise_count(left ^ ours[0]) + np.bitwise_count(right ^ ours[1])
         nearest = int(different.argmin())

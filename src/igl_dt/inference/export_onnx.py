@@ -39,10 +39,10 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
     (the weight file), ``config.json`` and a model card.
 
     The ONNX file has one input ``images``, B×3×H×W uint8 RGB, and one output ``logits``, B×N×H×W float32; its axes are
-    named ``batch``, ``height`` and ``width``. Normalisation, padding and cropping are part of the graph, so B, H and W are
-    free unless ``parameters.size`` fixes the latter two. The metadata holds, each as JSON, ``class_names``, ``colors``,
-    ``layout``, ``normalization``, ``image_size``, ``network`` (as ``rebuild_network`` takes it), ``trained_by`` and
-    ``fingerprint``. The same weights and versions of packages give the same bytes.
+    named ``batch``, ``height`` and ``width``. Normalisation, padding and cropping are part of the graph, so B, H and W
+    are free unless ``parameters.size`` fixes the latter two. The metadata holds, each as JSON, ``class_names``,
+    ``colors``, ``layout``, ``normalization``, ``image_size``, ``network`` (as ``rebuild_network`` takes it),
+    ``trained_by`` and ``fingerprint``. The same weights and versions of packages give the same bytes.
 
     Args:
         parameters: Weights, output, opset, and the image size if it is fixed.
