@@ -73,7 +73,7 @@ def test_the_history_grows_and_weights_are_kept(learn, tmp_path: Path) -> None:
 
 
 def test_weights_cannot_be_kept_nowhere(learn) -> None:
-    with pytest.raises(ValueError, match="some_training.keep_every needs runtime.log_folder"):
+    with pytest.raises(ValueError, match=r"some_training\.keep_every needs runtime\.log_folder"):
         learn(keep_every=1)
 
 

@@ -53,7 +53,8 @@ class LogToMlflow:
                 mlflow.log_metrics({f"{network}.{name}": value for name, value in numbers.items()})
             for history in HISTORIES:
                 for row in catalog.load(history).to_dict("records"):
-                    values = {f"{history}.{name}": value for name, value in row.items() if value == value}
-                    mlflow.log_metrics(values, step=int(row["step"]))
+                    step = int(row.pop("step"))
+                    values = {f"{history}.{name}": value for name, value in row.items() if value == value}  # no NaN
+                    mlflow.log_metrics(values, step=step)
             if "report" in pipeline.all_outputs():
                 mlflow.log_text(catalog.load("report"), "report.html")
