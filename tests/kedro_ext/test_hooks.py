@@ -546,9 +546,7 @@ def test_a_run_is_logged_to_mlflow(
             "networks_info": MemoryDataset({"student": {"fingerprint": "0123"}}),
             "report": MemoryDataset("<html>"),
             "history_teachers": MemoryDataset(pd.DataFrame({"step": []})),
-            "history_student": MemoryDataset(
-                pd.DataFrame({"step": [1, 2], "supervised": [2.0, 1.0], "val_miou.student": [None, 0.5]})
-            ),
+            "history_student": MemoryDataset(history),
             "history_supervised": MemoryDataset(pd.DataFrame({"step": []})),
         }
     )
