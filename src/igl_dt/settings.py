@@ -7,8 +7,10 @@ from igl_dt.kedro_ext.hooks import (
     RunFromProject,
     RunInTurn,
     SayErrorsPlainly,
+    SayResult,
     WriteRunManifest,
 )
+from igl_dt.kedro_ext.tracking import LogToMlflow
 
 HOOKS = (
     CheckEnvironment(),
@@ -17,6 +19,8 @@ HOOKS = (
     LockTrainings(),
     RunFromProject(),
     WriteRunManifest(),
+    LogToMlflow(),
+    SayResult(),
     SayErrorsPlainly(),
 )
 CONFIG_LOADER_ARGS = {

@@ -88,9 +88,10 @@ class TestTraining:
     @pytest.mark.parametrize(("keep", "weight"), [("last", 1.0), ("best", 2.0)])
     def test_teachers(self, trainings: list[dict], context: RunContext, keep: str, weight: float) -> None:
         parameters = TeacherPretrainingParameters(**TEACHERS, keep=keep)
-        one, other, history = train_teachers(parameters, list(CLASSES), *TABLES, context)
+        one, other, best, history = train_teachers(parameters, list(CLASSES), *TABLES, context)
         assert one is not other
         assert weights({"one": one, "other": other}) == {"one": weight, "other": weight}
+        assert weights(best) == {"global_teacher_best": 2, "local_teacher_best": 2}
         assert history["step"].tolist() == [1]
         (call,) = trainings
         assert (call["key"], call["name"], call["stream"]) == ("teacher_pretraining", "teacher_pretraining", None)

@@ -15,6 +15,7 @@ from igl_dt.evaluation.evaluator import evaluate_network, score_evaluation
 from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.methods.supervised import Supervised
+from igl_dt.networks.io import save_network
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import seeded
@@ -105,6 +106,23 @@ class TestInitialWeights:
             channels = method.networks["student"].feature_channels, teachers["global_teacher"].feature_channels
             expected = torch.nn.Conv2d(*channels, 1)
         assert same(method.projections["global_teacher"].state_dict(), expected.state_dict())
+
+    def test_of_a_weight_file_are_not_those_of_networks_that_a_method_adds(
+        self, tmp_path, monkeypatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        source = tmp_path / "a.safetensors"
+        first = create_method(parameters("student"), ("sky", *CLASSES), 7).evaluated()["student"]
+        save_network(first, source)
+        monkeypatch.setattr(Supervised, "extra_networks", lambda *roles: {"second_student": "student"})
+        networks = {"student": NETWORKS["student"].model_copy(update={"init_from": str(source)})}
+        caplog.set_level("INFO")
+        method = create("student", networks=networks)
+        name = next(name for name, tensor in first.named_parameters() if tensor.ndim > 1)
+        one, other = (method.evaluated()[role].state_dict()[name] for role in ("student", "second_student"))
+        assert torch.equal(one, first.state_dict()[name])
+        assert not torch.equal(other, one)
+        (said,) = [record.getMessage() for record in caplog.records if "init_from" in record.getMessage()]
+        assert said.endswith("has other classes, so the classifier starts from random weights")
 
 
 class TestBuilding:

@@ -54,7 +54,8 @@ class SegmentationNetwork(nn.Module, ABC):
     trained_by: str | None = None
     """Name of the method that trained it; None if untrained."""
     pretrained_sha256: dict[str, str]
-    """SHA-256 of the files that backbones took their initial weights from, by parameter (``encoder``)."""
+    """SHA-256 of the files that backbones took their initial weights from, by parameter (``encoder``); or of
+    the weight file that the whole network started from (``init_from``)."""
     configuration: dict[str, Any]
     """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, which trained weights replace."""
     mean: Tensor

@@ -21,12 +21,13 @@ def train_teachers(
     unlabeled: pd.DataFrame,
     val: pd.DataFrame,
     run_context: RunContext,
-) -> tuple[Network, Network, pd.DataFrame]:
-    """Train the two teachers; gives them with their last or best weights, and the history."""
+) -> tuple[Network, Network, dict[str, Network], pd.DataFrame]:
+    """Train the two teachers; gives them with their last or best weights, with their best ones, and the history."""
     tables = (manifest, labeled, unlabeled, val)
     result = _train("teacher_pretraining", teacher_pretraining, class_names, tables, run_context)
     take = result.best if teacher_pretraining.keep == "best" else result.networks.__getitem__
-    return take("global_teacher"), take("local_teacher"), result.history
+    best = {f"{name}_best": result.best(name) for name in result.networks}
+    return take("global_teacher"), take("local_teacher"), best, result.history
 
 
 def train_student(

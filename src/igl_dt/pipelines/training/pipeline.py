@@ -14,7 +14,7 @@ def create_pipeline(name: TrainingName) -> Pipeline:
     """Make the pipeline of a stage, under a namespace of its name."""
     inputs = [f"params:{name}", *_DATA]
     if name == "teacher_pretraining":
-        outputs = ["global_teacher", "local_teacher", "history_teachers"]
+        outputs = ["global_teacher", "local_teacher", "best_teachers", "history_teachers"]
         nodes = [Node(train_teachers, inputs, outputs, name="train_teachers_node", namespace=name)]
     else:
         student = ["student", "student_best", "other_networks", "history_student"]
