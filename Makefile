@@ -6,7 +6,8 @@ SETUP := .venv/.complete
 .PHONY: run setup test torture lint bench docs site lock
 
 run: setup
-	$(BIN)/kedro run --pipelines=full
+	$(BIN)/kedro run --env=base --pipelines=full
+	$(BIN)/dvc commit --quiet --force dvc.yaml
 
 setup: $(SETUP)
 

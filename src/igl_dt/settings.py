@@ -19,6 +19,8 @@ HOOKS = (
     WriteRunManifest(),
     SayErrorsPlainly(),
 )
+# kedro-viz keeps statistics of one run only, the last, and would show them with every other run.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",
