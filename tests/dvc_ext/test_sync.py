@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from igl_dt.dvc_ext.sync import Environment, describe, differences, find_environments, render
+from igl_dt.dvc_ext.sync import Environment, describe, differences, find_environments, render, write
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on names of datasets
@@ -30,9 +30,12 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), "utf-8")
 
 
+def everywhere(project: Path) -> list[Environment]:
+    return [Environment(project, path.parent.name) for path in sorted(project.glob("conf/*/globals.yml"))]
+
+
 def test_the_committed_files_are_those_of_the_graph() -> None:
     environments = find_environments(PROJECT)
-    assert {environment.env for environment in environments} >= {"base", "camvid", "smoke"}
     assert [line for environment in environments for line in differences(environment)] == [], "run `kedro dvc sync`"
     for environment in environments:
         text = (PROJECT / environment.path).read_text("utf-8")
@@ -101,7 +104,11 @@ def test_a_stage_depends_on_the_method_and_the_architectures_that_parameters_cho
 
 def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
     stages = content["stages"]
-    made = {out: name for name, stage in stages.items() for out in (*stage["outs"], *stage.get("metrics", []))}
+    made = {
+        out: name
+        for name, stage in stages.items()
+        for out in (*stage["outs"], *(path for metric in stage.get("metrics", []) for path in metric))
+    }
     needs = {name: {made[path] for path in stage["deps"] if path in made} for name, stage in stages.items()}
     assert needs == {
         "data_splitting": set(),
@@ -136,9 +143,11 @@ def test_neither_local_settings_nor_ad_hoc_parameters_can_leak_in(content: dict)
 
 def test_recipes_share_no_output_and_track_their_own_parameters() -> None:
     outs: dict[str, str] = {}
-    for environment in find_environments(PROJECT):
+    environments = everywhere(PROJECT)
+    assert {environment.env for environment in environments} >= {"base", "camvid", "smoke"}
+    for environment in environments:
         for stage in describe(environment)["stages"].values():
-            for out in (*stage["outs"], *stage.get("metrics", [])):
+            for out in (*stage["outs"], *(path for metric in stage.get("metrics", []) for path in metric)):
                 assert out not in outs
                 outs[out] = environment.env
     camvid = describe(Environment(PROJECT, "camvid"))["stages"]
@@ -179,9 +188,23 @@ def test_says_which_edge_differs(project: Path, file: str, old: str, new: str, s
 
 
 def test_says_which_parameters_a_recipe_has_got(project: Path) -> None:
+    write(Environment(project, "camvid"))
     change(project / "conf/camvid/parameters.yml", "splitting:", "evaluation: {batch_size: 4}\n\nsplitting:")
     at = "stages.evaluation.params.conf/camvid/parameters.yml"
-    assert f"conf/camvid/dvc.yaml: {at} lacks evaluation" in differences(Environment(project, "camvid"))
+    assert f"environments/camvid/dvc.yaml: {at} lacks evaluation" in differences(Environment(project, "camvid"))
+
+
+def test_a_copied_environment_concerns_dvc_only_on_demand_and_under_a_name_of_its_own(project: Path) -> None:
+    write(Environment(project, "folder"))
+    shutil.copytree(project / "conf/folder", project / "conf/polyps")
+    polyps = Environment(project, "polyps")
+    assert [environment.env for environment in find_environments(project)] == ["base", "folder"]
+    with pytest.raises(ValueError, match=r"conf/polyps/globals.yml: run 'folder' is also the run of .* folder"):
+        write(polyps)
+    change(project / "conf/polyps/globals.yml", "folder", "polyps")
+    write(polyps)
+    assert differences(polyps) == []
+    assert [environment.env for environment in find_environments(project)] == ["base", "folder", "polyps"]
 
 
 def test_a_missing_file_is_a_difference(project: Path) -> None:
