@@ -120,7 +120,8 @@ def test_metrics_parameters_and_plots_are_shown(reproduced: Path, type_command) 
     type_command(reproduced, "dvc", "plots", "show", "--out", "plots", FILE)
     page = (reproduced / "plots/index.html").read_text("utf-8")
     assert "val_miou.student" in page
-    assert page.count('{"filter": {"not": {"field": ') == 3  # rows without a validation would be drawn as 0
+    assert page.count('{"filter": "datum[') == 3  # rows without a validation would be drawn as 0
+    assert '"tooltip": [' not in page  # DVC's tooltips do not escape the dot in a name, which empties the plot
     assert len(list((reproduced / "plots/static").glob("*.png"))) == 7
 
 
