@@ -31,6 +31,7 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         (root / ".dvc").mkdir()
         for file in ("config", ".gitignore"):
             shutil.copy(PROJECT / ".dvc" / file, root / ".dvc")
+        shutil.copytree(PROJECT / ".dvc/plots", root / ".dvc/plots")
         return root
 
     return make

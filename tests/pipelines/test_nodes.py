@@ -193,8 +193,9 @@ def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weigh
 
     monkeypatch.setattr(evaluator, "evaluate_network", evaluate_network)
     networks = {"student": 1, "student_best": 2, "global_teacher": 3, "any_other": 4}
-    metrics, images, matrices = evaluate_networks(networks, pd.DataFrame({"id": ["x", "y"]}), context)  # type: ignore[arg-type]
+    metrics, miou, images, matrices = evaluate_networks(networks, pd.DataFrame({"id": ["x", "y"]}), context)  # type: ignore[arg-type]
     assert list(metrics) == list(matrices) == list(networks)
+    assert miou == {name: scores["miou"] for name, scores in metrics.items()}
     for name, hits in networks.items():
         assert metrics[name]["per_class"] == {"a": pytest.approx(hits / (hits + 1)), "b": pytest.approx(3 / 4)}
         assert metrics[name]["boundary_per_class"] == {"a": pytest.approx(1 / 3), "b": None}
