@@ -61,7 +61,6 @@ from igl_dt.data.splits import Splits, split_labels
 from igl_dt.data.transforms import CropWindow
 from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.inference.predict import predict_images
-from igl_dt.kedro_ext.provenance import peak_memory
 from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.networks.base import SegmentationNetwork
@@ -69,6 +68,7 @@ from igl_dt.networks.io import load_network, save_network
 from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.determinism import configure_torch, seeded
+from igl_dt.runtime.memory import peak_memory
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.optimizer import build_optimizer
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters

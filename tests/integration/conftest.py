@@ -11,7 +11,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[2]
 UNUSED = shutil.ignore_patterns("local", "__pycache__", "*.egg-info", "dvc.lock")
-ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore")
+COSTS = ("cost_teachers.json", "cost_student.json", "cost_supervised.json")
+ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore", *COSTS)
 
 
 @pytest.fixture(scope="session")

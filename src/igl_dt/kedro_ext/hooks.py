@@ -25,10 +25,9 @@ from igl_dt.kedro_ext.provenance import (
     find_commit,
     hash_files,
     list_versions,
-    peak_memory,
     rebuild_command,
-    reset_peak_memory,
 )
+from igl_dt.runtime.memory import peak_memory, reset_peak_memory
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
 from igl_dt.utils.files import atomic_write

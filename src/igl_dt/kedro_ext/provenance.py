@@ -3,12 +3,9 @@
 import importlib.metadata
 import json
 import platform
-import resource
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,22 +58,6 @@ def rebuild_command(run: Mapping[str, Any]) -> str:
     if parameters := run.get("runtime_params"):
         words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in _flat(parameters)))
     return shlex.join(words)
-
-
-def reset_peak_memory() -> None:
-    """Let ``peak_memory`` count from now on, where the system can: Linux."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory() -> float:
-    """Give the most memory that this process has had, in MiB: since the latest reset, or so far where none works."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        peak = int(status.partition("VmHWM:")[2].split()[0])
-    except (OSError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

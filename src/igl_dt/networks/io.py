@@ -15,7 +15,7 @@ from igl_dt.utils.files import atomic_write
 FORMAT_VERSION = 2
 """Version 1 had ``network`` in place of ``architecture``, no ``mean`` and ``std``, and less provenance."""
 ARCHITECTURES_OF_VERSION_1 = {"swin_unet": "swin_unet", "res_unet": "res_unet", "student": "deeplab_v3_plus"}
-PROVENANCE = {"fingerprint", "trained_by", "pretrained_sha256"}
+PROVENANCE = {"fingerprint", "trained_by", "compute", "pretrained_sha256"}
 """Attributes of a network that its weight file keeps."""
 METADATA_KEY = "igl_dt"
 """The only key of the file's metadata: safetensors writes several keys in no fixed order."""
