@@ -124,6 +124,9 @@ def test_it_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, state[key]) for key, value in tensors(whole).items())
     assert result.best_miou == result_again.best_miou
     assert result.history.equals(result_again.history)
+    costs = [{name: network.compute for name, network in each.networks.items()} for each in (result, result_again)]
+    assert costs[0] == costs[1]
+    assert all(cost["total"] > 0 and cost["steps"] == 3 for cost in costs[0].values())
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -124,7 +124,7 @@ class DptNetwork(SmpNetwork):
     """DPT (Ranftl et al. 2021) around a Vision Transformer, without the class token, as in UniMatch V2.
 
     Patches of any size: DINOv2's of 14 pixels are decoded as those of 16 are, and the logits resized to the images.
-    With ``encoder.options: {dynamic_img_size: true}``, images of any size are accepted, and positions are resized to them.
+    With ``encoder.options: {dynamic_img_size: true}``, images of any size are accepted, their positions resized.
     ``img_size`` there resizes those of pretrained weights once, to the training crop, padded to ``size_multiple``: else
     it is done in every step, for which there is no deterministic CUDA kernel if they are trained.
     """
