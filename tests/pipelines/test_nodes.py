@@ -214,7 +214,9 @@ def test_histories_without_rows_are_left_out_and_the_main_networks_confusion_is_
     rows, matrices = pd.DataFrame({"step": [1]}), {"student": pd.DataFrame({"a": [1]}), "supervised": pd.DataFrame()}
     loaders = {name: lambda name=name: matrices[name] for name in matrices}
     info: dict[str, dict] = {name: {} for name in matrices}
-    histories, confusion = collect_results(rows, rows, rows.iloc[:0], info, loaders)
+    spent = {"fingerprint": "f", "seconds": 1.0}
+    histories, confusion, costs = collect_results(rows, rows, rows.iloc[:0], info, loaders, spent, {}, {})
+    assert costs == {"f": spent}
     assert list(histories) == ["teacher_pretraining", "student_learning"]
     assert confusion is matrices["student"]
     assert list(collect_results(rows.iloc[:0], rows, rows, info, loaders)[0]) == ["student_learning", "reference"]

@@ -59,7 +59,7 @@ class CostMeter:
             "teachers": _add_trainings(teachers),
         }
 
-    def measured(self, images_per_step: int) -> dict[str, float]:
+    def measured(self, images_per_step: int) -> dict[str, Any]:
         """Give the seconds, images per second and peak memory in MiB of the whole training, validations included."""
         seconds = self._seconds()
         speed = self._steps * images_per_step / seconds

@@ -143,7 +143,7 @@ def _tabulate_costs(run: Run) -> list[dict[str, Any]]:
     trainings: dict[str, list[str]] = {}
     for name in last_weights(run.networks_info):
         trainings.setdefault(run.networks_info[name].get("fingerprint") or name, []).append(name)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for fingerprint, names in trainings.items():
         compute = run.networks_info[names[0]].get("compute")
         teachers = compute and compute["teachers"]
