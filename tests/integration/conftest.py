@@ -14,7 +14,8 @@ from kedro.framework.startup import bootstrap_project
 
 PROJECT = Path(__file__).parents[2]
 UNUSED = shutil.ignore_patterns("local", "*.egg-info", "dvc.lock")
-ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore")
+COSTS = ("cost_teachers.json", "cost_student.json", "cost_supervised.json")
+ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore", *COSTS)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What holds for every method, on networks of the project: it learns, and resumes to the bit."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,9 @@ def test_it_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, state[key]) for key, value in tensors(whole).items())
     assert result.best_miou == result_again.best_miou
     assert result.history.equals(result_again.history)
+    costs = [{name: network.compute for name, network in each.networks.items()} for each in (result, result_again)]
+    assert costs[0] == costs[1]
+    assert all(cost["total"] > 0 and cost["steps"] == 3 for cost in costs[0].values())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -141,7 +145,12 @@ def test_its_loss_falls(name: str) -> None:
 def test_it_is_documented(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
     assert f"\n## {name}\n" in page
-    assert f"\n| `{name}` |" in page
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    assert float(row.split("|")[-2].split()[0]) >= 1, "its multiply-adds over those of supervised training"
+    _, _, section = page.partition(f"\n## {name}\n")
+    section = section.partition("\n## ")[0]
+    assert re.search(r"\bet al\.|Valpola|labelled images alone|additions of our own", section), "its source"
+    assert "\n    L = " in section or "(method.md)" in section, "its equation"
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -17,7 +17,7 @@ from igl_dt.runtime.context import RunContext
 
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 OTHERS = ("prediction", "weights_evaluation", "export", "data_fetching")
-IN_MEMORY = {"run_context", "eval_split", "networks", "histories", "confusion"}
+IN_MEMORY = {"costs", "run_context", "eval_split", "networks", "histories", "confusion"}
 """What passes from node to node and is not kept."""
 
 

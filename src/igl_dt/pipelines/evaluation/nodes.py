@@ -22,7 +22,7 @@ def collect_networks(
     global_teacher: Network | None,
     local_teacher: Network | None,
     reference_networks: dict[str, Network],
-) -> tuple[dict[str, Network], dict[str, dict[str, str | None]]]:
+) -> tuple[dict[str, Network], dict[str, dict[str, Any]]]:
     """Collect the networks that there are, in the order of tables and figures, and what each is."""
     networks = {
         "student": student,
@@ -34,7 +34,12 @@ def collect_networks(
     }
     networks = {name: network for name, network in networks.items() if network is not None}
     info = {
-        name: {"architecture": network.name, "trained_by": network.trained_by, "fingerprint": network.fingerprint}
+        name: {
+            "architecture": network.name,
+            "trained_by": network.trained_by,
+            "fingerprint": network.fingerprint,
+            "compute": network.compute,
+        }
         for name, network in networks.items()
     }
     return networks, info
