@@ -163,3 +163,17 @@ def test_half_precision_gives_every_parameter_a_gradient(name: str) -> None:
     torch.stack(list(terms.values())).sum().backward()
     for module in method.trained().values():
         assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_class_weights_change_its_supervised_loss(name: str) -> None:
+    method = make(name, steps=3)[0].train()
+    batch, losses = Batches(3, method.strong_views).batch(0), []
+    batch.masks[:] = batch.masks.clamp(max=1)
+    for method.class_weights in (None, torch.tensor([5.0, 0.2, 1.0])):
+        torch.manual_seed(0)
+        losses.append({key: term.item() for key, term in method(batch, 0).items()})
+    for key in losses[0]:
+        if key.endswith("supervised"):
+            assert losses[0][key] != losses[1][key]
+    assert not any("class_weights" in key for key in method.state_dict())

@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.evaluation.evaluator import evaluate
 from igl_dt.evaluation.inference import predict_classes
-from igl_dt.evaluation.metrics import score
+from igl_dt.evaluation.metrics import Scores, score
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
+from igl_dt.losses.supervised import median_frequency_weights
 from igl_dt.methods.base import Method
 from igl_dt.methods.registry import build_method, find_method
 from igl_dt.networks.base import SegmentationNetwork
@@ -193,6 +194,13 @@ def train(
         "environment": json.dumps(describe_environment(runtime)),
         "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
     }
+    if parameters.supervised_loss.class_weights == "median_frequency":
+        num_classes = next(iter(method.evaluated().values())).num_classes
+        pixels = torch.from_numpy(reader.class_pixels(data.labeled, num_classes))
+        method.class_weights = median_frequency_weights(pixels, parameters.supervised_loss.class_weight_limit)
+    method.to(configure_torch(runtime))
+    validate = _validator(data.val, reader, context)
+    method.before_training(batches.steps_per_epoch, validate)
     folder = None if runtime.recovery_folder is None else Path(runtime.recovery_folder)
     checkpointer = Checkpointer(folder, name, identity, runtime.recovery_seconds)
     return fit(
@@ -200,7 +208,7 @@ def train(
         batches,
         optimizers,
         runtime,
-        _validator(data.val, reader, context),
+        lambda network: validate(network)["miou"],
         name=name,
         parts=parameters.gradient_accumulation_steps,
         validate_every=parameters.validate_every,
@@ -356,11 +364,11 @@ class TrainState:
         return int(state["step"])
 
 
-def _validator(val: pd.DataFrame, reader: ImageReader, context: RunContext) -> Callable[[SegmentationNetwork], float]:
-    def validate(network: SegmentationNetwork) -> float:
+def _validator(val: pd.DataFrame, reader: ImageReader, context: RunContext) -> Callable[[SegmentationNetwork], Scores]:
+    def validate(network: SegmentationNetwork) -> Scores:
         with autocast(next(network.parameters()).device, context.runtime):
             counts = evaluate(network, reader.pairs(val), context.evaluation, network.num_classes)
-        return score(counts.confusion, network.class_names)["miou"]
+        return score(counts.confusion, network.class_names)
 
     return validate
 
