@@ -104,7 +104,7 @@ def reproduce(environment: Environment, record: bool) -> Report:
         recorded = clone / lock.with_name("dvc.environment.json")
         before = json.loads(recorded.read_text("utf-8")) if recorded.is_file() else {}
         if record:
-            for path in (environment.path, lock, *_uncached(clone / environment.path)):
+            for path in [environment.path, lock, *map(Path, _uncached(clone / environment.path))]:
                 (environment.project / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(clone / path, environment.project / path)
             content = json.dumps(described, indent=2) + "\n"
