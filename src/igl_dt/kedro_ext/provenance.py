@@ -21,7 +21,8 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "matplo
 def find_commit(project: Path) -> dict[str, Any]:
     """Give the git commit of a folder and whether files differ from it; both None outside a repository.
 
-    Results, studies, and a user's own environment, a new folder in ``conf/``, are no difference: parameters are recorded anyway.
+    Results, studies, and a user's own environment, a new folder in ``conf/``, are no difference: parameters are
+    recorded anyway.
     """
     commit = _git(project, "rev-parse", "HEAD")
     results = (":(exclude)data", ":(exclude)environments", ":(exclude)studies", ":(exclude)dvc.lock")
