@@ -1,6 +1,5 @@
 """The project's own commands, under ``kedro``."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,16 +124,12 @@ def study() -> None:
 @study.command(name="plan", short_help="List the runs of a study: done or not, and the hours left.")
 @click.argument("name")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at once.")
-@click.option("--commands", is_flag=True, help="Give the command of each run instead.")
 @click.pass_obj
-def plan_study(metadata: ProjectMetadata, name: str, jobs: int, commands: bool) -> None:
+def plan_study(metadata: ProjectMetadata, name: str, jobs: int) -> None:
     """List the runs of a study: which are done, and the hours that the others need, judged by those."""
     from igl_dt.kedro_ext.study import describe_plan
 
-    plan = _load_plan(metadata, name)
-    click.echo(
-        "\n".join(shlex.join(plan.command(cell)) for cell in plan.cells) if commands else describe_plan(plan, jobs)
-    )
+    click.echo(describe_plan(_load_plan(metadata, name), jobs))
 
 
 @study.command(name="run", short_help="Run what is not done yet, and gather the results.")
@@ -147,9 +142,9 @@ def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs
 
     Runs that were cut off resume. A run that fails does not end the others. Ctrl-C ends all, and keeps their states.
     """
-    from igl_dt.kedro_ext.study import Processes, run_cells
+    from igl_dt.kedro_ext.study import run_cells
 
-    failed = run_cells(_load_plan(metadata, name), jobs, Processes(click.echo))
+    failed = run_cells(_load_plan(metadata, name), jobs, click.echo)
     context.invoke(report_study, name=name)
     if failed:
         raise click.ClickException(f"failed: {', '.join(cell.run for cell in failed)}")

@@ -1,5 +1,6 @@
 """A study as a user types it: in one process or two, killed and typed again, with a run that fails."""
 
+import os
 import random
 import signal
 import subprocess
@@ -7,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 TINY = """\
@@ -71,13 +71,15 @@ def test_one_job_two_jobs_and_killed_at_random_give_the_same_results(make_study,
         process = subprocess.Popen(command, cwd=killed, env=environment, stdout=subprocess.PIPE, text=True)
         time.sleep(moments.uniform(0.15, 0.4) * seconds)
         assert process.poll() is None, process.communicate()
-        cells = psutil.Process(process.pid).children(recursive=True)
+        cells = subprocess.run(
+            ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=False
+        ).stdout.split()
         process.send_signal(signal.SIGINT if how == "Ctrl-C" else signal.SIGKILL)
         if how == "with its runs":
             for cell in cells:
-                cell.kill()
+                os.killpg(int(cell), signal.SIGKILL)
         process.communicate()
         if how == "Ctrl-C":
-            assert not any(cell.is_running() for cell in cells)
+            assert not any(Path("/proc", cell).exists() for cell in cells)
     type_command(killed, *run, code=1)
     assert tables(killed) == (results, table)

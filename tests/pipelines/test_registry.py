@@ -124,7 +124,7 @@ class TestCatalog:
         passed = set().union(*(data_of(pipelines[name]) for name in ("full", *OTHERS)))
         figures = {name for name in passed if name.endswith("_figure")}
         made = {"run_manifest", "{figure}_figure"}
-        assert set(persisted("base")) == passed - IN_MEMORY - {"study_plan"} - figures | made
+        assert set(persisted("base")) == passed - IN_MEMORY - figures | made
         assert data_of(pipelines["full"]) >= IN_MEMORY
 
     def test_every_entry_has_a_file_of_its_own_in_the_runs_folder(

@@ -4,6 +4,7 @@ A cell is ``kedro run --pipelines=… --params=run=…``. Runs of different name
 holds a lock of its own, so they need neither clones nor DVC to run at once, and a cut-off cell resumes in place.
 """
 
+import copy
 import json
 import math
 import os
@@ -12,19 +13,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+import pandas as pd
 from filelock import FileLock, Timeout
 from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from igl_dt.kedro_ext.hooks import IN_USE
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
@@ -130,7 +130,9 @@ def load_plan(project: Path, name: str) -> Plan:
     given = _parameters_of(project, study.env)
     parameters, checked = {}, set()
     for cell in cells:
-        merged = OmegaConf.merge(given, OmegaConf.create(_nested({"run": cell.run} | cell.parameters)))
+        merged = copy.deepcopy(given)
+        for path_of_value, value in ({"run": cell.run} | cell.parameters).items():
+            OmegaConf.update(merged, path_of_value, value)
         try:
             parameters[cell.run] = ProjectParameters.model_validate(OmegaConf.to_container(merged))
         except ValidationError as error:
@@ -148,10 +150,7 @@ def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
     from igl_dt.methods.registry import method_parameters
 
     training = getattr(parameters, cell.pipelines[1])
-    values = {name: getattr(parameters, name) for name in ("seed", "dataset", "splitting", "evaluation", "runtime")}
-    dumped = {
-        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for name, value in values.items()
-    }
+    dumped = parameters.model_dump(mode="json", include={"seed", "dataset", "splitting", "evaluation", "runtime"})
     del dumped["dataset"]["root"]
     for name in RuntimeParameters.CHANGING_NO_RESULT:
         del dumped["runtime"][name]
@@ -163,31 +162,24 @@ def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
     return dumped | {"training": rest, "networks": chosen, "method": method}
 
 
-Launch = Callable[[Plan, Cell], bool]
-"""Runs a cell, unless it is done; tells whether it succeeded."""
-
-
-def run_cells(plan: Plan, jobs: int, processes: "Processes", launch: Launch | None = None) -> list[Cell]:
+def run_cells(plan: Plan, jobs: int, say: Callable[[str], None]) -> list[Cell]:
     """Run the cells that are not done; gives those that failed, whose students are left out.
 
     Args:
         plan: the study.
         jobs: cells at once.
-        processes: what runs them on this machine, and stops them.
-        launch: what runs them instead; None: ``processes.run``.
+        say: takes lines about what starts and ends.
 
     Raises:
         KeyboardInterrupt: by Ctrl-C or SIGTERM; the cells under way have saved their states.
     """
+    processes = _Processes(plan, say)
     todo = [cell for cell in plan.cells if plan.status(cell) != DONE]
     results: dict[str, Future[bool]] = {}
     with ThreadPoolExecutor(jobs) as pool, _sigterm_as_ctrl_c():
         try:
             for cell in todo:  # in their order: a student's teachers are under way or done before it waits for them
-                teachers = results.get(cell.teachers or "")
-                results[cell.run] = pool.submit(
-                    _run_after, teachers, launch or processes.run, plan, cell, processes.say
-                )
+                results[cell.run] = pool.submit(processes.run, cell, results.get(cell.teachers or ""))
             return [cell for cell in todo if not results[cell.run].result()]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -195,56 +187,44 @@ def run_cells(plan: Plan, jobs: int, processes: "Processes", launch: Launch | No
             raise
 
 
-def _run_after(
-    teachers: Future[bool] | None, launch: Launch, plan: Plan, cell: Cell, say: Callable[[str], None]
-) -> bool:
-    if teachers is not None and not teachers.result():
-        say(f"{cell.run} is skipped: its teachers failed")
-        return False
-    try:
-        return launch(plan, cell)
-    except Exception as error:  # whatever it is, the other cells do not depend on it
-        say(f"{cell.run} failed: {error}")
-        return False
+class _Processes:
+    """Cells as processes on this machine."""
 
-
-class Processes:
-    """Cells as processes on this machine.
-
-    Args:
-        say: takes lines about what starts and ends.
-    """
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say = say
-        self._running: set[subprocess.Popen[str]] = set()
+    def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
+        self._plan, self._say = plan, say
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, plan: Plan, cell: Cell) -> bool:
-        """Run a cell, unless it is done; tells whether it succeeded.
+    def run(self, cell: Cell, teachers: Future[bool] | None) -> bool:
+        """Run a cell after its teachers, unless it is done; tells whether it succeeded.
 
         Where another process trains it, such as one whose study was killed, this waits for that one first.
         """
-        folder = plan.project / "data/09_recovery" / cell.run
+        if teachers is not None and not teachers.result():
+            self._say(f"{cell.run} is skipped: its teachers failed")
+            return False
+        folder = self._plan.project / "data/09_recovery" / cell.run
         folder.mkdir(parents=True, exist_ok=True)
-        log, failure = folder.with_name(f"{cell.run}.log"), plan.reporting(cell) / FAILURE
+        log, failure = folder.with_name(f"{cell.run}.log"), self._plan.reporting(cell) / FAILURE
         while self._wait_for(folder / "lock"):
-            if plan.status(cell) == DONE:
+            if self._plan.status(cell) == DONE:
                 return True
-            self.say(f"{cell.run} started")
-            code, said = self._execute([sys.executable, "-m", *plan.command(cell)], plan.project, log)
+            self._say(f"{cell.run} started")
+            code = self._execute(cell, log)
+            said = log.read_text("utf-8", errors="replace")
             if code == 0:
                 failure.unlink(missing_ok=True)
-                self.say(f"{cell.run} done")
+                self._say(f"{cell.run} done")
                 return True
-            if code > 0 and IN_USE not in said and not self._stopped:
+            if IN_USE in said or self._stopped:
+                continue
+            if code < 0:
+                self._say(f"{cell.run} was killed by signal {-code}; the same command resumes it")
+            else:
                 atomic_write(failure, said[-2000:].encode())
-                self.say(f"{cell.run} failed, see {log.relative_to(plan.project)}")
-                return False
-            if code < 0 and not self._stopped:
-                self.say(f"{cell.run} was killed by signal {-code}; the same command resumes it")
-                return False
+                self._say(f"{cell.run} failed, see {log.relative_to(self._plan.project)}")
+            return False
         return False
 
     def stop(self) -> None:
@@ -264,21 +244,22 @@ class Processes:
                 continue
         return False
 
-    def _execute(self, command: list[str], project: Path, log: Path) -> tuple[int, str]:
-        with log.open("w", encoding="utf-8") as output:
+    def _execute(self, cell: Cell, log: Path) -> int:
+        with log.open("wb") as output:
             with self._lock:
                 if self._stopped:
-                    return -signal.SIGTERM, ""
+                    return -signal.SIGTERM
                 # In a session of its own: Ctrl-C comes to this process alone, which then asks each cell to end.
                 process = subprocess.Popen(
-                    command, cwd=project, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True,
-                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                    [sys.executable, "-m", *self._plan.command(cell)], cwd=self._plan.project, stdin=subprocess.DEVNULL,
+                    stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                    env=os.environ | {"OMP_NUM_THREADS": "1"},
                 )  # fmt: skip
                 self._running.add(process)
             code = process.wait()
         with self._lock:
             self._running.discard(process)
-        return code, log.read_text("utf-8", errors="replace")
+        return code
 
 
 @contextmanager
@@ -291,33 +272,25 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 
 
 def describe_plan(plan: Plan, jobs: int) -> str:
-    """Give a line per method or ablation and fraction: how many cells are done, and the hours that the others need.
+    """Give a line per method or ablation and fraction, and the hours that are left.
 
-    A cell is expected to take as long as the finished ones of its method and ablation, at any fraction; where there are
-    none, as long as the mean of all.
+    A cell is expected to take as long as the median of the finished ones of its method and ablation, at any fraction;
+    where there are none, of all.
     """
-    status = {cell.run: plan.status(cell) for cell in plan.cells}
-    taken: dict[str, list[float]] = {}
-    for cell in plan.cells:
-        if status[cell.run] == DONE:
-            taken.setdefault(cell.variant, []).append(plan.seconds(cell))
-    all_taken = [seconds for values in taken.values() for seconds in values]
-    groups: dict[tuple[str, float], list[Cell]] = {}
-    for cell in plan.cells:
-        groups.setdefault((cell.variant, cell.fraction), []).append(cell)
-    lines, left = [f"{'':40} fraction   done  hours left"], 0.0
-    for (variant, fraction), cells in groups.items():
-        known = taken.get(variant, all_taken)
-        counts = Counter(status[cell.run] for cell in cells)
-        needed = (len(cells) - counts[DONE]) * median(known) / 3600 if known else math.nan
-        left += needed
-        notes = ", ".join(f"{counts[kind]} {kind}" for kind in (FAILED, UNFINISHED) if counts[kind])
-        shown = f"{needed:10.1f}" if known else f"{'?':>10}"
-        lines.append(f"{variant:40} {fraction:8g} {counts[DONE]:3}/{len(cells):<3} {shown}  {notes}".rstrip())
-    counts = Counter(status.values())
-    hours = "unknown until a cell is done" if math.isnan(left) else f"{left / jobs:.1f} hours with --jobs={jobs}"
-    lines.append(f"{counts[DONE]} of {len(plan.cells)} runs are done; left: {hours}")
-    return "\n".join(lines)
+    rows = pd.DataFrame(
+        {"variant": cell.variant, "fraction": cell.fraction, "status": status,
+         "seconds": plan.seconds(cell) if status == DONE else math.nan}
+        for cell in plan.cells for status in [plan.status(cell)]
+    )  # fmt: skip
+    lines = []
+    for (variant, fraction), group in rows.groupby(["variant", "fraction"], sort=False):
+        counts = ", ".join(f"{number} {status}" for status, number in group["status"].value_counts(sort=False).items())
+        lines.append(f"{variant:40} {fraction:8g}  {counts}")
+    expected = rows.groupby("variant")["seconds"].transform("median").fillna(rows["seconds"].median())
+    done = rows["status"] == DONE
+    hours = expected[~done].sum(skipna=False) / 3600 / jobs
+    left = "unknown until a run is done" if math.isnan(hours) else f"{hours:.1f} hours with --jobs={jobs}"
+    return "\n".join([*lines, f"{done.sum()} of {len(rows)} runs are done; left: {left}"])
 
 
 def _agree(stages: list[Mapping[str, Any]]) -> bool:
@@ -337,14 +310,3 @@ def _parameters_of(project: Path, env: str) -> Any:
         raise ValueError(f"there is no environment {env!r} in {project / 'conf'}")
     arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": env}
     return OmegaConf.create(OmegaConfigLoader(str(project / "conf"), env=env, **arguments)["parameters"])
-
-
-def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
-    nested: dict[str, Any] = {}
-    for path, value in values.items():
-        *parents, last = path.split(".")
-        at = nested
-        for part in parents:
-            at = at.setdefault(part, {})
-        at[last] = value
-    return nested

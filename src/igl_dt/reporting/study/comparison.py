@@ -1,7 +1,7 @@
 """Tables of a study: scores by method, paired differences, ablations, gains per class."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -118,32 +118,6 @@ def fractions(results: pd.DataFrame) -> list[float]:
     return sorted(results["fraction"].unique().tolist())
 
 
-def markdown_table(results: pd.DataFrame, candidates: Sequence[str]) -> str:
-    """Write scores and differences as a Markdown table, a row per variant and fraction.
-
-    Scores are mean ± standard deviation over n seeds in percent; differences have their interval in brackets.
-    """
-    there = [name for name in candidates if name in set(results["method"])]
-    differences = {(each.group, each.other, each.fraction): each.difference for each in compare_methods(results, there)}
-    for each in compare_ablations(results):
-        differences[each.group, f"{each.group}-{each.other}", each.fraction] = negated(each.difference)
-    head = ["method", "labelled", "n", "mIoU, last", "mIoU, best", *(f"{name} minus it" for name in there)]
-    rows = [_line(head), _line(["---"] * len(head))]
-    for row in tabulate_scores(results):
-        count = f"{row.last.n}" + (f" ({row.failed} failed)" if row.failed else "")
-        found = (differences.get((name, row.variant, row.fraction)) for name in there)
-        shown = ["" if difference is None else show_difference(difference) for difference in found]
-        rows.append(
-            _line([row.variant, f"{row.fraction:g}", count, show_score(row.last), show_score(row.best), *shown])
-        )
-    return "\n".join(rows) + "\n"
-
-
-def negated(difference: Summary) -> Summary:
-    """Give the difference the other way round."""
-    return Summary(difference.n, -difference.mean, difference.deviation, -difference.high, -difference.low)
-
-
 def show_score(summary: Summary) -> str:
     """Write mean ± standard deviation; one value has no deviation, and none is a dash."""
     if not summary.n:
@@ -157,7 +131,3 @@ def show_difference(summary: Summary) -> str:
         return "–"
     interval = "" if math.isnan(summary.low) else f" [{signed(summary.low)}, {signed(summary.high)}]"
     return signed(summary.mean) + interval
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cells)} |"

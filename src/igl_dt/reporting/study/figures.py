@@ -1,7 +1,6 @@
 """Figures of a study, from its table of results."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,9 +18,6 @@ from igl_dt.reporting.study.comparison import (
     values_by_variant,
 )
 
-COLORS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7")
-"""Of the candidates; other methods are grey, and told apart by marks and dashes."""
-OTHERS = ("#222222", "#777777", "#999999", "#555555")
 MARKS = "oDs^vP<>pXh*d"
 
 
@@ -47,7 +43,6 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
     """Draw the mIoU of each method over the labelled fraction: mean, standard deviation, and each seed as a dot."""
     table = [row for row in tabulate_scores(results) if "-" not in row.variant]
     methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
-    looks = _looks(methods, candidates)
     with new_figure(height=4.6) as figure:
         axes = figure.add_subplot()
         for index, method in enumerate(methods):
@@ -55,8 +50,12 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
             rows = [row for row in table if row.variant == method]
             places = [at.index(row.fraction) + shift for row in rows]
             means, spread = ([getattr(row.last, name) for row in rows] for name in ("mean", "deviation"))
-            look = looks[method]
-            axes.errorbar(places, means, np.nan_to_num(spread), label=method, capsize=3, linewidth=1.2, **look)
+            look = {
+                "color": f"C{index % 10}",
+                "marker": MARKS[index % len(MARKS)],
+                "linewidth": 1 + (method in candidates),
+            }
+            axes.errorbar(places, means, np.nan_to_num(spread), label=method, capsize=3, **look)
             for place, row in zip(places, rows, strict=True):
                 values = values_by_variant(results, row.fraction)[method]
                 axes.plot([place] * len(values), values, ".", color=look["color"], alpha=0.4, markersize=4)
@@ -97,13 +96,3 @@ def _draw_intervals(axes: Axes, rows: Sequence[Difference], with_fraction: bool)
     axes.set_yticks(heights, [f"{row.other} ({row.fraction:g})" if with_fraction else row.other for row in rows])
     axes.set_ylim(heights[-1] - 0.7, 0.7)
     axes.tick_params(axis="y", length=0)
-
-
-def _looks(methods: Sequence[str], candidates: Sequence[str]) -> dict[str, dict[str, Any]]:
-    colors = dict(zip([name for name in candidates if name in methods], COLORS, strict=False))
-    found = {}
-    for index, name in enumerate(methods):
-        line = "-" if name in colors else ("--", ":", "-.")[index % 3]
-        color = colors.get(name, OTHERS[index % len(OTHERS)])
-        found[name] = {"color": color, "marker": MARKS[index % len(MARKS)], "linestyle": line, "markersize": 6}
-    return found

@@ -1,15 +1,17 @@
-"""The page of a study."""
+"""The table and the page of a study."""
 
-import base64
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from igl_dt.reporting.study.comparison import compare_methods, show_difference, show_score, tabulate_scores
-from igl_dt.reporting.study.definition import Study
-from igl_dt.reporting.study.results import FAILED, score_column
+from igl_dt.reporting.study.comparison import (
+    compare_ablations,
+    compare_methods,
+    show_difference,
+    show_score,
+    tabulate_scores,
+)
+from igl_dt.reporting.study.results import score_column
 
 CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
@@ -17,50 +19,57 @@ CAPTIONS = {
     "ablations": "What changes without a part of the method: paired differences, with 95 % t-intervals over seeds.",
     "classes": "IoU per class against supervised training: paired differences, with 95 % t-intervals over seeds.",
 }
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>Study {name}</title>
+<style>
+body {{ max-width: 60rem; margin: 0 auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif; }}
+table {{ border-collapse: collapse; }} td, th {{ padding: .2rem .8rem .2rem 0; text-align: left; }}
+img {{ width: 100%; }}
+</style></head>
+<body><h1>Study {name}</h1>
+<p>{done} of {cells} runs are done, in {hours:.1f} hours of computation. Scores are mIoU in percent on the {split}
+images: mean ± standard deviation over n seeds, of the last weights and of those of the best validation. Differences are
+in points, paired by seed, with 95 % t-intervals that are not corrected for their number.</p>
+{table}
+{figures}</body></html>
+"""
+
+
+def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
+    """Give scores and differences as text, a row per variant and fraction."""
+    there = [name for name in candidates if name in set(results["method"])]
+    differences = {(each.group, each.other, each.fraction): each.difference for each in compare_methods(results, there)}
+    for each in compare_ablations(results):
+        differences[each.group, f"{each.group}-{each.other}", each.fraction] = each.difference.negated()
+    rows = []
+    for row in tabulate_scores(results):
+        found = {f"{name} minus it": differences.get((name, row.variant, row.fraction)) for name in there}
+        shown = {title: "" if each is None else show_difference(each) for title, each in found.items()}
+        count = f"{row.last.n}" + (f" ({row.failed} failed)" if row.failed else "")
+        scores = {"mIoU, last": show_score(row.last), "mIoU, best": show_score(row.best)}
+        rows.append({"method": row.variant, "labelled": f"{row.fraction:g}", "n": count} | scores | shown)
+    return pd.DataFrame(rows)
+
+
+def write_markdown(table: pd.DataFrame) -> str:
+    """Write a table of text in Markdown."""
+    lines: Iterable[Iterable[str]] = [table.columns, ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def render_study(
-    name: str,
-    study: Study,
-    cells: int,
-    results: pd.DataFrame,
-    costs: pd.DataFrame,
-    figures: Mapping[str, bytes],
+    name: str, cells: int, results: pd.DataFrame, costs: pd.DataFrame, table: pd.DataFrame, figures: Iterable[str]
 ) -> str:
-    """Render the page of a study, self-contained and without scripts.
-
-    Args:
-        name: of the study.
-        study: its definition.
-        cells: number of its runs.
-        results: see ``igl_dt.reporting.study.results.read_results``.
-        costs: likewise.
-        figures: PNG files by name.
-    """
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"score": show_score, "difference": show_difference}
-    return environment.get_template("study.html.jinja").render(
+    """Render the page of a study, with its table and the figures that lie beside it."""
+    shown = [f'<p><img src="figures/{each}.png" alt="">{CAPTIONS[each]}</p>\n' for each in figures]
+    return PAGE.format(
         name=name,
-        study=study,
-        cells=cells,
         done=len(costs),
-        failed=int((results["status"] == FAILED).sum()) // 2,
-        split="test" if score_column(results) == "test_miou" else "validation",
-        scores=tabulate_scores(results),
-        differences=compare_methods(results, study.candidates),
-        figures={title: (_embed(png), CAPTIONS[title]) for title, png in figures.items()},
+        cells=cells,
         hours=costs["seconds"].sum() / 3600,
-        commits=sorted(set(costs["commit"].dropna())),
-        changed=int(costs["changed"].sum()),
+        split="test" if score_column(results) == "test_miou" else "validation",
+        table=table.to_html(index=False, border=0),
+        figures="".join(shown),
     )
-
-
-def _embed(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
