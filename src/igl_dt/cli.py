@@ -157,10 +157,10 @@ def report_study(metadata: ProjectMetadata, name: str) -> None:
     """Write tables, figures and a page of the runs that are done into the study's folder."""
     from kedro.framework.session import KedroSession
 
-    plan = _load_plan(metadata, name)
+    _load_plan(metadata, name)  # so that an error in it comes without a traceback
     with KedroSession.create(metadata.project_path, runtime_params={"study": name}) as session:
         session.run(pipeline_names=["study"])  # type: ignore[call-arg]
-    click.echo(f"{plan.folder / 'results.csv'}")
+    click.echo(f"{metadata.project_path / 'studies' / name / 'results.csv'}")
 
 
 def _load_plan(metadata: ProjectMetadata, name: str) -> "Plan":

@@ -51,11 +51,6 @@ class Plan:
     parameters: dict[str, ProjectParameters]
     """By run."""
 
-    @property
-    def folder(self) -> Path:
-        """Where definition and results lie."""
-        return self.project / "studies" / self.name
-
     def command(self, cell: Cell) -> list[str]:
         """Give the words of the command that makes a cell."""
         values = {"run": cell.run} | cell.parameters
@@ -70,10 +65,11 @@ class Plan:
         is in the results.
         """
         account = self._account(cell.run)
-        teachers = next((other for other in self.cells if other.run == cell.teachers), None)
-        others = self._account(teachers.run) if teachers else {}
-        ready = teachers is None or self.status(teachers) == DONE
-        if ready and self._is_finished(cell, account) and _agree([*others.values(), *account.values()]):
+        stages, ready = list(account.values()), self._is_finished(cell, account)
+        for teachers in (other for other in self.cells if other.run == cell.teachers):
+            stages += self._account(teachers.run).values()
+            ready = ready and self.status(teachers) == DONE
+        if ready and _agree(stages):
             return DONE
         if (self.reporting(cell) / FAILURE).is_file():
             return FAILED
@@ -95,18 +91,14 @@ class Plan:
             return {}
 
     def _is_finished(self, cell: Cell, account: Mapping[str, Any]) -> bool:
-        stages = [account.get(name) for name in cell.pipelines]
-        if not all(stage is not None and stage.get("unfinished") == [] for stage in stages):
+        stages = [account.get(name) or {} for name in cell.pipelines]
+        if any(stage.get("unfinished") != [] for stage in stages):
             return False
-        wanted = decisive(self.parameters[cell.run], cell)
         try:
-            return all(
-                decisive(ProjectParameters.model_validate(stage["parameters"]), cell) == wanted
-                for stage in stages
-                if stage
-            )
-        except ValueError:  # parameters of another version
+            made = [ProjectParameters.model_validate(stage["parameters"]) for stage in stages]
+        except ValidationError:  # parameters of another version
             return False
+        return all(decisive(each, cell) == decisive(self.parameters[cell.run], cell) for each in made)
 
 
 def load_plan(project: Path, name: str) -> Plan:
@@ -120,6 +112,7 @@ def load_plan(project: Path, name: str) -> Plan:
         ValueError: the definition or the parameters of a cell are wrong.
     """
     from igl_dt.methods.registry import find_method
+    from igl_dt.settings import CONFIG_LOADER_ARGS
 
     path = project / "studies" / name / "study.yml"
     study = read_study(path)
@@ -127,21 +120,25 @@ def load_plan(project: Path, name: str) -> Plan:
     for method in study.methods:
         find_method(method, f"{path}: methods")
     cells = list_cells(name, study, lambda method: bool(find_method(method).required_teachers))
-    given = _parameters_of(project, study.env)
-    parameters, checked = {}, set()
+    if not (project / "conf" / study.env).is_dir():
+        raise ValueError(f"{path}: env: there is no {project / 'conf' / study.env}")
+    arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": study.env}
+    loader = OmegaConfigLoader(str(project / "conf"), env=study.env, **arguments)
+    given = OmegaConf.create(loader["parameters"])
+    parameters: dict[str, ProjectParameters] = {}
+    checked: dict[str, list[str]] = {}
     for cell in cells:
         merged = copy.deepcopy(given)
-        for path_of_value, value in ({"run": cell.run} | cell.parameters).items():
-            OmegaConf.update(merged, path_of_value, value)
+        for key, value in ({"run": cell.run} | cell.parameters).items():
+            OmegaConf.update(merged, key, value)
         try:
-            parameters[cell.run] = ProjectParameters.model_validate(OmegaConf.to_container(merged))
+            made = parameters[cell.run] = ProjectParameters.model_validate(OmegaConf.to_container(merged))
+            if cell.variant not in checked:
+                checked[cell.variant] = list(check_training(cell.pipelines[1], getattr(made, cell.pipelines[1])))
         except ValidationError as error:
-            problems = list(explain(error, ProjectParameters))
-            raise ValueError("\n".join(f"{path}: {cell.variant}: {problem}" for problem in problems)) from error
-        if cell.variant not in checked:
-            checked.add(cell.variant)
-            if problems := list(check_training(cell.pipelines[1], getattr(parameters[cell.run], cell.pipelines[1]))):
-                raise ValueError("\n".join(f"{path}: {cell.variant}: {problem}" for problem in problems))
+            checked[cell.variant] = list(explain(error, ProjectParameters))
+        if problems := checked[cell.variant]:
+            raise ValueError("\n".join(f"{path}: {cell.variant}: {problem}" for problem in problems))
     return Plan(project, name, study, cells, parameters)
 
 
@@ -301,12 +298,3 @@ def _agree(stages: list[Mapping[str, Any]]) -> bool:
         for stage in stages
         for path, digest in stage.get("sha256", {}).items()
     )
-
-
-def _parameters_of(project: Path, env: str) -> Any:
-    from igl_dt.settings import CONFIG_LOADER_ARGS
-
-    if not (project / "conf" / env).is_dir():
-        raise ValueError(f"there is no environment {env!r} in {project / 'conf'}")
-    arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": env}
-    return OmegaConf.create(OmegaConfigLoader(str(project / "conf"), env=env, **arguments)["parameters"])

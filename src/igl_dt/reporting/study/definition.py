@@ -54,20 +54,14 @@ class Study(Parameters):
 
     def variants(self) -> Iterator[tuple[str, str, Variant]]:
         """Give the method, the ablation ("" for none) and the variant of each, with fractions and seeds filled in."""
-        for name, variant in self.methods.items():
-            yield name, "", self._filled(variant, {}, None)
+        named = [(name, "", variant, Variant(parameters={})) for name, variant in self.methods.items()]
         for name, variant in self.ablations.items():
-            method = self.methods[variant.method or ""]
-            yield variant.method or "", name, self._filled(variant, method.parameters, method)
-
-    def _filled(self, variant: Variant, parameters: Values, like: Variant | None) -> Variant:
-        return variant.model_copy(
-            update={
-                "parameters": self.parameters | parameters | variant.parameters,
-                "fractions": variant.fractions or (like and like.fractions) or self.fractions,
-                "seeds": variant.seeds or (like and like.seeds) or self.seeds,
-            }
-        )
+            named.append((str(variant.method), name, variant, self.methods[str(variant.method)]))
+        for method, name, variant, whole in named:
+            parameters = self.parameters | whole.parameters | variant.parameters
+            fractions = variant.fractions or whole.fractions or self.fractions
+            seeds = variant.seeds or whole.seeds or self.seeds
+            yield method, name, Variant(parameters=parameters, fractions=fractions, seeds=seeds)
 
 
 @dataclass(frozen=True)

@@ -50,15 +50,13 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
             rows = [row for row in table if row.variant == method]
             places = [at.index(row.fraction) + shift for row in rows]
             means, spread = ([getattr(row.last, name) for row in rows] for name in ("mean", "deviation"))
-            look = {
-                "color": f"C{index % 10}",
-                "marker": MARKS[index % len(MARKS)],
-                "linewidth": 1 + (method in candidates),
-            }
-            axes.errorbar(places, means, np.nan_to_num(spread), label=method, capsize=3, **look)
+            axes.errorbar(
+                places, means, np.nan_to_num(spread), label=method, capsize=3,
+                color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linewidth=1 + (method in candidates),
+            )  # fmt: skip
             for place, row in zip(places, rows, strict=True):
                 values = values_by_variant(results, row.fraction)[method]
-                axes.plot([place] * len(values), values, ".", color=look["color"], alpha=0.4, markersize=4)
+                axes.plot([place] * len(values), values, ".", color=f"C{index % 10}", alpha=0.4, markersize=4)
         axes.set_xticks(range(len(at)), [f"{value:g}" for value in at])
         axes.set_xlim(-0.5, len(at) - 0.5)
         axes.set_xlabel("share of the training images that is labelled")
