@@ -150,7 +150,7 @@ def list_cells(name: str, study: Study, needs_teachers: Callable[[str], bool]) -
                 values = _without(values, f"{TEACHER_PRETRAINING}.") | own
                 cell = Cell(name, method, ablation, fraction, seed, values, teachers)
                 if cells.setdefault(cell.run, cell) is not cell:
-                    raise ValueError(f"study {name}: {cell.run} is there twice; fractions and seeds must be different")
+                    raise ValueError(f"study {name}: {cell.run} is there twice; fractions must differ")
     return list(cells.values())
 
 

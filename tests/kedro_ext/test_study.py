@@ -1,0 +1,131 @@
+"""Which runs of a study are done, and how the others are run."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from igl_dt.kedro_ext.study import Plan, describe_plan, load_plan, run_cells
+
+STUDY = """\
+env: smoke
+fractions: [0.25]
+seeds: [0]
+methods:
+  supervised: {}
+  igl_dt: {}
+"""
+SUPERVISED, TEACHERS, IGL_DT = "tiny-supervised-0.25-0", "tiny-teachers-0.25-0", "tiny-igl_dt-0.25-0"
+DOUBLE = """\
+import os, sys
+run = sys.argv[1]
+if "supervised" in run:
+    os.kill(os.getpid(), 9)
+print("no such image")
+sys.exit("teachers" in run)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    shutil.copytree(Path(__file__).parents[2] / "conf", tmp_path / "conf", ignore=shutil.ignore_patterns("local"))
+    (tmp_path / "conf/local").mkdir()
+    define(tmp_path, STUDY)
+    return tmp_path
+
+
+@pytest.fixture
+def plan(project: Path) -> Plan:
+    return load_plan(project, "tiny")
+
+
+def define(project: Path, text: str) -> None:
+    path = project / "studies/tiny/study.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+
+
+def finish(plan: Plan, *runs: str, **changes: Any) -> None:
+    """Write what runs leave when they have ended."""
+    for cell in plan.cells:
+        if cell.run in runs:
+            parameters = plan.parameters[cell.run].model_dump(mode="json")
+            account = {"unfinished": [], "parameters": parameters, "seconds": 1200.0, "sha256": {"teacher": "a"}}
+            path = plan.reporting(cell) / "run_manifest.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(dict.fromkeys(cell.pipelines, account | changes)), "utf-8")
+
+
+def statuses(plan: Plan) -> dict[str, str]:
+    return {cell.run: plan.status(cell) for cell in plan.cells}
+
+
+def test_a_run_is_done_with_its_teachers_and_the_same_parameters(plan: Plan, project: Path) -> None:
+    assert statuses(plan) == {SUPERVISED: "missing", TEACHERS: "missing", IGL_DT: "missing"}
+    finish(plan, IGL_DT)
+    assert statuses(plan)[IGL_DT] == "unfinished"
+    finish(plan, SUPERVISED, TEACHERS)
+    assert set(statuses(plan).values()) == {"done"}
+    finish(plan, TEACHERS, sha256={"teacher": "b"})  # trained again
+    assert statuses(plan) == {SUPERVISED: "done", TEACHERS: "done", IGL_DT: "unfinished"}
+    finish(plan, TEACHERS, unfinished=["train_teachers"])
+    assert statuses(plan) == {SUPERVISED: "done", TEACHERS: "unfinished", IGL_DT: "unfinished"}
+    finish(plan, TEACHERS)
+    define(
+        project, STUDY.replace("igl_dt: {}", "igl_dt: {parameters: {student_learning.method.igl_dt.local_weight: 0}}")
+    )
+    assert statuses(load_plan(project, "tiny")) == {SUPERVISED: "done", TEACHERS: "done", IGL_DT: "unfinished"}
+    define(project, STUDY + "parameters: {runtime.workers: 1, student_learning.method.igl_dt.local_weight: 0}")
+    assert statuses(load_plan(project, "tiny"))[SUPERVISED] == "done"  # neither changes its result
+
+
+def test_the_plan_expects_what_other_runs_took(plan: Plan) -> None:
+    assert describe_plan(plan, 1).endswith("0 of 3 runs are done; left: unknown until a run is done")
+    finish(plan, SUPERVISED)  # three stages of 20 minutes
+    said = describe_plan(plan, 2).splitlines()
+    assert re.fullmatch(r"supervised +0\.25  1 done", said[0])
+    assert said[-1] == "1 of 3 runs are done; left: 1.0 hours with --jobs=2"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("env: smoke", "env: smokey", "env: there is no .*smokey"),
+        ("supervised: {}", "supervisd: {}", "did you mean 'supervised'"),
+        ("igl_dt: {}", "igl_dt: {parameters: {student_learning.stops: 1}}", "study.yml: igl_dt: .*stops"),
+        (
+            "igl_dt: {}",
+            "igl_dt: {parameters: {student_learning.method.igl_dt.local_wait: 1}}",
+            "igl_dt: student_learning.method.igl_dt.local_wait",
+        ),
+    ],
+)
+def test_wrong_parameters_are_found_before_anything_runs(project: Path, old: str, new: str, problem: str) -> None:
+    define(project, STUDY.replace(old, new))
+    with pytest.raises(ValueError, match=problem):
+        load_plan(project, "tiny")
+
+
+def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (plan.project / "double.py").write_text(DOUBLE, "utf-8")
+    monkeypatch.setattr(Plan, "command", lambda self, cell: ["double", cell.run])
+    said: list[str] = []
+    assert [cell.run for cell in run_cells(plan, 2, said.append)] == [SUPERVISED, TEACHERS, IGL_DT]
+    assert sorted(said) == [
+        f"{IGL_DT} is skipped: its teachers failed",
+        f"{SUPERVISED} started",
+        f"{SUPERVISED} was killed by signal 9; the same command resumes it",
+        f"{TEACHERS} failed, see data/09_recovery/{TEACHERS}.log",
+        f"{TEACHERS} started",
+    ]
+    assert statuses(plan) == {SUPERVISED: "missing", TEACHERS: "failed", IGL_DT: "missing"}
+    assert (plan.reporting(plan.cells[1]) / "failed.txt").read_text("utf-8") == "no such image\n"
+    finish(plan, SUPERVISED, TEACHERS)
+    said.clear()
+    assert run_cells(plan, 1, said.append) == []
+    assert said == [f"{IGL_DT} started", f"{IGL_DT} done"]

@@ -1,0 +1,114 @@
+"""Tables of studies, from made-up runs and from those that are committed."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from igl_dt.reporting.study.comparison import compare_ablations, compare_classes
+from igl_dt.reporting.study.definition import Cell, read_study
+from igl_dt.reporting.study.figures import plot_study
+from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
+from igl_dt.reporting.study.results import DONE, FAILED, read_results
+
+STUDIES = Path(__file__).parents[3] / "studies"
+COMMITTED = sorted(STUDIES.glob("*/results.csv"))
+MIOU = {"supervised": (0.40, 0.50, 0.60), "igl_dt": (0.42, 0.52, 0.65), "igl_dt-no_local": (0.41, 0.51, None)}
+"""By seed; None: failed."""
+
+
+def write_run(project: Path, cell: Cell, miou: float) -> None:
+    reporting = project / "data/08_reporting" / cell.run
+    splits = project / "data/05_model_input" / cell.run
+    for folder in (reporting, splits):
+        folder.mkdir(parents=True)
+    scores = {
+        name: {"miou": value, "per_class": {"sky": value + 0.1, "pole": None}}
+        for name, value in (("student", miou), ("student_best", miou + 0.01))
+    }
+    trained = {"seconds": 60.04, "peak_memory_mib": 7, "commit": "abc", "dirty": False}
+    trained["environment"] = {"device": "cpu", "kernels": "avx2"}
+    files = {
+        reporting / "metrics.json": scores,
+        reporting / "networks.json": {name: {"fingerprint": f"f-{name}"} for name in scores},
+        reporting / "run_manifest.json": {"data_splitting": {"seconds": 1, "peak_memory_mib": 9}, "student": trained},
+        splits / "split_summary.json": {"images": {"labeled": 8, "test": 6}, "sha256": {"labeled": "l"}},
+    }
+    for path, content in files.items():
+        path.write_text(json.dumps(content), "utf-8")
+    (reporting / "history_student.csv").write_text("step,val_miou.student\n1,\n2,0.3\n3,\n4,0.2\n", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    project = tmp_path_factory.mktemp("study")
+    cells = []
+    for variant, scores in MIOU.items():
+        method, _, ablation = variant.partition("-")
+        for seed, miou in enumerate(scores):
+            cell = Cell("tiny", method, ablation, 0.25, seed, {}, "tiny-teachers-0.25-0" if "igl" in method else None)
+            cells.append((cell, FAILED if miou is None else DONE))
+            if miou is not None:
+                write_run(project, cell, miou)
+    cells.append((Cell("tiny", "supervised", "", 0.25, 3, {}), "unfinished"))
+    return read_results(project, cells)
+
+
+def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> None:
+    results, costs = gathered
+    assert len(results) == 18
+    assert len(costs) == 8
+    last, best = (results[results["weights"] == weights].iloc[3] for weights in ("last", "best"))
+    assert last[["method", "ablation", "seed", "status", "labeled_images"]].tolist() == ["igl_dt", "", 0, "done", 8]
+    assert last[["fingerprint", "teachers", "steps"]].tolist() == ["f-student", "tiny-teachers-0.25-0", 4]
+    assert last[["val_miou", "test_miou", "iou.sky"]].tolist() == pytest.approx([0.2, 0.42, 0.52])
+    assert best[["fingerprint", "steps"]].tolist() == ["f-student_best", 2]
+    assert best[["val_miou", "test_miou", "iou.sky"]].tolist() == pytest.approx([0.3, 0.43, 0.53])
+    assert results["iou.pole"].isna().all()
+    assert results.iloc[-1][["status", "val_miou"]].tolist()[0] == "failed"
+    assert costs.iloc[0].tolist() == ["tiny-supervised-0.25-0", 61.0, 9, "abc", False, "cpu", "avx2"]
+
+
+def test_the_table_has_scores_and_paired_differences(gathered) -> None:
+    """Of 2, 2 and 5 points: mean 3, deviation √3, so the interval is 3 ± 4.303; of 1 and 1 point there is no spread."""
+    table = write_markdown(tabulate(gathered[0], ["igl_dt", "igl_dt_plus"]))
+    assert table.splitlines() == [
+        "| method | labelled | n | mIoU, last | mIoU, best | igl_dt minus it |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | +3.0 [−1.3, +7.3] |",
+        "| igl_dt | 0.25 | 3 | 53.0 ± 11.5 | 54.0 ± 11.5 |  |",
+        "| igl_dt-no_local | 0.25 | 2 (1 failed) | 46.0 ± 7.1 | 47.0 ± 7.1 | +1.0 [+1.0, +1.0] |",
+    ]
+
+
+def test_ablations_and_classes_are_compared_the_other_way_and_to_supervised(gathered) -> None:
+    (ablation,) = compare_ablations(gathered[0])
+    assert (ablation.group, ablation.other, round(ablation.difference.mean, 6)) == ("igl_dt", "no_local", -1)
+    sky, pole = compare_classes(gathered[0], ["igl_dt"])
+    assert (sky.other, sky.difference.n, round(sky.difference.mean, 6)) == ("sky", 3, 3)
+    assert (pole.other, pole.difference.n) == ("pole", 0)
+
+
+def test_figures_and_page_show_what_there_is(gathered) -> None:
+    results, costs = gathered
+    figures = plot_study(results, ["igl_dt"])
+    assert list(figures) == ["label_efficiency", "differences", "ablations", "classes"]
+    page = render_study("tiny", 10, results, costs, tabulate(results, ["igl_dt"]), figures)
+    assert "8 of 10 runs are done, in 0.1 hours" in page
+    assert "on the test\nimages" in page
+    assert '<img src="figures/classes.png"' in page
+    assert "+3.0 [−1.3, +7.3]" in page
+
+
+def test_without_any_result_there_is_an_empty_table(tmp_path: Path) -> None:
+    results, costs = read_results(tmp_path, [(Cell("tiny", "supervised", "", 0.25, 0, {}), "missing")])
+    assert plot_study(results, ["igl_dt"]) == {}
+    assert "0 of 1 runs" in render_study("tiny", 1, results, costs, tabulate(results, ["igl_dt"]), [])
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=[path.parent.name for path in COMMITTED])
+def test_committed_tables_say_what_the_results_say(path: Path) -> None:
+    study = read_study(path.with_name("study.yml"))
+    table = write_markdown(tabulate(pd.read_csv(path), study.candidates))
+    assert path.with_name("table.md").read_text("utf-8") == table, f"kedro study report {path.parent.name}"
