@@ -1,5 +1,6 @@
 """The project's own commands, under ``kedro``."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,6 +145,7 @@ def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs
     """
     from igl_dt.kedro_ext.study import run_cells
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends the runs too, as Ctrl-C does
     failed = run_cells(_load_plan(metadata, name), jobs, click.echo)
     context.invoke(report_study, name=name)
     if failed:

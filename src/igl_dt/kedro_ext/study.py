@@ -13,9 +13,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,9 @@ class Plan:
         return self.project / "data/08_reporting" / cell.run
 
     def seconds(self, cell: Cell) -> float:
-        """Give how long the computation of a finished cell took."""
-        return float(sum(stage["seconds"] for stage in self._account(cell.run).values()))
+        """Give how long a cell took, NaN if it is not done."""
+        stages = self._account(cell.run).values()
+        return sum(stage["seconds"] for stage in stages) if self.status(cell) == DONE else math.nan
 
     def _account(self, run: str) -> dict[str, Any]:
         try:
@@ -151,9 +152,8 @@ def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
     del dumped["dataset"]["root"]
     for name in RuntimeParameters.CHANGING_NO_RESULT:
         del dumped["runtime"][name]
-    chosen = {
-        role: [choice.architecture, choice.section(choice.architecture)] for role, choice in training.networks.items()
-    }
+    networks = training.networks.items()
+    chosen = {role: [choice.architecture, choice.section(choice.architecture)] for role, choice in networks}
     method = [training.method.name, method_parameters(training.method).model_dump(mode="json")]
     rest = training.model_dump(mode="json", exclude={"networks", "method", "reference"})
     return dumped | {"training": rest, "networks": chosen, "method": method}
@@ -168,12 +168,12 @@ def run_cells(plan: Plan, jobs: int, say: Callable[[str], None]) -> list[Cell]:
         say: takes lines about what starts and ends.
 
     Raises:
-        KeyboardInterrupt: by Ctrl-C or SIGTERM; the cells under way have saved their states.
+        KeyboardInterrupt: by Ctrl-C; the cells under way have saved their states.
     """
     processes = _Processes(plan, say)
     todo = [cell for cell in plan.cells if plan.status(cell) != DONE]
     results: dict[str, Future[bool]] = {}
-    with ThreadPoolExecutor(jobs) as pool, _sigterm_as_ctrl_c():
+    with ThreadPoolExecutor(jobs) as pool:
         try:
             for cell in todo:  # in their order: a student's teachers are under way or done before it waits for them
                 results[cell.run] = pool.submit(processes.run, cell, results.get(cell.teachers or ""))
@@ -189,7 +189,7 @@ class _Processes:
 
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
         self._plan, self._say = plan, say
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: list[subprocess.Popen[bytes]] = []
         self._lock = threading.Lock()
         self._stopped = False
 
@@ -229,43 +229,27 @@ class _Processes:
         with self._lock:
             self._stopped = True
             for process in self._running:
-                process.terminate()
+                process.terminate()  # one that has ended ignores it
 
     def _wait_for(self, lock: Path) -> bool:
         """Wait until nobody holds a run's lock; tells whether there is still something to do then."""
         while not self._stopped:
-            try:
-                with FileLock(lock).acquire(timeout=1):
-                    return not self._stopped
-            except Timeout:
-                continue
+            with suppress(Timeout), FileLock(lock).acquire(timeout=1):
+                return not self._stopped
         return False
 
     def _execute(self, cell: Cell, log: Path) -> int:
-        with log.open("wb") as output:
-            with self._lock:
-                if self._stopped:
-                    return -signal.SIGTERM
-                # In a session of its own: Ctrl-C comes to this process alone, which then asks each cell to end.
-                process = subprocess.Popen(
-                    [sys.executable, "-m", *self._plan.command(cell)], cwd=self._plan.project, stdin=subprocess.DEVNULL,
-                    stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
-                    env=os.environ | {"OMP_NUM_THREADS": "1"},
-                )  # fmt: skip
-                self._running.add(process)
-            code = process.wait()
-        with self._lock:
-            self._running.discard(process)
-        return code
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with log.open("wb") as output, self._lock:
+            if self._stopped:
+                return -signal.SIGTERM
+            # In a session of its own: Ctrl-C comes to this process alone, which then asks each cell to end.
+            process = subprocess.Popen(
+                [sys.executable, "-m", *self._plan.command(cell)], cwd=self._plan.project, stdin=subprocess.DEVNULL,
+                stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )  # fmt: skip
+            self._running.append(process)
+        return process.wait()
 
 
 def describe_plan(plan: Plan, jobs: int) -> str:
@@ -274,11 +258,8 @@ def describe_plan(plan: Plan, jobs: int) -> str:
     A cell is expected to take as long as the median of the finished ones of its method and ablation, at any fraction;
     where there are none, of all.
     """
-    rows = pd.DataFrame(
-        {"variant": cell.variant, "fraction": cell.fraction, "status": status,
-         "seconds": plan.seconds(cell) if status == DONE else math.nan}
-        for cell in plan.cells for status in [plan.status(cell)]
-    )  # fmt: skip
+    cells = [(cell.variant, cell.fraction, plan.status(cell), plan.seconds(cell)) for cell in plan.cells]
+    rows = pd.DataFrame(cells, columns=["variant", "fraction", "status", "seconds"])
     lines = []
     for (variant, fraction), group in rows.groupby(["variant", "fraction"], sort=False):
         counts = ", ".join(f"{number} {status}" for status, number in group["status"].value_counts(sort=False).items())
@@ -292,9 +273,5 @@ def describe_plan(plan: Plan, jobs: int) -> str:
 
 def _agree(stages: list[Mapping[str, Any]]) -> bool:
     """Tell whether all stages that read or wrote a file had the same content of it."""
-    digests: dict[str, str] = {}
-    return all(
-        digests.setdefault(path, digest) == digest
-        for stage in stages
-        for path, digest in stage.get("sha256", {}).items()
-    )
+    digests = {(path, digest) for stage in stages for path, digest in stage.get("sha256", {}).items()}
+    return len(digests) == len({path for path, _ in digests})

@@ -1,4 +1,4 @@
-"""Tables of a study: scores by method, paired differences, ablations, gains per class."""
+"""Comparisons in a study: scores by method, paired differences, ablations, gains per class."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from igl_dt.reporting.figures.style import signed
-from igl_dt.reporting.study.results import FAILED, IOU, score_column
+from igl_dt.reporting.study.results import IOU, score_column
 from igl_dt.reporting.study.statistics import Summary, paired_difference, summarize
 
 BASELINE = "supervised"
@@ -27,7 +27,7 @@ class Scores(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What is compared, paired by seed, in points."""
+    """What is compared, paired by seed, in points, with the last weights."""
 
     group: str
     """The candidate; of an ablation: its method."""
@@ -35,12 +35,6 @@ class Difference(NamedTuple):
     """Method, ablation or class."""
     fraction: float
     difference: Summary
-
-
-def variant_names(results: pd.DataFrame) -> pd.Series:
-    """Give the variant of each row."""
-    ablation = results["ablation"].fillna("")
-    return results["method"].where(ablation == "", results["method"] + "-" + ablation)
 
 
 def values_by_variant(
@@ -55,26 +49,24 @@ def values_by_variant(
         column: of the score; None: mIoU.
     """
     rows = results[(results["fraction"] == fraction) & (results["weights"] == weights)]
-    names, column = variant_names(rows), column or score_column(results)
-    return {name: 100 * rows[names == name].set_index("seed")[column].astype(float) for name in dict.fromkeys(names)}
+    ablations = rows["ablation"].fillna("")
+    names = rows["method"].where(ablations == "", rows["method"] + "-" + ablations)
+    values = 100 * rows.set_index("seed")[column or score_column(results)].astype(float)
+    return {name: values[(names == name).to_numpy()] for name in dict.fromkeys(names)}
 
 
 def tabulate_scores(results: pd.DataFrame) -> list[Scores]:
     """Summarize the mIoU of each method and ablation at each fraction."""
-    found = []
-    failed = variant_names(results)[(results["status"] == FAILED) & (results["weights"] == "last")]
-    for fraction in fractions(results):
-        best = values_by_variant(results, fraction, "best")
-        lost = failed[results["fraction"] == fraction].value_counts()
-        found += [
-            Scores(name, fraction, int(lost.get(name, 0)), summarize(last), summarize(best[name]))
-            for name, last in values_by_variant(results, fraction).items()
-        ]
-    return found
+    return [
+        Scores(name, fraction, int(last.isna().sum()), summarize(last), summarize(best[name]))
+        for fraction in fractions(results)
+        for best in [values_by_variant(results, fraction, "best")]
+        for name, last in values_by_variant(results, fraction).items()
+    ]
 
 
 def compare_methods(results: pd.DataFrame, candidates: Sequence[str]) -> list[Difference]:
-    """Give each candidate minus every other method, at each fraction, with the last weights."""
+    """Give each candidate minus every other method, at each fraction."""
     return [
         Difference(name, other, fraction, paired_difference(values[name], values[other]))
         for name in candidates
@@ -86,10 +78,7 @@ def compare_methods(results: pd.DataFrame, candidates: Sequence[str]) -> list[Di
 
 
 def compare_ablations(results: pd.DataFrame) -> list[Difference]:
-    """Give each ablation minus its whole method, at each fraction, with the last weights.
-
-    It is negative where what was left out had helped.
-    """
+    """Give each ablation minus its whole method: negative where what was left out had helped."""
     return [
         Difference(method, ablation, fraction, paired_difference(values[name], values[method]))
         for fraction in fractions(results)

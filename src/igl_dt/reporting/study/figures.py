@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from igl_dt.reporting.figures.style import FAINT, new_figure
@@ -77,20 +76,16 @@ def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
     with new_figure(height=0.26 * max(map(len, groups.values())) + 1.1) as figure:
         panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)[0]
         for axes, (group, rows) in zip(panels, groups.items(), strict=True):
-            _draw_intervals(axes, rows, several)
+            heights = -np.arange(len(rows))
+            axes.axvline(0, color="#222222", linewidth=1)
+            for height, row in zip(heights, rows, strict=True):
+                summary = row.difference
+                color = {1: "#0072b2", -1: "#d55e00", 0: FAINT}[summary.sign]
+                filled = color if summary.sign else "white"  # only where the interval leaves out 0
+                axes.plot([summary.low, summary.high], [height, height], color=color, linewidth=2)
+                axes.plot(summary.mean, height, "o", color=color, markerfacecolor=filled, markersize=6)
+            axes.set_yticks(heights, [f"{row.other} ({row.fraction:g})" if several else row.other for row in rows])
+            axes.set_ylim(heights[-1] - 0.7, 0.7)
+            axes.tick_params(axis="y", length=0)
             axes.set_xlabel(f"{title.format(group)} [points]")
     return figure
-
-
-def _draw_intervals(axes: Axes, rows: Sequence[Difference], with_fraction: bool) -> None:
-    heights = -np.arange(len(rows))
-    axes.axvline(0, color="#222222", linewidth=1)
-    for height, row in zip(heights, rows, strict=True):
-        summary = row.difference
-        color = {1: "#0072b2", -1: "#d55e00", 0: FAINT}[summary.sign]
-        filled = color if summary.sign else "white"  # only where the interval leaves out 0
-        axes.plot([summary.low, summary.high], [height, height], color=color, linewidth=2)
-        axes.plot(summary.mean, height, "o", color=color, markerfacecolor=filled, markersize=6)
-    axes.set_yticks(heights, [f"{row.other} ({row.fraction:g})" if with_fraction else row.other for row in rows])
-    axes.set_ylim(heights[-1] - 0.7, 0.7)
-    axes.tick_params(axis="y", length=0)

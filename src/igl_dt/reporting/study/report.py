@@ -4,14 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from igl_dt.reporting.study.comparison import (
-    compare_ablations,
-    compare_methods,
-    show_difference,
-    show_score,
-    tabulate_scores,
-)
+from igl_dt.reporting.study.comparison import show_difference, show_score, tabulate_scores, values_by_variant
 from igl_dt.reporting.study.results import score_column
+from igl_dt.reporting.study.statistics import paired_difference
 
 CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
@@ -40,13 +35,14 @@ in points, paired by seed, with 95 % t-intervals that are not corrected for thei
 def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
     """Give scores and differences as text, a row per variant and fraction."""
     there = [name for name in candidates if name in set(results["method"])]
-    differences = {(each.group, each.other, each.fraction): each.difference for each in compare_methods(results, there)}
-    for each in compare_ablations(results):
-        differences[each.group, f"{each.group}-{each.other}", each.fraction] = each.difference.negated()
     rows = []
     for row in tabulate_scores(results):
-        found = {f"{name} minus it": differences.get((name, row.variant, row.fraction)) for name in there}
-        shown = {title: "" if each is None else show_difference(each) for title, each in found.items()}
+        method, _, ablation = row.variant.partition("-")
+        values = values_by_variant(results, row.fraction)
+        shown = dict.fromkeys((f"{name} minus it" for name in there), "")
+        for name in there:
+            if name in values and (method != name) != bool(ablation):  # other methods, and ablations of its own
+                shown[f"{name} minus it"] = show_difference(paired_difference(values[name], values[row.variant]))
         count = f"{row.last.n}" + (f" ({row.failed} failed)" if row.failed else "")
         scores = {"mIoU, last": show_score(row.last), "mIoU, best": show_score(row.best)}
         rows.append({"method": row.variant, "labelled": f"{row.fraction:g}", "n": count} | scores | shown)
@@ -64,12 +60,8 @@ def render_study(
 ) -> str:
     """Render the page of a study, with its table and the figures that lie beside it."""
     shown = [f'<p><img src="figures/{each}.png" alt="">{CAPTIONS[each]}</p>\n' for each in figures]
+    split = "test" if score_column(results) == "test_miou" else "validation"
+    hours, rows = costs["seconds"].sum() / 3600, table.to_html(index=False, border=0)
     return PAGE.format(
-        name=name,
-        done=len(costs),
-        cells=cells,
-        hours=costs["seconds"].sum() / 3600,
-        split="test" if score_column(results) == "test_miou" else "validation",
-        table=table.to_html(index=False, border=0),
-        figures="".join(shown),
+        name=name, done=len(costs), cells=cells, hours=hours, split=split, table=rows, figures="".join(shown)
     )

@@ -35,10 +35,6 @@ class Summary(NamedTuple):
         """1 or −1 where the interval leaves out 0 on that side, else 0."""
         return int(self.low > 0) - int(self.high < 0)
 
-    def negated(self) -> "Summary":
-        """Give the same of the negative values."""
-        return Summary(self.n, -self.mean, self.deviation, -self.high, -self.low)
-
 
 def summarize(values: Sequence[float] | pd.Series) -> Summary:
     """Summarize values; those that are NaN, of failed runs, are left out."""
