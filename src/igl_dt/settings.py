@@ -23,6 +23,8 @@ HOOKS = (
     SayResult(),
     SayErrorsPlainly(),
 )
+# kedro-viz keeps statistics of one run only, the last, and would show them with every other run.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

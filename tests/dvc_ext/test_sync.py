@@ -6,15 +6,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from igl_dt.dvc_ext.sync import Environment, describe, differences, find_environments, render
+from igl_dt.dvc_ext.sync import Environment, describe, differences, find_environments, render, write
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on names of datasets
 
 
 @pytest.fixture(scope="module")
-def content() -> dict:
-    return describe(Environment(PROJECT, "base"))
+def described() -> dict[str, dict]:
+    environments = [Environment(PROJECT, path.parent.name) for path in sorted(PROJECT.glob("conf/*/globals.yml"))]
+    return {environment.env: describe(environment) for environment in environments}
+
+
+@pytest.fixture(scope="module")
+def content(described: dict[str, dict]) -> dict:
+    return described["base"]
 
 
 @pytest.fixture
@@ -30,13 +36,12 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), "utf-8")
 
 
-def test_the_committed_files_are_those_of_the_graph() -> None:
-    environments = find_environments(PROJECT)
-    assert {environment.env for environment in environments} >= {"base", "camvid", "smoke"}
-    assert [line for environment in environments for line in differences(environment)] == [], "run `kedro dvc sync`"
-    for environment in environments:
+def test_the_committed_files_are_those_of_the_graph(described: dict[str, dict]) -> None:
+    assert described.keys() >= {"base", "camvid", "smoke"}
+    for environment in find_environments(PROJECT):
+        assert differences(environment) == [], "run `kedro dvc sync`"
         text = (PROJECT / environment.path).read_text("utf-8")
-        assert text == render(describe(environment))
+        assert text == render(described[environment.env])
         assert "versioned" not in text
         assert "persist" not in text
 
@@ -101,7 +106,11 @@ def test_a_stage_depends_on_the_method_and_the_architectures_that_parameters_cho
 
 def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
     stages = content["stages"]
-    made = {out: name for name, stage in stages.items() for out in (*stage["outs"], *stage.get("metrics", []))}
+    made = {
+        out: name
+        for name, stage in stages.items()
+        for out in (*stage["outs"], *(path for metric in stage.get("metrics", []) for path in metric))
+    }
     needs = {name: {made[path] for path in stage["deps"] if path in made} for name, stage in stages.items()}
     assert needs == {
         "data_splitting": set(),
@@ -134,14 +143,14 @@ def test_neither_local_settings_nor_ad_hoc_parameters_can_leak_in(content: dict)
         assert stage["cmd"] == f"kedro run --env base --pipelines {name}"
 
 
-def test_recipes_share_no_output_and_track_their_own_parameters() -> None:
+def test_recipes_share_no_output_and_track_their_own_parameters(described: dict[str, dict]) -> None:
     outs: dict[str, str] = {}
-    for environment in find_environments(PROJECT):
-        for stage in describe(environment)["stages"].values():
-            for out in (*stage["outs"], *stage.get("metrics", [])):
+    for env, content in described.items():
+        for stage in content["stages"].values():
+            for out in (*stage["outs"], *(path for metric in stage.get("metrics", []) for path in metric)):
                 assert out not in outs
-                outs[out] = environment.env
-    camvid = describe(Environment(PROJECT, "camvid"))["stages"]
+                outs[out] = env
+    camvid = described["camvid"]["stages"]
     assert camvid["data_splitting"]["always_changed"]
     assert camvid["data_splitting"]["wdir"] == "../.."
     assert {"conf/camvid/parameters.yml": ["dataset", "student_learning"]} in [
@@ -179,9 +188,23 @@ def test_says_which_edge_differs(project: Path, file: str, old: str, new: str, s
 
 
 def test_says_which_parameters_a_recipe_has_got(project: Path) -> None:
+    write(Environment(project, "camvid"))
     change(project / "conf/camvid/parameters.yml", "splitting:", "evaluation: {batch_size: 4}\n\nsplitting:")
     at = "stages.evaluation.params.conf/camvid/parameters.yml"
-    assert f"conf/camvid/dvc.yaml: {at} lacks evaluation" in differences(Environment(project, "camvid"))
+    assert f"environments/camvid/dvc.yaml: {at} lacks evaluation" in differences(Environment(project, "camvid"))
+
+
+def test_a_copied_environment_concerns_dvc_only_on_demand_and_under_a_name_of_its_own(project: Path) -> None:
+    write(Environment(project, "folder"))
+    shutil.copytree(project / "conf/folder", project / "conf/polyps")
+    polyps = Environment(project, "polyps")
+    assert [environment.env for environment in find_environments(project)] == ["base", "folder"]
+    with pytest.raises(ValueError, match=r"conf/polyps/globals.yml: run 'folder' is also the run of .* folder"):
+        write(polyps)
+    change(project / "conf/polyps/globals.yml", "folder", "polyps")
+    write(polyps)
+    assert differences(polyps) == []
+    assert [environment.env for environment in find_environments(project)] == ["base", "folder", "polyps"]
 
 
 def test_a_missing_file_is_a_difference(project: Path) -> None:

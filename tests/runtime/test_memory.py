@@ -1,4 +1,4 @@
-"""The memory of this process."""
+"""How the peak of memory is taken."""
 
 from pathlib import Path
 

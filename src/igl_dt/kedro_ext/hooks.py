@@ -20,6 +20,7 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
+from igl_dt.kedro_ext.environments import check_environment
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import (
     find_commit,
@@ -31,7 +32,7 @@ from igl_dt.runtime.memory import peak_memory, reset_peak_memory
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
 from igl_dt.utils.files import atomic_write
-from igl_dt.utils.parameters import did_you_mean, explain
+from igl_dt.utils.parameters import explain
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +50,8 @@ class CheckEnvironment:
     def after_context_created(self, context: KedroContext) -> None:
         """Stop where there is none of this name."""
         conf = Path(context.config_loader.conf_source)
-        if context.env is None or not conf.is_dir() or (conf / context.env).is_dir():
-            return
-        known = sorted(path.name for path in conf.iterdir() if path.is_dir())
-        hint = did_you_mean(context.env, known)
-        raise click.ClickException(f"--env: there is no environment {context.env!r} in {conf}{hint}")
+        if context.env is not None and conf.is_dir():
+            check_environment(context.env, conf)
 
 
 class CheckParameters:

@@ -21,10 +21,11 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "matplo
 def find_commit(project: Path) -> dict[str, Any]:
     """Give the git commit of a folder and whether files differ from it; both None outside a repository.
 
-    A user's own environment, a new folder in ``conf/``, is no difference: the parameters are recorded anyway.
+    Results, and a user's own environment, a new folder in ``conf/``, are no difference: parameters are recorded anyway.
     """
     commit = _git(project, "rev-parse", "HEAD")
-    status = _git(project, "status", "--porcelain")
+    results = (":(exclude)data", ":(exclude)environments", ":(exclude)dvc.lock")
+    status = _git(project, "status", "--porcelain", "--", ".", *results)
     changed = [line for line in (status or "").splitlines() if not line.startswith("?? conf/")]
     return {"commit": commit and commit.strip(), "dirty": None if status is None else bool(changed)}
 

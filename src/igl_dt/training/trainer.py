@@ -9,9 +9,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -20,8 +20,9 @@ from torch import Tensor, nn
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.evaluation.evaluator import evaluate
 from igl_dt.evaluation.inference import predict_classes
-from igl_dt.evaluation.metrics import score
+from igl_dt.evaluation.metrics import Scores, score
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
+from igl_dt.losses.supervised import median_frequency_weights
 from igl_dt.methods.base import Method
 from igl_dt.methods.registry import build_method, find_method
 from igl_dt.networks.base import SegmentationNetwork
@@ -31,6 +32,7 @@ from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training.checkpoint import Checkpointer, State
+from igl_dt.training.cost import CostMeter
 from igl_dt.training.fingerprint import digest_of_code, digest_of_parameters, digest_of_weights
 from igl_dt.training.history import ROWS, LossHistory, NonFiniteLossError
 from igl_dt.training.log import EXAMPLES, Examples, TrainingLog
@@ -83,6 +85,8 @@ class TrainingResult:
     """Per network, the weights of its best validation; of equal ones, the first."""
     best_miou: dict[str, float]
     """Per network, its best validation mIoU, between 0 and 1."""
+    cost: dict[str, Any] = field(default_factory=dict)
+    """``seconds``, ``images_per_second``, ``peak_memory_mib``, which vary from run to run, and the ``fingerprint``."""
 
     def best(self, name: str) -> SegmentationNetwork:
         """Give a copy of a network with its best weights."""
@@ -190,6 +194,13 @@ def train(
         "environment": json.dumps(describe_environment(runtime)),
         "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
     }
+    if parameters.supervised_loss.class_weights == "median_frequency":
+        num_classes = next(iter(method.evaluated().values())).num_classes
+        pixels = torch.from_numpy(reader.class_pixels(data.labeled, num_classes))
+        method.class_weights = median_frequency_weights(pixels, parameters.supervised_loss.class_weight_limit)
+    method.to(configure_torch(runtime))
+    validate = _validator(data.val, reader, context)
+    method.before_training(batches.steps_per_epoch, validate)
     folder = None if runtime.recovery_folder is None else Path(runtime.recovery_folder)
     checkpointer = Checkpointer(folder, name, identity, runtime.recovery_seconds)
     return fit(
@@ -197,7 +208,7 @@ def train(
         batches,
         optimizers,
         runtime,
-        _validator(data.val, reader, context),
+        lambda network: validate(network)["miou"],
         name=name,
         parts=parameters.gradient_accumulation_steps,
         validate_every=parameters.validate_every,
@@ -251,6 +262,7 @@ def fit(
         {role: build_optimizer(module, optimizers[role]) for role, module in modules.items()},
         LossHistory(),
         TrainingResult(method.evaluated(), pd.DataFrame(), {}, {}),
+        CostMeter(steps, device),
     )
     checkpointer = checkpointer or Checkpointer(None, "", {}, math.inf)
     first = state.load(saved) if (saved := checkpointer.load()) else 0
@@ -268,12 +280,13 @@ def fit(
         loader = batches.loader(first, runtime.workers, pin_memory=device.type == "cuda")
         for step, batch in enumerate(loader, start=first):
             rates = {role: rate_factor(step, steps, optimizers[role]) for role in modules}
-            for index, part in enumerate(batch.parts(parts)):
-                torch.manual_seed(derive_seed(batches.seed, batches.stream, "step", step, index))
-                with autocast(device, runtime):
-                    losses = method(part.to(device), step)
-                (torch.stack(list(losses.values())).sum() / parts).backward()
-                state.history.add(step, losses)
+            with state.cost.counting(step):
+                for index, part in enumerate(batch.parts(parts)):
+                    torch.manual_seed(derive_seed(batches.seed, batches.stream, "step", step, index))
+                    with autocast(device, runtime):
+                        losses = method(part.to(device), step)
+                    (torch.stack(list(losses.values())).sum() / parts).backward()
+                    state.history.add(step, losses)
             for role, module in modules.items():
                 _step(state.optimizers[role], rates[role], module, optimizers[role])
             method.after_step(step)
@@ -305,6 +318,11 @@ def fit(
                 raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.prospect}")
     result = state.result
     result.history = state.history.table()
+    result.cost = state.cost.measured(batches.images_per_step)
+    compute = state.cost.compute(method.teachers.values())
+    for network in result.networks.values():
+        network.compute = compute
+        result.cost["fingerprint"] = network.fingerprint  # files of costs outlive the results that they are of
     method.cpu().eval()
     best = ", ".join(f"{network} {miou:.1%}" for network, miou in result.best_miou.items())
     logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", title, steps, progress.seconds, best)
@@ -319,6 +337,7 @@ class TrainState:
     optimizers: Mapping[str, torch.optim.Optimizer]
     history: LossHistory
     result: TrainingResult
+    cost: CostMeter
 
     def state_dict(self, done: int) -> State:
         """Give the content of a checkpoint; frozen teachers are not part of it."""
@@ -330,6 +349,7 @@ class TrainState:
             "history": self.history.state_dict(),
             "best_weights": self.result.best_weights,
             "best_miou": self.result.best_miou,
+            "cost": self.cost.state_dict(),
         }
 
     def load(self, state: State) -> int:
@@ -340,14 +360,15 @@ class TrainState:
             optimizer.load_state_dict(state["optimizers"][role])
         self.history.load_state_dict(state["history"])
         self.result.best_weights, self.result.best_miou = state["best_weights"], state["best_miou"]
+        self.cost.load_state_dict(state["cost"])
         return int(state["step"])
 
 
-def _validator(val: pd.DataFrame, reader: ImageReader, context: RunContext) -> Callable[[SegmentationNetwork], float]:
-    def validate(network: SegmentationNetwork) -> float:
+def _validator(val: pd.DataFrame, reader: ImageReader, context: RunContext) -> Callable[[SegmentationNetwork], Scores]:
+    def validate(network: SegmentationNetwork) -> Scores:
         with autocast(next(network.parameters()).device, context.runtime):
             counts = evaluate(network, reader.pairs(val), context.evaluation, network.num_classes)
-        return score(counts.confusion, network.class_names)["miou"]
+        return score(counts.confusion, network.class_names)
 
     return validate
 
