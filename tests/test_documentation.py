@@ -193,7 +193,7 @@ def is_parameter(path: str) -> bool:
     match parts:  # sections of methods and architectures have types of their own
         case [_, "method", name, *rest] if name != "name":
             return is_known(find_method(name).parameters_type, rest)
-        case [_, "networks", _, name, *rest] if name != "architecture":
+        case [_, "networks", _, name, *rest] if name not in NetworkChoice.model_fields:
             return is_known(find_architecture(name).parameters_type, rest)
     return True
 
@@ -258,7 +258,8 @@ def test_the_table_of_what_to_change_names_files_in_every_row() -> None:
 
 def test_outputs_are_where_the_catalog_puts_them() -> None:
     run = "${runtime_params:run,${globals:run}}"
-    kept = [f"data/07_model_output/{run}/{name}" for name in ("prediction", "student.onnx")]  # set by parameters
+    by_parameters = ("prediction", "student.onnx", "training")
+    kept = [f"data/07_model_output/{run}/{name}" for name in by_parameters]
     for file in (PROJECT / "conf/base").glob("catalog*.yml"):
         entries = yaml.safe_load(file.read_text("utf-8")).values()
         paths = [entry.get("filepath") or entry["path"] for entry in entries if {"filepath", "path"} & entry.keys()]

@@ -155,7 +155,7 @@ def test_expanded_it_shows_every_node_what_it_does_and_figures(page: Any) -> Non
     assert {name for name in shown(page) if name.endswith("_node")} == nodes
     click(page, "train_student_node")
     page.locator(".pipeline-metadata .pipeline-toggle-label", has_text="Show Code").click()
-    page.locator(".pipeline-metadata-code--visible", has_text="Train the student; gives it with").wait_for()
+    page.locator(".pipeline-metadata-code--visible", has_text="Train the student.").wait_for()
     assert image_width(page, "examples_figure") > 1000
 
 
