@@ -103,11 +103,7 @@ class Plan:
 
 
 def load_plan(project: Path, name: str) -> Plan:
-    """Read a study and check the parameters of all its cells.
-
-    Args:
-        project: the Kedro project's folder.
-        name: of a folder in ``studies/``.
+    """Read the study ``studies/<name>`` of a project's folder, and check the parameters of all its cells.
 
     Raises:
         ValueError: the definition or the parameters of a cell are wrong.
@@ -160,12 +156,9 @@ def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
 
 
 def run_cells(plan: Plan, jobs: int, say: Callable[[str], None]) -> list[Cell]:
-    """Run the cells that are not done; gives those that failed, whose students are left out.
+    """Run the cells that are not done, ``jobs`` at once; gives those that failed, whose students are left out.
 
-    Args:
-        plan: the study.
-        jobs: cells at once.
-        say: takes lines about what starts and ends.
+    ``say`` takes lines about what starts and ends.
 
     Raises:
         KeyboardInterrupt: by Ctrl-C; the cells under way have saved their states.

@@ -122,10 +122,7 @@ def read_study(path: Path) -> Study:
 def list_cells(name: str, study: Study, needs_teachers: Callable[[str], bool]) -> list[Cell]:
     """Give the runs of a study in the order in which they run: seed by seed, teachers before their students.
 
-    Args:
-        name: of the study.
-        study: its definition.
-        needs_teachers: whether a method, by its name, learns from pretrained teachers.
+    ``needs_teachers`` tells of a method's name whether it learns from pretrained teachers.
 
     Raises:
         ValueError: two cells would be the same run.

@@ -65,12 +65,7 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
 
 
 def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
-    """Draw differences with their intervals, a row each and a panel per group.
-
-    Args:
-        differences: at least one.
-        title: of an axis; ``{}`` stands for the group.
-    """
+    """Draw differences, at least one, with their intervals: a row each, a panel per group, ``{}`` in its title."""
     groups = {each.group: [other for other in differences if other.group == each.group] for each in differences}
     several = len({each.fraction for each in differences}) > 1
     with new_figure(height=0.26 * max(map(len, groups.values())) + 1.1) as figure:
