@@ -42,6 +42,7 @@ from igl_dt.methods.registry import find_method
 from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network, find_architecture
 from igl_dt.pipeline_registry import register_pipelines
+from igl_dt.reporting.gallery import GALLERY
 from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.utils import registry
 from tiny import CLASSES, RESNET, tiny_network
@@ -258,7 +259,8 @@ def test_outputs_are_where_the_catalog_puts_them() -> None:
     kept = [f"data/07_model_output/{run}/{name}" for name in ("prediction", "student.onnx")]  # set by parameters
     for file in (PROJECT / "conf/base").glob("catalog*.yml"):
         entries = yaml.safe_load(file.read_text("utf-8")).values()
-        kept += [entry.get("filepath") or entry["path"] for entry in entries if {"filepath", "path"} & entry.keys()]
+        paths = [entry.get("filepath") or entry["path"] for entry in entries if {"filepath", "path"} & entry.keys()]
+        kept += [path.replace("{figure}", figure) for path in paths for figure in GALLERY]
     folders = [f"{entry}/" for entry in kept if not Path(entry).suffix]
     pattern = re.compile(r"(data/0[5-8]_\w+/)(?:<run>|[a-z_]+)/([\w./]*)")
     checked = 0

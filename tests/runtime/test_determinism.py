@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from igl_dt.runtime import portable
-from igl_dt.runtime.determinism import configure_torch, describe_environment, instruction_sets, seeded
+from igl_dt.runtime.determinism import (
+    PORTABLE_BITS,
+    _other_bits,
+    configure_torch,
+    describe_environment,
+    instruction_sets,
+    seeded,
+)
 from igl_dt.runtime.parameters import RuntimeParameters
 
 
@@ -130,3 +137,21 @@ def test_portable_is_refused_where_it_comes_too_late(monkeypatch) -> None:
         monkeypatch.setenv(name, "")
     with pytest.raises(ValueError, match=r"runtime\.portable asks for kernels of AVX2, but torch has chosen those of"):
         configure_torch(RuntimeParameters(device="cpu", portable=True))
+
+
+def test_portable_is_refused_in_a_process_whose_libraries_have_chosen_already() -> None:
+    code = (
+        "import torch; torch.ones(64, 64) @ torch.ones(64, 64)\n"
+        "from igl_dt.runtime import determinism, parameters\n"
+        "determinism.configure_torch(parameters.RuntimeParameters(portable=True, device='cpu'))"
+    )
+    free = {name: value for name, value in os.environ.items() if name not in portable.PINNED}
+    found = subprocess.run([sys.executable, "-c", code], env=free, capture_output=True, text=True, check=False)
+    if found.returncode == 0:
+        pytest.skip("without being pinned, this processor's libraries take what they are pinned to")
+    assert "call igl_dt.runtime.portable.pin() first of all" in found.stderr
+
+
+def test_portable_bits_are_known_for_the_locked_torch() -> None:
+    assert torch.__version__.partition("+")[0] in PORTABLE_BITS
+    assert _other_bits() is None  # tests/conftest.py pins first

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 from kedro.config import OmegaConfigLoader
+from kedro.io import CatalogConfigResolver
 from kedro.pipeline import Pipeline
 
 from igl_dt.data.datasets import find_dataset
@@ -51,7 +52,12 @@ class Environment:
         """Give its parameters or its catalog, merged and resolved as Kedro does for ``--env``."""
         arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": self.env}
         loader = OmegaConfigLoader(str(self.project / "conf"), env=self.env, **arguments)
-        return {key: value for key, value in loader[kind].items() if not key.startswith("_")}
+        content = {key: value for key, value in loader[kind].items() if not key.startswith("_")}
+        if kind == "catalog":  # datasets that only a pattern describes
+            names = {name for pipeline in stages().values() for name in pipeline.datasets()} - content.keys()
+            resolver = _patterns(content)
+            content |= {name: resolver.resolve_pattern(name) for name in names if resolver.match_dataset_pattern(name)}
+        return content
 
     def raw(self, kind: str) -> Iterator[tuple[str, Content]]:
         """Give path and content of each of its files of a kind, as they are written."""
@@ -78,6 +84,11 @@ def describe(environment: Environment) -> Content:
     outputs = {name for pipeline in pipelines.values() for name in pipeline.all_outputs()}
     plots = list(_plots(environment, catalog, outputs))
     return content | ({"plots": plots} if plots else {})
+
+
+def _patterns(catalog: Content) -> CatalogConfigResolver:
+    """Give what resolves datasets by the catalog's patterns."""
+    return CatalogConfigResolver(catalog, default_runtime_patterns={"{default}": {"type": "kedro.io.MemoryDataset"}})
 
 
 def render(content: Content) -> str:
@@ -122,7 +133,9 @@ def _stage(
             catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked
         ):
             modules |= _architecture_code(group)  # weights are loaded into networks of any training
-    configuration = {path for path, content in environment.raw("catalog") if outputs & content.keys()}
+    patterns = _patterns(catalog)
+    entries = outputs | {patterns.match_dataset_pattern(name) for name in outputs}
+    configuration = {path for path, content in environment.raw("catalog") if entries & content.keys()}
 
     stage: Content = {"cmd": f"kedro run --env {environment.env} --pipelines {name}"}
     if environment.env != "base":

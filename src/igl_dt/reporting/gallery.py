@@ -81,7 +81,7 @@ def draw_pseudo_labels(histories: Histories, networks_info: NetworksInfo) -> Fig
     return _sign(figures.plot_pseudo_labels(histories, networks_info), networks_info)
 
 
-def draw_per_class(metrics: Metrics, networks_info: NetworksInfo) -> Figure:
+def draw_per_class_iou(metrics: Metrics, networks_info: NetworksInfo) -> Figure:
     """Draw the IoU per class of all networks."""
     return _sign(figures.plot_per_class(metrics, networks_info), networks_info)
 
@@ -121,8 +121,8 @@ GALLERY: Mapping[str, Entry] = {
         "How many images there are of each use and size, the classes' shares, and samples with masks",
         "Composition of the data set, and some images with their masks overlaid.",
     ),
-    "per_class": Entry(
-        draw_per_class,
+    "per_class_iou": Entry(
+        draw_per_class_iou,
         "classes",
         "IoU of every class for all networks, sorted by the gain over supervised training",
         "IoU per class of all networks.",

@@ -1,6 +1,8 @@
 """Everything that decides whether two runs give the same bits, in one place."""
 
+import functools
 import importlib.metadata
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ import torch
 
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
+from igl_dt.utils.files import digest
 from igl_dt.utils.seeding import derive_seed
 
 
@@ -29,6 +32,12 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
                 "processor has no AVX2 (then set runtime.portable=false: results differ in their last bits), or torch "
                 "has computed before configure_torch was called"
             )
+        if other := _other_bits():
+            raise ValueError(
+                f"runtime.portable: {other} give other bits here than with the instruction sets pinned. Something in "
+                "this process has computed before they were: call igl_dt.runtime.portable.pin() first of all (in a "
+                "notebook, restart the kernel), or set runtime.portable=false: results differ in their last bits"
+            )
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
@@ -41,6 +50,33 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+PORTABLE_BITS = {"2.15.0": {"matrix products": "8050177f", "convolutions": "576b900e"}}
+"""By version of torch, how the sha256 of small results begins when the instruction sets are pinned."""
+
+
+@functools.cache
+def _other_bits() -> str | None:
+    """Name the operations that do not compute the portable bits in this process; None too for an unknown torch.
+
+    The libraries can only be asked by computing: they tell nobody which instruction sets they took when first used.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    results = {
+        "matrix products": _numbers(64, 96) @ _numbers(96, 80),
+        "convolutions": torch.nn.functional.conv2d(_numbers(2, 16, 24, 24), _numbers(24, 16, 3, 3), padding=1),
+    }
+    torch.set_num_threads(threads)
+    known = PORTABLE_BITS.get(torch.__version__.partition("+")[0], {})
+    other = [name for name, bits in known.items() if not digest(results[name].numpy().tobytes()).startswith(bits)]
+    return " and ".join(other) or None
+
+
+def _numbers(*shape: int) -> torch.Tensor:
+    """Make numbers that are exact on any machine."""
+    return (torch.arange(math.prod(shape)) * 7919 % 1009).float().div(1009).sub(0.5).reshape(shape)
 
 
 def describe_environment(runtime: RuntimeParameters) -> dict[str, str]:
