@@ -1,16 +1,18 @@
-"""Trainings in several processes: what those import."""
+"""Trainings in several processes: what those processes import."""
 
+import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.runtime.context import RunContext
-from igl_dt.training.parallel import Group
+from igl_dt.training import trainer
+from igl_dt.training.parallel import ALONE, Group
 from igl_dt.training.parameters import TrainingParameters
-from igl_dt.training.trainer import TrainingData, create_method, train
+from igl_dt.training.trainer import TrainingData, TrainingError, create_method, train
 from igl_dt.utils.files import digest
 from tiny import CLASSES, NETWORKS, tiny_network
 
@@ -18,18 +20,17 @@ TEACHERS = ("global_teacher", "local_teacher")
 
 
 def train_methods(
-    names: Sequence[str], data: TrainingData, context: RunContext, group: Group = Group()
+    names: Sequence[str], data: TrainingData, context: RunContext, group: Group = ALONE
 ) -> dict[str, str]:
     """Train a student by each method; give a digest of all that each leaves."""
     return {name: digest_of_training(name, data, context, group) for name in names}
 
 
-def digest_of_training(name: str, data: TrainingData, context: RunContext, group: Group) -> str:
+def digest_of_training(name: str, data: TrainingData, context: RunContext, group: Group = ALONE) -> str:
     """Train a student for a few steps; weights, statistics, losses and scores count."""
-    section = {"confidence_threshold": 0.3} if name in ("unimatch", "fixmatch", "igl_dt") else {}
     parameters = TrainingParameters(
         networks={"student": NETWORKS["student"]},
-        method=MethodChoice.model_validate({"name": name, name: section}),
+        method=MethodChoice(name=name),
         optimizers={"student": {"name": "adamw", "learning_rate": 0.01, "max_grad_norm": 1.0}},
         steps=4,
         batch_size=8,
@@ -42,6 +43,31 @@ def digest_of_training(name: str, data: TrainingData, context: RunContext, group
     result = train(method, data, parameters, context, name, group=group)
     content = [result.history.to_csv(), str(result.best_miou)]
     for network, weights in result.best_weights.items():
+        assert result.networks[network] is method.evaluated()[network]
+        assert result.networks[network].fingerprint is not None
         states = (weights, result.networks[network].state_dict())
         content += [digest(tensor.numpy().tobytes()) for state in states for tensor in state.values()]
     return digest("".join(content).encode())
+
+
+def kill_one(flag: str, data: TrainingData, context: RunContext, group: Group) -> str:
+    """Train, but let the second process be killed once, in the third step."""
+    rate_factor = trainer.rate_factor
+
+    def killed(step: int, *others: object) -> float:
+        if step == 2 and group.rank == 1 and not Path(flag).exists():
+            Path(flag).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rate_factor(step, *others)  # type: ignore[arg-type]
+
+    trainer.rate_factor = killed
+    return digest_of_training("unimatch", data, context, group)
+
+
+def fail_in_one(flag: str, group: Group) -> None:
+    """Fail in the second process, while the first one waits for it."""
+    with Path(flag).open("a") as file:
+        file.write("called\n")
+    if group.rank == 1:
+        raise TrainingError("the second process has a reason")
+    group.any(True)

@@ -11,7 +11,12 @@ from igl_dt.inference.parameters import ExportParameters, PredictionParameters, 
 from igl_dt.reporting.parameters import ReportingParameters
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.training.parameters import StudentLearningParameters, TeacherPretrainingParameters, TrainingParameters
+from igl_dt.training.parameters import (
+    StudentLearningParameters,
+    TeacherPretrainingParameters,
+    TrainingParameters,
+    check_shards,
+)
 from igl_dt.utils.parameters import Parameters
 
 
@@ -46,8 +51,8 @@ class ProjectParameters(Parameters):
         return [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, TrainingParameters)]
 
 
-def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
-    """Give, as one line each, what is wrong with the networks and the method of a training.
+def check_training(name: str, parameters: TrainingParameters, runtime: RuntimeParameters) -> Iterator[str]:
+    """Give, as one line each, what is wrong with the networks, the method and the shards of a training.
 
     Networks are built for it, weights included: a student that cannot be built must not be found out after hours of
     training its teachers.
@@ -55,6 +60,7 @@ def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
     from igl_dt.methods.registry import find_method, method_parameters
     from igl_dt.networks.registry import build_network
 
+    yield from _problems(check_shards, parameters, runtime, name)
     for role, choice in parameters.networks.items():
         yield from _problems(build_network, choice, ("a", "b"), f"{name}.networks.{role}")
     yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))

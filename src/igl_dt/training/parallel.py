@@ -103,6 +103,9 @@ class Group:
             yield lambda: self.any((folder / STOP).exists())
 
 
+ALONE = Group()
+
+
 class OrderedSum:
     """A sum of vectors, one of each process per round: by rounds, and by ranks within a round.
 
@@ -170,8 +173,9 @@ class Shards:
         self._group, self._parts = group, parts if self.count == 1 else self.count // group.size
         self._sum = PlainSum() if fast else OrderedSum(group)
         self._parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-        changing = (buffer for name, buffer in method.named_buffers() if not name.startswith("teachers."))
-        self._buffers = [buffer for buffer in changing if buffer.is_floating_point()]
+        buffers = [buffer for name, buffer in method.named_buffers() if not name.startswith("teachers.")]
+        self._buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
+        self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
         self._losses: list[Mapping[str, Tensor]] = []
         if fast and self._parameters[0].is_cuda:
             from timm.layers import convert_sync_batchnorm
@@ -182,15 +186,19 @@ class Shards:
     def slots(self, batch_size: int) -> list[int]:
         """Give the places in the batch of which this process computes the shards, shard by shard."""
         size = batch_size // self.count
-        return [slot for shard in self._group.share(range(self.count)) for slot in range(shard * size, (shard + 1) * size)]
+        return [
+            slot for shard in self._group.share(range(self.count)) for slot in range(shard * size, (shard + 1) * size)
+        ]
 
     def cut(self, batch: Batch) -> Iterator[tuple[int, Batch]]:
         """Give this process's parts of the batch, each with its number in the whole step."""
         if self.count > 1:
-            self._before = self._flat(self._buffers)
+            self._before, counters = self._flat(self._buffers), [counter.clone() for counter in self._counters]
         for index, part in enumerate(batch.parts(self._parts)):
             if index and self.count > 1:
                 _fill(self._buffers, self._before)
+                for counter, value in zip(self._counters, counters, strict=True):
+                    counter.copy_(value)  # every shard leaves the same
             yield index * self._group.size + self._group.rank, part
 
     def backward(self, losses: Mapping[str, Tensor]) -> None:
@@ -229,9 +237,7 @@ class Shards:
         return torch.cat([nothing, *(tensor.detach().reshape(-1) for tensor in tensors)])
 
 
-def launch(
-    function: Callable[..., T], arguments: Sequence[Any], runtime: RuntimeParameters, name: str
-) -> T:
+def launch(function: Callable[..., T], arguments: Sequence[Any], runtime: RuntimeParameters, name: str) -> T:
     """Call a function in new processes, as many as ``runtime`` says, with their ``group`` as an argument more.
 
     Args:

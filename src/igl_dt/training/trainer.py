@@ -29,7 +29,7 @@ from igl_dt.training.checkpoint import Checkpointer, State
 from igl_dt.training.fingerprint import digest_of_code, digest_of_parameters, digest_of_weights
 from igl_dt.training.history import ROWS, LossHistory, NonFiniteLossError
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
-from igl_dt.training.parallel import Group, Shards, launch
+from igl_dt.training.parallel import ALONE, Group, Shards, launch
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters, check_shards
 from igl_dt.utils.files import digest
 from igl_dt.utils.progress import Progress
@@ -130,7 +130,7 @@ def train(
     context: RunContext,
     name: str,
     stream: str | None = None,
-    group: Group = Group(),
+    group: Group = ALONE,
 ) -> TrainingResult:
     """Train the networks of any method, in place, resuming an interrupted training.
 
@@ -218,7 +218,7 @@ def fit(
     validate_every: int = 500,
     checkpointer: Checkpointer | None = None,
     probe: Callable[[Mapping[str, SegmentationNetwork]], Mapping[str, float]] | None = None,
-    group: Group = Group(),
+    group: Group = ALONE,
 ) -> TrainingResult:
     """Run the steps of a training.
 
