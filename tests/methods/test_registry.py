@@ -1,9 +1,13 @@
 """A method is found by its name or its path, and what is wrong with its parameters is named."""
 
+from abc import abstractmethod
+
 import pytest
 import torch
 
+import mean_teacher
 from igl_dt.losses.parameters import SupervisedLossParameters
+from igl_dt.methods.base import Method
 from igl_dt.methods.cps import CpsParameters, CrossPseudoSupervision
 from igl_dt.methods.igl_dt import IglDt, IglDtParameters
 from igl_dt.methods.parameters import MethodChoice
@@ -42,6 +46,18 @@ class TestFinding:
     def test_what_is_no_method_is_refused(self, name: str) -> None:
         with pytest.raises(ValueError, match=rf"'{name}' is not a subclass of igl_dt\.methods\.base\.Method"):
             find_method(name)
+
+    @pytest.mark.parametrize(
+        ("kind", "lacking"),
+        [
+            (type("Nameless", (MeanTeacher,), {"forward": abstractmethod(lambda self: None)}), "forward"),
+            (type("Bare", (Method,), {"forward": MeanTeacher.forward}), "name, parameters_type"),
+        ],
+    )
+    def test_an_incomplete_class_is_refused(self, kind: type, lacking: str, monkeypatch) -> None:
+        monkeypatch.setattr(mean_teacher, "Incomplete", kind, raising=False)
+        with pytest.raises(ValueError, match=f"some.key: 'mean_teacher:Incomplete' does not define {lacking}, which"):
+            find_method("mean_teacher:Incomplete", "some.key")
 
 
 class TestParameters:

@@ -35,6 +35,9 @@ def find_method(name: str, key: str = "method.name") -> type[Method]:
             ) from error
         if not (isinstance(kind, type) and issubclass(kind, Method)):
             raise ValueError(f"{key}: {name!r} is not a subclass of igl_dt.methods.base.Method")
+        lacking = [*sorted(kind.__abstractmethods__), *(x for x in ("name", "parameters_type") if not hasattr(kind, x))]
+        if lacking:
+            raise ValueError(f"{key}: {name!r} does not define {', '.join(lacking)}, which every method has")
         return kind
     known = _methods()
     if name not in known:

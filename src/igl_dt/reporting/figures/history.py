@@ -117,13 +117,7 @@ def plot_miou(histories: Histories, networks_info: NetworksInfo | None = None) -
     with new_figure(height=max(4.2, 0.32 * len(curves) + 1)) as figure:
         axes = figure.add_subplot()
         for curve in curves:
-            look = looks[curve.network]
-            # A short curve is mostly markers; they would hide a long one.
-            every = max(1, len(curve.steps) // 20)
-            axes.plot(
-                curve.steps, curve.values, look.line, color=look.color, marker=look.marker, markersize=5,
-                markevery=every,
-            )  # fmt: skip
+            _draw(axes, curve, looks[curve.network])
         axes.margins(x=0.02, y=0.06)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=max(0, axes.get_ylim()[0]))
@@ -163,12 +157,7 @@ def plot_pseudo_labels(histories: Histories, networks_info: NetworksInfo | None 
             axes.set_title(title, loc="left", fontsize=9)
             highest = max(curve.values[-1] for curve in curves)
             for curve in curves:
-                look = looks[curve.network]
-                every = max(1, len(curve.steps) // 20)
-                axes.plot(
-                    curve.steps, curve.values, look.line, color=look.color, marker=look.marker, markersize=5,
-                    markevery=every,
-                )  # fmt: skip
+                _draw(axes, curve, looks[curve.network])
                 above = curve.values[-1] == highest
                 if len(curves) <= 2:  # more numbers would hide each other
                     axes.annotate(
@@ -190,6 +179,14 @@ def plot_pseudo_labels(histories: Histories, networks_info: NetworksInfo | None 
 def has_pseudo_labels(histories: Histories) -> bool:
     """Say whether the quality of pseudo-labels was measured in any training."""
     return any(column.startswith(PSEUDO_LABEL) for history in histories.values() for column in history.columns)
+
+
+def _draw(axes: Axes, curve: _Curve, look: Style) -> None:
+    """Draw a curve with some markers: on every value, they would hide it."""
+    axes.plot(
+        curve.steps, curve.values, look.line, color=look.color, marker=look.marker, markersize=5,
+        markevery=max(1, len(curve.steps) // 20),
+    )  # fmt: skip
 
 
 def _notice(text: str) -> Figure:
