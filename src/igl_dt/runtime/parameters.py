@@ -83,8 +83,8 @@ class RuntimeParameters(Parameters):
     def _processes_share_the_shards(self) -> "RuntimeParameters":
         if self.reduction == "exact" and self.shards % self.world_size:
             raise ValueError(
-                f"runtime.processes × runtime.nodes ({self.world_size}) must divide runtime.shards ({self.shards}): set "
-                f"runtime.shards to a multiple of {self.world_size}; results depend on the number of shards alone"
+                f"runtime.processes × runtime.nodes ({self.world_size}) must divide runtime.shards ({self.shards}): "
+                f"set runtime.shards to a multiple of {self.world_size}; results depend on the number of shards alone"
             )
         if self.nodes > 1 and self.rendezvous is None:
             raise ValueError("runtime.rendezvous, as host:port, is needed when runtime.nodes is above 1")

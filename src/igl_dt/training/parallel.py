@@ -178,10 +178,10 @@ class Shards:
         self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
         self._losses: list[Mapping[str, Tensor]] = []
         if fast and self._parameters[0].is_cuda:
-            from timm.layers import convert_sync_batchnorm
+            from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]
 
             for network in method.children():
-                convert_sync_batchnorm(network)
+                convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
     def slots(self, batch_size: int) -> list[int]:
         """Give the places in the batch of which this process computes the shards, shard by shard."""
@@ -213,7 +213,8 @@ class Shards:
         change = torch.where(after == self._before, 0, after - self._before)  # also where constants are infinite
         values = torch.stack([loss.detach() for loss in losses.values()])
         self._having = [parameter for parameter in self._parameters if parameter.grad is not None]
-        self._sum.add(self._flat([*(parameter.grad for parameter in self._having), change, values]))
+        gradients = [parameter.grad for parameter in self._having if parameter.grad is not None]
+        self._sum.add(self._flat([*gradients, change, values]))
         for parameter in self._having:
             parameter.grad = None
 
