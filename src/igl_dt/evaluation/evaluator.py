@@ -148,7 +148,7 @@ def split_into_batches(rows: pd.DataFrame, context: RunContext) -> list[pd.DataF
     for index, size in enumerate(sizes):
         if not starts or index - starts[-1] == context.evaluation.batch_size or size != sizes[starts[-1]]:
             starts.append(index)
-    return [rows.iloc[start:end] for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)]
+    return [rows.iloc[start:end] for start, end in zip(starts, [*starts[1:], len(rows)], strict=False)]
 
 
 def _batches(samples: Iterable[tuple[Tensor, Tensor]], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

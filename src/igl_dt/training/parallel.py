@@ -290,7 +290,8 @@ def launch(function: Callable[..., T], arguments: Sequence[Any], runtime: Runtim
             with stop_signals(lambda: (folder / STOP).touch()):
                 launch_agent(config, _work, [str(folder), on_cuda, level])
         except ChildFailedError as error:
-            raise ProcessesError(f"{name}: its processes ended {RESTARTS + 1} times: {error}") from error
+            if not (folder / ERROR).exists():
+                raise ProcessesError(f"{name}: its processes ended {RESTARTS + 1} times: {error}") from error
         if (folder / ERROR).exists():
             raise torch.load(folder / ERROR, weights_only=False)
         if not (folder / RESULT).exists():
@@ -301,6 +302,8 @@ def launch(function: Callable[..., T], arguments: Sequence[Any], runtime: Runtim
 
 def _work(path: str, on_cuda: bool, level: int) -> None:
     """Be one of the processes."""
+    from igl_dt.training.trainer import InterruptedTrainingError  # which imports this module
+
     folder, rank, local_rank = Path(path), int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     parent = os.getppid()
 
@@ -327,8 +330,9 @@ def _work(path: str, on_cuda: bool, level: int) -> None:
             time.sleep(PATIENCE)
             error.add_note("".join(traceback.format_exception(error)))
         _report(error, folder / ERROR)
-    else:
-        distributed.destroy_process_group()
+        if not isinstance(error, InterruptedTrainingError):  # that one ends all processes after the same step
+            raise SystemExit(1) from error  # elastic ends the others, which wait for this one, and restarts them all
+    distributed.destroy_process_group()
 
 
 def _report(error: Exception, file: Path) -> None:
