@@ -18,7 +18,7 @@ $(SETUP): requirements.lock pyproject.toml
 	touch $@
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses=auto --dist=loadfile --no-loadscope-reorder
 
 # What takes long: a run killed at twenty random moments, and all of DVC's stages once more in another clone.
 torture: setup
@@ -34,7 +34,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: setup
-	for subject in steps methods loading splitting startup prediction; do \
+	for subject in steps methods loading splitting startup prediction portable; do \
 	    $(BIN)/python benchmarks/run.py $$subject --json benchmarks/results.json || exit 1; \
 	done
 

@@ -24,12 +24,16 @@ timm takes, in turns: 3 seconds more.
 ``prediction``: how many images a second get a mask and an overlay from a weight file, reading and writing included and
 loading the weights excluded, beside the bare network's forward passes on the same images, one at a time: 90 %.
 
+``portable``: seconds per step of the built-in environment's teachers with ``runtime.portable`` over those without; each
+measurement in a process of its own, as instruction sets are pinned per process, the two kinds in turns. No limit.
+
 ``--json FILE`` adds the figures to a file, ``benchmarks/results.json`` for those that are committed.
 """
 
 import argparse
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -38,6 +42,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -47,6 +52,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -71,7 +77,7 @@ from igl_dt.networks.registry import build_network
 from igl_dt.runtime.determinism import configure_torch, seeded
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.optimizer import build_optimizer
-from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
+from igl_dt.training.parameters import OptimizerParameters, TeacherPretrainingParameters, TrainingParameters
 from igl_dt.training.trainer import create_method, fit
 from igl_dt.utils.parameters import IGNORE_INDEX, Size
 from igl_dt.utils.registry import find_classes
@@ -118,6 +124,9 @@ STARTUP_SECONDS = 3.0
 PREDICTED = 40
 PREDICTION_ROUNDS = 3
 PREDICTION_RATIO = 0.9
+
+PORTABLE_STEPS = 30
+PORTABLE_ROUNDS = 5
 
 
 B = TypeVar("B", bound=TrainingBatches)
@@ -208,6 +217,7 @@ def main() -> int:
         "loading": measure_loading,
         "startup": measure_startup,
         "prediction": measure_prediction,
+        "portable": measure_portable,
     }
     parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description=__doc__.splitlines()[0])
     parser.add_argument("subject", nargs="?", choices=tuple(subjects), default="steps")
@@ -327,11 +337,12 @@ def _batches(
     splits: Splits,
     augmentation: AugmentationParameters,
     steps: int,
+    batch_size: int = BATCH_SIZE,
 ) -> B:
     """Make batches as a method sees them; None: with unlabelled images."""
     unlabeled = splits.unlabeled if method is None or method.uses_unlabeled else None
     views = 1 if method is None else method.strong_views
-    arguments: dict[str, Any] = {"steps": steps, "batch_size": BATCH_SIZE, "seed": 0, "stream": "benchmark"}
+    arguments: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "seed": 0, "stream": "benchmark"}
     return kind(reader, splits.labeled, unlabeled, augmentation, **arguments, strong_views=views)
 
 
@@ -478,6 +489,43 @@ def measure_prediction() -> int:
     )
     note("prediction", ratio=ratio)
     return int(ratio < PREDICTION_RATIO)
+
+
+def measure_portable() -> int:
+    """Time the steps of the built-in teachers with and without ``portable``, in turns; gives the exit code."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in range(PORTABLE_ROUNDS):
+            for portable, times in seconds.items():
+                times.append(_run_in_own_process(_time_teachers, folder, portable))
+    ratio = statistics.median(one / other for one, other in zip(*seconds.values(), strict=True))
+    pinned, free = map(statistics.median, seconds.values())
+    print(
+        f"teacher pretraining: portable {pinned:.4f} s/step, not portable {free:.4f} s/step, ratio {ratio:.3f} "
+        f"(medians of {PORTABLE_ROUNDS} processes, {PORTABLE_STEPS} steps each)"
+    )
+    note("portable", ratio=ratio, **{"seconds": pinned, "seconds: not portable": free})
+    return 0
+
+
+def _run_in_own_process(function: Callable[..., float], *arguments: Any) -> float:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _time_teachers(folder: str, portable: bool) -> float:
+    """Give the median seconds of a step of ``conf/base``'s teachers, batches made beforehand."""
+    configure_torch(RUNTIME.model_copy(update={"portable": portable}))
+    conf = yaml.safe_load((PROJECT / "conf/base/parameters_teacher_pretraining.yml").read_text("utf-8"))
+    parameters = TeacherPretrainingParameters.model_validate(conf["teacher_pretraining"])
+    method = create_method(parameters, CLASS_NAMES, 0).train()
+    reader, splits = _draw_images(folder, {"train": 64, "val": 1, "test": 0}, fraction=0.25)
+    augmentation = method.augmentation(parameters.augmentation)
+    batches = _batches(TrainingBatches, method, reader, splits, augmentation, PORTABLE_STEPS, parameters.batch_size)
+    ready = [batches[step] for step in range(PORTABLE_STEPS)]
+    optimizers = [build_optimizer(module, parameters.optimizer(role)) for role, module in method.trained().items()]
+    seconds = [_method_step(method, batch, optimizers, step) for step, batch in enumerate(ready)]
+    return statistics.median(seconds[1:])  # the first warms up
 
 
 def _image(path: Path) -> Tensor:

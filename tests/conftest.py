@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,16 @@ import pytest
 
 from igl_dt.runtime.portable import pin
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of the processes has a core, and waits for no threads
 pin()  # before torch computes: tests that run pipelines in this process must give the bits of those that start one
 
 import torch  # noqa: E402
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest files first, so that none of xdist's processes is left with one in the end."""
+    items.sort(key=lambda item: "integration" not in item.path.parts)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,26 @@ def test_prediction(
     assert f"(limit {ratio}; median of 1)" in line
 
 
+def test_portable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """In turns and in this process, which the tests have pinned already."""
+    timed = []
+
+    def run(function: Callable[..., float], folder: str, portable: bool) -> float:
+        timed.append(portable)
+        seconds = function(folder, True) if len(timed) == 1 else 1.0
+        assert seconds > 0
+        return 3.0 if portable else 2.0
+
+    monkeypatch.setattr(benchmark, "_run_in_own_process", run)
+    monkeypatch.setattr(benchmark, "PORTABLE_STEPS", 2)
+    monkeypatch.setattr(benchmark, "PORTABLE_ROUNDS", 2)
+    monkeypatch.setattr(benchmark, "FIGURES", {})
+    monkeypatch.setattr(sys, "argv", ["benchmark", "portable"])
+    assert benchmark.main() == 0
+    assert timed == [True, False, True, False]
+    assert "portable 3.0000 s/step, not portable 2.0000 s/step, ratio 1.500" in capsys.readouterr().out
+
+
 def test_the_plain_way_of_loading_gives_the_same_views() -> None:
     """Else the two rates would not be of one thing."""
     height, width = 90, 120
@@ -107,7 +128,9 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     """Every registered method takes its turn; the figures go into the file, beside those that it has."""
     monkeypatch.setattr(benchmark, "NETWORKS", NETWORKS)
     monkeypatch.setattr(benchmark, "METHOD_ROUNDS", 2)
+    monkeypatch.setattr(benchmark, "BATCH_SIZE", 2)
     monkeypatch.setattr(benchmark, "CROP_SIZE", (32, 32))
+    monkeypatch.setattr(benchmark, "RUNTIME", benchmark.RUNTIME.model_copy(update={"threads": 1}))
     monkeypatch.setattr(benchmark, "FIGURES", {})
     file = tmp_path / "results.json"
     file.write_text('{"steps": {}}')

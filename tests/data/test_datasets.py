@@ -1,6 +1,5 @@
 """A new data set is one file that nothing else names."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -52,12 +51,3 @@ def test_an_unknown_one_names_the_nearest_or_all() -> None:
         find_dataset("cityscape")
     with pytest.raises(DataError, match=r"'xyz'; there are camvid, cityscapes, folder, idd_lite, pascal, shapes"):
         mask_format(DatasetParameters(source="xyz", root="x"))
-
-
-def test_reading_and_splitting_need_no_torch() -> None:
-    code = (
-        "import sys; from igl_dt.data import download, image_io, manifest, splits, transforms; "
-        "from igl_dt.data.datasets import find_dataset; find_dataset('shapes'); "
-        "sys.exit('torch' in sys.modules or 'torchvision' in sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on na
 
 
 @pytest.fixture(scope="module")
-def content() -> dict:
-    return describe(Environment(PROJECT, "base"))
+def described() -> dict[str, dict]:
+    return {environment.env: describe(environment) for environment in find_environments(PROJECT)}
+
+
+@pytest.fixture(scope="module")
+def content(described: dict[str, dict]) -> dict:
+    return described["base"]
 
 
 @pytest.fixture
@@ -30,13 +35,12 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new, 1), "utf-8")
 
 
-def test_the_committed_files_are_those_of_the_graph() -> None:
-    environments = find_environments(PROJECT)
-    assert {environment.env for environment in environments} >= {"base", "camvid", "smoke"}
-    assert [line for environment in environments for line in differences(environment)] == [], "run `kedro dvc sync`"
-    for environment in environments:
-        text = (PROJECT / environment.path).read_text("utf-8")
-        assert text == render(describe(environment))
+def test_the_committed_files_are_those_of_the_graph(described: dict[str, dict]) -> None:
+    assert described.keys() >= {"base", "camvid", "smoke"}
+    assert differences(Environment(PROJECT, "base")) == []
+    for env, content in described.items():
+        text = (PROJECT / Environment(PROJECT, env).path).read_text("utf-8")
+        assert text == render(content), "run `kedro dvc sync`"
         assert "versioned" not in text
         assert "persist" not in text
 
@@ -134,14 +138,14 @@ def test_neither_local_settings_nor_ad_hoc_parameters_can_leak_in(content: dict)
         assert stage["cmd"] == f"kedro run --env base --pipelines {name}"
 
 
-def test_recipes_share_no_output_and_track_their_own_parameters() -> None:
+def test_recipes_share_no_output_and_track_their_own_parameters(described: dict[str, dict]) -> None:
     outs: dict[str, str] = {}
-    for environment in find_environments(PROJECT):
-        for stage in describe(environment)["stages"].values():
+    for env, content in described.items():
+        for stage in content["stages"].values():
             for out in (*stage["outs"], *stage.get("metrics", [])):
                 assert out not in outs
-                outs[out] = environment.env
-    camvid = describe(Environment(PROJECT, "camvid"))["stages"]
+                outs[out] = env
+    camvid = described["camvid"]["stages"]
     assert camvid["data_splitting"]["always_changed"]
     assert camvid["data_splitting"]["wdir"] == "../.."
     assert {"conf/camvid/parameters.yml": ["dataset", "student_learning"]} in [

@@ -22,7 +22,7 @@ from igl_dt.networks.registry import build_network, rebuild_network
 from igl_dt.utils.palette import class_palette
 from tiny import CLASSES, NETWORKS, SWIN
 
-SHIFTED = SWIN | {"options": {"embed_dim": 24, "depths": [2, 2, 2], "num_heads": [2, 4, 8]}}
+SHIFTED = SWIN | {"options": {"embed_dim": 24, "depths": [1, 1, 2], "num_heads": [2, 4, 8]}}
 """Windows of 7 that are shifted by more than the maps of small images are wide."""
 
 
@@ -75,8 +75,6 @@ def test_onnxruntime_computes_the_same_for_any_number_and_size_of_images(
     assert file == tmp_path / "onnx/a.onnx"
     shapes = [(1, 64, 64), (2, 37, 90), (3, 5, 120), (1, 1, 1), (5, 32, 96)]
     assert max(differences(file, network, shapes)) < 1e-5
-    again = export_network(parameters(tmp_path / "a.safetensors", output=str(tmp_path / "again.onnx")))
-    assert again.read_bytes() == file.read_bytes()
     assert str(Path(export.__file__).parents[2]).encode() not in file.read_bytes()
 
 
@@ -112,14 +110,14 @@ def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
     assert rebuild_network(said["network"]).configuration == build("student").configuration
 
 
-def test_nothing_is_overwritten_unless_asked(weights: Path) -> None:
+def test_nothing_is_overwritten_unless_asked_and_the_same_network_is_the_same_file(weights: Path) -> None:
     file = weights.parent / "net.onnx"
     file.write_bytes(b"mine")
     with pytest.raises(ExportError, match=r"net\.onnx exists already: .*export\.overwrite=true"):
         export_network(parameters(weights, output=str(file)))
     assert file.read_bytes() == b"mine"
     export_network(parameters(weights, output=str(file), overwrite=True))
-    assert file.read_bytes() != b"mine"
+    assert file.read_bytes() == export_network(parameters(weights)).read_bytes()
 
 
 def test_a_file_that_computes_something_else_is_not_written(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
+from kedro.framework.session import KedroSession
+from kedro.framework.startup import bootstrap_project
 
 PROJECT = Path(__file__).parents[2]
-UNUSED = shutil.ignore_patterns("local", "__pycache__", "*.egg-info", "dvc.lock")
+UNUSED = shutil.ignore_patterns("local", "*.egg-info", "dvc.lock")
 ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore")
 
 
@@ -79,11 +82,32 @@ def outputs() -> Callable[[Path], dict[str, bytes]]:
 
 
 @pytest.fixture(scope="session")
-def full(make_project, kedro_run) -> Path:
-    """A folder in which the whole has run, undisturbed."""
-    root = make_project("full")
-    said = kedro_run(root, "--pipeline=full")
-    assert "Traceback" not in said
-    assert "student_learning" in said
-    assert "step 8/8" in said
-    return root
+def full(tmp_path_factory: pytest.TempPathFactory, worker_id: str, make_project, kedro_run) -> Path:
+    """A folder in which the whole has run, undisturbed: once for all of xdist's processes, so write no data there."""
+    shared = tmp_path_factory.getbasetemp()
+    done = (shared if worker_id == "master" else shared.parent) / "full"
+    with FileLock(done.with_suffix(".lock")):
+        if not done.exists():
+            root = make_project("full")
+            said = kedro_run(root, "--pipeline=full")
+            assert "Traceback" not in said
+            assert "student_learning" in said
+            assert "step 8/8" in said
+            done.symlink_to(root)
+    return done.resolve()
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run pipelines in this process: as the command does, without the seconds that it takes to start."""
+    monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
+    monkeypatch.setattr(sys, "path", [*sys.path])  # a run adds to it
+
+    def run(root: Path, *pipelines: str, **parameters: object) -> None:
+        monkeypatch.chdir(root)
+        bootstrap_project(root)
+        # Of two threads, each would wait for the other where the tests' machine is busy.
+        with KedroSession.create(root, env="smoke", runtime_params={"runtime": {"threads": 1}} | parameters) as session:
+            session.run(pipeline_names=list(pipelines))
+
+    return run

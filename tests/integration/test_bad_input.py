@@ -150,7 +150,7 @@ class TestCommand:
         [
             (["--params=student_learning.stepps=3"], "  student_learning.stepps: unknown; did you mean 'steps'?"),
             (
-                ["--pipeline=full", "--params=dataset.root=nowhere"],
+                ["--pipeline=data_splitting", "--params=dataset.root=nowhere"],
                 "Error: dataset.root 'nowhere' is not a folder: "
                 "it must hold train/images, train/masks, val/images, val/masks and classes.txt",
             ),
@@ -161,13 +161,3 @@ class TestCommand:
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == last_line
         assert "Traceback" not in done.stdout + done.stderr
-
-    def test_splitting_does_not_import_torch(self, project: Path) -> None:
-        code = (
-            "import sys, torch_forbidden; from kedro.framework.cli import main; "
-            "sys.argv = ['kedro', 'run', '--env=tiny', '--pipeline=data_splitting']; main()"
-        )
-        (project / "torch_forbidden.py").write_text("import sys; sys.modules['torch'] = None\n")
-        done = self.python(project, "-c", code)
-        assert done.returncode == 0, done.stderr
-        assert (project / "data/05_model_input/tiny/split_summary.json").is_file()

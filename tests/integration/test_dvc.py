@@ -1,7 +1,7 @@
 """DVC does what its users expect: nothing twice, everything that is concerned, and the same bits in another clone."""
 
 import json
-import time
+import resource
 from pathlib import Path
 
 import pytest
@@ -38,10 +38,12 @@ def reproduced(origin: Path, type_command) -> Path:
     return root
 
 
-@pytest.fixture
-def clone(reproduced: Path, origin: Path, type_command, tmp_path: Path) -> Path:
-    root = tmp_path / "clone"
+@pytest.fixture(scope="module")
+def clone(reproduced: Path, origin: Path, type_command) -> Path:
+    """Another clone, which has pulled the results."""
+    root = origin.with_name("clone")
     type_command(origin, "git", "clone", "--quiet", str(origin), str(root))
+    type_command(root, "dvc", "pull", "--quiet", FILE)
     return root
 
 
@@ -60,9 +62,10 @@ def test_gives_the_bytes_of_kedro_run(reproduced: Path, full: Path, outputs) -> 
 
 
 def test_does_nothing_twice(reproduced: Path, type_command) -> None:
-    began = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     said = type_command(reproduced, "dvc", "repro", FILE)
-    assert time.monotonic() - began < 10
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime - before.ru_utime < 10  # seconds of a core: others may keep the machine busy
     assert "Running stage" not in said
     assert "up to date" in said
     assert type_command(reproduced, "git", "status", "--porcelain") == ""
@@ -74,7 +77,6 @@ def test_touches_no_other_recipe(reproduced: Path) -> None:
 
 
 def test_another_clone_pulls_and_trains_nothing(reproduced: Path, clone: Path, type_command, outputs) -> None:
-    type_command(clone, "dvc", "pull", "--quiet", FILE)
     said = type_command(clone, "dvc", "repro", FILE)
     assert "Running stage" not in said
     made = {path: content for path, content in outputs(reproduced).items() if "09_recovery" not in path}
@@ -102,12 +104,13 @@ def test_another_clone_makes_the_same_bits(reproduced: Path, clone: Path, type_c
 def test_a_change_concerns_what_depends_on_it(
     clone: Path, type_command, file: str, old: str, new: str, stages: list[str]
 ) -> None:
-    type_command(clone, "dvc", "pull", "--quiet", FILE)
     path = clone / file
     text = path.read_text("utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), "utf-8")
-    assert list(changed(type_command(clone, "dvc", "status", "--json", FILE))) == stages
+    found = changed(type_command(clone, "dvc", "status", "--json", FILE))
+    path.write_text(text, "utf-8")
+    assert list(found) == stages
 
 
 def test_metrics_parameters_and_plots_are_shown(reproduced: Path, type_command) -> None:

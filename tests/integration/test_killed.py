@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,8 +44,10 @@ def start(environment: dict[str, str]) -> Callable[..., subprocess.Popen[str]]:
     return start
 
 
-def wait_for_file(process: subprocess.Popen[str], root: Path, pattern: str) -> None:
-    while not any((root / "data").glob(pattern)):
+def wait_for_file(
+    process: subprocess.Popen[str], root: Path, pattern: str, known: frozenset[Path] = frozenset()
+) -> None:
+    while known.issuperset((root / "data").glob(pattern)):
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
 
@@ -56,22 +59,54 @@ def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> str:
     return said
 
 
+def run_manifest(root: Path) -> dict[str, dict]:
+    return json.loads((root / "data/08_reporting/smoke/run_manifest.json").read_text("utf-8"))
+
+
 def assert_same(once: dict[str, bytes], again: dict[str, bytes]) -> None:
     assert once.keys() == again.keys()
     assert [name for name in once if once[name] != again[name]] == []
 
 
-@pytest.mark.parametrize("pattern", [TEACHERS, STUDENT, "07_model_output/smoke/confusion/*.csv"])
-def test_goes_on_to_the_same_bytes(full: Path, make_project, start, type_command, outputs, pattern: str) -> None:
+def test_killed_again_and_again_it_ends_with_the_same_bytes(
+    full: Path, make_project, start, type_command, outputs
+) -> None:
+    """Killed in each training and while it evaluates, and stopped by Ctrl-C; another one is refused meanwhile."""
     root = make_project("killed")
     process = start(root)
-    wait_for_file(process, root, pattern)
+    wait_for_file(process, root, TEACHERS)
+    os.killpg(process.pid, signal.SIGSTOP)  # so that it is not done before the second one has begun
+    refused = type_command(root, *COMMAND, code=1)
+    assert "another training of this run holds" in refused
+    assert "Traceback" not in refused
     kill(process)
-    record = json.loads((root / "data/08_reporting/smoke/run_manifest.json").read_text("utf-8"))
+    record = run_manifest(root)
     assert record["data_splitting"]["unfinished"] == []
     assert record["teacher_pretraining"]["commit"] is None
-    assert record["student_learning"]["unfinished"] or pattern.endswith("csv")
+    assert record["student_learning"]["unfinished"]
+
+    process = start(root)
+    wait_for_file(process, root, STUDENT)
+    said = kill(process)
+    assert "teacher_pretraining resumes after step" in said
+    assert run_manifest(root)["student_learning"]["unfinished"]
+
+    known = frozenset((root / "data").glob(STUDENT))
+    process = start(root)
+    wait_for_file(process, root, STUDENT, known)
+    said = kill(process, signal.SIGINT)
+    assert process.returncode != 0
+    assert "student_learning resumes after step" in said
+    assert "was stopped after step" in said
+    assert "the same command resumes from there" in said
+    assert "Traceback" not in said
+
+    process = start(root)
+    wait_for_file(process, root, "07_model_output/smoke/confusion/*.csv")
+    assert "student_learning resumes after step" in kill(process)
+    assert run_manifest(root)["student_learning"]["unfinished"] == []
     (root / "data/08_reporting/smoke/.run_manifest.json.1.tmp").touch()  # as if killed while it wrote
+
     said = type_command(root, *COMMAND)
     assert "resumes after step" in said
     assert "starts from scratch" not in said
@@ -79,41 +114,20 @@ def test_goes_on_to_the_same_bytes(full: Path, make_project, start, type_command
     assert not list((root / "data/09_recovery").rglob("*.pt"))
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(full: Path, make_project, start, type_command, outputs) -> None:
-    root = make_project("interrupted")
-    process = start(root)
-    wait_for_file(process, root, STUDENT)
-    said = kill(process, signal.SIGINT)
-    assert process.returncode != 0
-    assert "was stopped after step" in said
-    assert "the same command resumes from there" in said
-    assert "Traceback" not in said
-    assert "resumes after step" in type_command(root, *COMMAND)
-    assert_same(outputs(full), outputs(root))
-
-
-def test_a_second_training_of_the_run_is_refused(make_project, start, type_command) -> None:
-    root = make_project("twice")
-    process = start(root)
-    wait_for_file(process, root, TEACHERS)
-    os.killpg(process.pid, signal.SIGSTOP)  # so that it is not done before the second one has begun
-    said = type_command(root, *COMMAND, code=1)
-    kill(process)
-    assert "another training of this run holds" in said
-    assert "Traceback" not in said
-    type_command(root, "kedro", "run", "--env=smoke", "--pipelines=data_splitting")
-
-
-def test_a_method_outside_the_project_resumes_with_all_it_holds(make_project, start, type_command, outputs) -> None:
+def test_a_method_outside_the_project_resumes_with_all_it_holds(
+    full: Path, make_project, start, type_command, outputs, run_here
+) -> None:
     """Mean Teacher in a file of its own, chosen by two parameters, without teachers."""
     root = make_project("outside")
     shutil.copy(Path(__file__).parent / "outside/my_methods.py", root)
-    type_command(root, "kedro", "run", "--env=smoke", "--pipelines=data_splitting")
+    for layer in ("01_raw", "05_model_input"):
+        shutil.copytree(full / "data" / layer, root / "data" / layer)
     other = root.with_name("other")
     shutil.copytree(root, other)
+    pipelines = ("student_learning", "evaluation", "reporting")
     method = "student_learning.method.name=my_methods:MeanTeacher,student_learning.method.my_mean_teacher.decay=0.5"
     command = (
-        *("kedro", "run", "--env=smoke", "--pipelines=student_learning,evaluation,reporting"),
+        *("kedro", "run", "--env=smoke", f"--pipelines={','.join(pipelines)}"),
         f"--params=runtime.threads=1,runtime.recovery_seconds=0,{method}",
     )
     process = start(root, command)
@@ -121,7 +135,11 @@ def test_a_method_outside_the_project_resumes_with_all_it_holds(make_project, st
     kill(process)
     assert not (root / "data/06_models/smoke/student.safetensors").exists()
     assert re.search(r"student_learning resumes after step \d", type_command(root, *command))
-    type_command(other, *command)
+    chosen = {"name": "my_methods:MeanTeacher", "my_mean_teacher": {"decay": 0.5}}
+    try:
+        run_here(other, *pipelines, student_learning={"method": chosen})
+    finally:
+        sys.modules.pop("my_methods", None)
     assert_same(outputs(other), outputs(root))
     metrics = json.loads((root / "data/08_reporting/smoke/metrics.json").read_text("utf-8"))
     assert list(metrics)[:4] == ["student", "student_best", "student_ema", "student_ema_best"]

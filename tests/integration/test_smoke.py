@@ -1,39 +1,18 @@
-"""The whole project once, as a user runs it, and once more stage by stage: the same bytes."""
+"""The whole project once, as a user runs it."""
 
 import html
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from kedro.framework.session import KedroSession
-from kedro.framework.startup import bootstrap_project
 from PIL import Image
 
 SPLITS = {"manifest.csv", "labeled.csv", "unlabeled.csv", "val.csv", "test.csv", "split_summary.json"}
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 NETWORKS = {"student", "student_best", "global_teacher", "local_teacher", "supervised", "supervised_best"}
-
-THREADS = {"runtime": {"threads": 1}}  # two would wait for each other where the tests' machine is busy
-
-Run = Callable[..., None]
-
-
-@pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Run a pipeline in this process: as the command does, without the seconds that it takes to start."""
-    monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
-
-    def run(root: Path, pipeline: str, parameters: dict | None = None) -> None:
-        monkeypatch.chdir(root)
-        bootstrap_project(root)
-        with KedroSession.create(root, env="smoke", runtime_params=THREADS | (parameters or {})) as session:
-            session.run(pipeline_names=[pipeline])
-
-    return run
 
 
 def test_the_promised_files_are_there(full: Path) -> None:
@@ -103,17 +82,17 @@ def test_each_measured_image_has_a_score_per_network(full: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
 def test_its_weights_are_measured_apart_with_the_same_scores_and_become_a_file_for_others(
-    full: Path, run_here: Run, tmp_path: Path
+    full: Path, make_project, run_here
 ) -> None:
     weights = str(full / "data/06_models/smoke/student.safetensors")
-    root = tmp_path / "project"
-    shutil.copytree(full, root)
-    run_here(root, "weights_evaluation", {"weights_evaluation": {"weights": weights, "split": "test"}})
+    root = make_project("apart")
+    shutil.copytree(full / "data", root / "data")
+    run_here(root, "weights_evaluation", weights_evaluation={"weights": weights, "split": "test"})
     output = root / "data/07_model_output/smoke"
     apart = json.loads((output / "weights_evaluation/metrics.json").read_text("utf-8"))
     scores = json.loads((full / "data/08_reporting/smoke/metrics.json").read_text("utf-8"))["student"]
     assert {key: apart[key] for key in scores} == scores
-    run_here(root, "export", {"export": {"weights": weights}})
+    run_here(root, "export", export={"weights": weights})
     assert (output / "student.onnx").stat().st_size > 10_000
 
 
@@ -135,20 +114,12 @@ def test_histories_have_losses_rates_and_scores(full: Path, name: str, networks:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
-def test_stage_by_stage_gives_the_same_bytes(full: Path, make_project, kedro_run, outputs, run_here: Run) -> None:
-    root = make_project("stages")
-    kedro_run(root, "--pipelines=data_splitting,teacher_pretraining")
+def test_without_its_reference_the_student_is_the_same(full: Path, make_project, outputs, run_here) -> None:
+    root = make_project("without")
+    shutil.copytree(full / "data", root / "data")
     torch.rand(5)  # what was drawn before must not matter
-    for stage in ("student_learning", "evaluation", "reporting"):
-        run_here(root, stage)
-    once, again = outputs(full), outputs(root)
-    assert once.keys() == again.keys()
-    assert [name for name in once if once[name] != again[name]] == []
-
-    # With nothing new before it, the student alone: without its reference, which leaves no trace.
-    for stage in ("student_learning", "evaluation", "reporting"):
-        run_here(root, stage, {"student_learning": {"reference": False}})
-    without = outputs(root)
+    run_here(root, "student_learning", "evaluation", "reporting", student_learning={"reference": False})
+    once, without = outputs(full), outputs(root)
     metrics = json.loads(without["data/08_reporting/smoke/metrics.json"])
     assert metrics.keys() == NETWORKS - {"supervised", "supervised_best"}
     gone = once.keys() - without.keys()

@@ -3,8 +3,6 @@
 import base64
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +24,6 @@ from igl_dt.reporting.previews import (
 from igl_dt.utils.palette import class_palette
 from tiny import CLASSES, NETWORKS, tiny_network
 
-SRC = Path(__file__).parents[2] / "src"
 SIZE = (40, 60)
 """Height and width of the images."""
 
@@ -124,14 +121,3 @@ def test_a_weight_file_is_summarized_from_its_header(role: str, tmp_path: Path) 
     assert summary["classes"] == list(CLASSES)
     assert summary["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert json.loads(json.dumps(summary)) == summary
-
-
-def test_they_import_no_torch() -> None:
-    code = (
-        "import sys\n"
-        "from igl_dt.kedro_ext.datasets import figures, images, networks\n"
-        "from igl_dt.reporting import gallery, previews, report\n"
-        "print([name for name in ('torch', 'timm') if name in sys.modules])"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(SRC)})
-    assert (ran.returncode, ran.stdout.strip()) == (0, "[]"), ran.stderr

@@ -7,6 +7,7 @@ import linecache
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def _source(kind: type) -> str:
         return "".join(linecache.getlines(next((code.co_filename for code in codes if code), "")))
 
 
+@cache  # a run's trainings share most of their code
 def _digest_of_source(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):
