@@ -5,8 +5,10 @@ SETUP := .venv/.complete
 
 .PHONY: run setup test torture lint bench docs site lock
 
+# With --env=base, as DVC's stages run, so without conf/local: afterwards `dvc repro` has nothing to do.
 run: setup
-	$(BIN)/kedro run --pipelines=full
+	$(BIN)/kedro run --env=base --pipelines=full
+	test ! -e .git || $(BIN)/dvc commit --quiet --force dvc.yaml
 
 setup: $(SETUP)
 

@@ -11,7 +11,7 @@ printed beside it.
 ``steps`` (the default): the above; the limit is a ratio of 1.05.
 
 ``methods``: seconds per step of every registered method, at the same crop, batch and networks, over those of supervised
-training; the methods take turns. No limit.
+training, and the multiply-adds of a step likewise; the methods take turns. No limit.
 
 ``splitting``: what it takes to split a million images, by a fraction and by lists: a minute and a GiB.
 
@@ -56,6 +56,7 @@ import yaml
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
 from igl_dt.data import loading
@@ -67,7 +68,6 @@ from igl_dt.data.splits import Splits, split_labels
 from igl_dt.data.transforms import CropWindow
 from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.inference.predict import predict_images
-from igl_dt.kedro_ext.provenance import peak_memory
 from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.networks.base import SegmentationNetwork
@@ -75,6 +75,7 @@ from igl_dt.networks.io import load_network, save_network
 from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.determinism import configure_torch, seeded
+from igl_dt.runtime.memory import peak_memory
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.optimizer import build_optimizer
 from igl_dt.training.parameters import OptimizerParameters, TeacherPretrainingParameters, TrainingParameters
@@ -270,6 +271,7 @@ def measure_methods() -> int:
     """Time a training step of every registered method, the methods in turns; gives the exit code."""
     configure_torch(RUNTIME)
     seconds: dict[str, list[float]] = {}
+    compute: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         reader, splits = _draw_images(folder, {"train": 32, "val": 2, "test": 0, "min_side": 128}, fraction=0.25)
         augmentation = AugmentationParameters(crop_size=CROP_SIZE, strong_unlabeled=True, cutmix_probability=0.5)
@@ -278,17 +280,33 @@ def measure_methods() -> int:
             method = _any_method(name)
             batches = _batches(TrainingBatches, method, reader, splits, augmentation, METHOD_ROUNDS)
             optimizers = [build_optimizer(module, OPTIMIZER) for module in method.trained().values()]
+            method.after_validation(0, dict.fromkeys(method.evaluated(), 0.0))  # PrevMatch takes its first snapshot
             running.append((name, method.train(), optimizers, [batches[step] for step in range(METHOD_ROUNDS)]))
         for step in range(METHOD_ROUNDS):
             for name, method, optimizers, ready in running:
-                taken = _method_step(method, ready[step], optimizers, step)
-                if step > 0:  # the first warms up
-                    seconds.setdefault(name, []).append(taken)
+                if step == 0:  # warms up, and is counted
+                    with FlopCounterMode(display=False) as counter:
+                        _method_step(method, ready[step], optimizers, step)
+                    compute[name] = counter.get_total_flops() // 2
+                else:
+                    seconds.setdefault(name, []).append(_method_step(method, ready[step], optimizers, step))
     for name, times in seconds.items():
         pairs = zip(times, seconds["supervised"], strict=True)
         ratio, median = statistics.median(one / other for one, other in pairs), statistics.median(times)
-        print(f"{name}: {median:.4f} s/step, {ratio:.2f} times supervised (medians of {len(times)})")
-        note("methods", **{f"{name}: seconds": median, f"{name}: times supervised": ratio})
+        more = compute[name] / compute["supervised"]
+        print(
+            f"{name}: {median:.4f} s/step, {ratio:.2f} times supervised (medians of {len(times)}); "
+            f"{compute[name] / 1e9:.2f} G multiply-adds, {more:.2f} times supervised"
+        )
+        note(
+            "methods",
+            **{
+                f"{name}: seconds": median,
+                f"{name}: times supervised": ratio,
+                f"{name}: multiply-adds": compute[name],
+                f"{name}: multiply-adds times supervised": more,
+            },
+        )
     return 0
 
 

@@ -141,7 +141,10 @@ def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     figures = json.loads(file.read_text("utf-8"))
     assert figures["steps"] == {}
     assert figures["methods"]["supervised: times supervised"] == 1
-    assert all(figures["methods"][f"{name}: seconds"] > 0 for name in names)
+    assert figures["methods"]["supervised: multiply-adds times supervised"] == 1
+    for name in names:
+        assert figures["methods"][f"{name}: seconds"] > 0
+        assert figures["methods"][f"{name}: multiply-adds"] >= figures["methods"]["supervised: multiply-adds"]
 
 
 def test_steps_give_a_ratio_for_each_training(

@@ -23,6 +23,7 @@ import yaml
 from kedro.config import OmegaConfigLoader
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from omegaconf import OmegaConf
 from PIL import Image
 from pydantic import BaseModel, ValidationError
 from sphinx.cmd.build import build_main
@@ -44,6 +45,7 @@ from igl_dt.networks.registry import build_network, find_architecture
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.reporting.gallery import GALLERY
 from igl_dt.settings import CONFIG_LOADER_ARGS
+from igl_dt.training.trainer import create_method
 from igl_dt.utils import registry
 from tiny import CLASSES, RESNET, tiny_network
 
@@ -305,6 +307,29 @@ def test_parameters_in_yaml_blocks_are_valid(
     for name in ProjectParameters.training_groups():
         if name in content:
             assert list(check_training(name, getattr(parameters, name), parameters.runtime)) == []
+
+
+def test_each_ablation_is_a_line_of_parameters() -> None:
+    """In the smallest environment: what it asks for is another training, and can be built."""
+    loader = OmegaConfigLoader(str(PROJECT / "conf"), env="smoke", **CONFIG_LOADER_ARGS)
+    given = dict(loader["parameters"])
+    plain = ProjectParameters.model_validate(given)
+    section = (PROJECT / "docs/methods.md").read_text("utf-8").partition("## Ablations of IGL-DT\n")[2]
+    lines = re.findall(r"`--params=(student[^`]*|teacher[^`]*)`", section)
+    assert len(lines) == len(set(lines)) > 20
+    teachers: dict[str, dict[str, Any]] = {}
+    for line in lines:
+        changes = OmegaConf.to_object(OmegaConf.from_dotlist(line.split(",")))  # as Kedro reads --params
+        parameters = ProjectParameters.model_validate(merged(given, changes))
+        assert parameters != plain, line
+        pretraining, learning = parameters.teacher_pretraining, parameters.student_learning
+        built = teachers.get(pretraining.model_dump_json())
+        if built is None:
+            built = dict(create_method(pretraining, CLASSES, 0).networks.items())
+            teachers[pretraining.model_dump_json()] = built
+        method = create_method(learning, CLASSES, 0, built)
+        for group, name in re.findall(r"(\w+)\.method\.(\w+)\.", line):
+            assert (method.name if group == "student_learning" else "cps") == name, f"{line} changes nothing"
 
 
 def add_module(

@@ -7,6 +7,7 @@ from kedro.framework.cli import project
 from kedro.framework.project import configure_project
 from kedro.framework.startup import ProjectMetadata
 
+from igl_dt.kedro_ext.environments import check_environment
 from igl_dt.utils.parameters import did_you_mean
 
 
@@ -56,25 +57,33 @@ def dvc() -> None:
     """
 
 
-@dvc.command(short_help="Write each environment's dvc.yaml from its graph.")
+@dvc.command(short_help="Write dvc.yaml from the graph.")
+@click.option("--env", help="Only of this environment; its dvc.yaml lies in environments/ENV/.")
 @click.option("--check", is_flag=True, help="Write nothing; say what differs, and fail if anything does.")
 @click.pass_obj
-def sync(metadata: ProjectMetadata, check: bool) -> None:
-    """Write each environment's dvc.yaml from its graph, catalog, parameters and imports.
+def sync(metadata: ProjectMetadata, env: str | None, check: bool) -> None:
+    """Write dvc.yaml from the graph, catalog, parameters and imports.
 
-    Run it after a change of one of these; it lists what was not up to date.
+    Run it after a change of one of these; it lists what was not up to date. Without --env it writes dvc.yaml of the
+    environment base, and of those that have one already.
     """
-    from igl_dt.dvc_ext.sync import describe, differences, find_environments, render
+    from igl_dt.dvc_ext.sync import Environment, differences, find_environments, write
 
     configure_project(metadata.package_name)
-    environments = find_environments(Path(metadata.project_path))
+    project = Path(metadata.project_path)
+    if env:
+        check_environment(env, project / "conf")
+    environments = [Environment(project, env)] if env else find_environments(project)
     found = [line for environment in environments for line in differences(environment)]
     for line in found:
         click.echo(line)
     if check and found:
         raise click.ClickException("run `kedro dvc sync` to write what the graph says")
     for environment in [] if check else environments:
-        (environment.project / environment.path).write_text(render(describe(environment)), "utf-8", newline="\n")
+        try:
+            write(environment)
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
     click.echo(f"{', '.join(str(each.path) for each in environments)}: {'up to date' if not found else 'written'}")
 
 
@@ -92,6 +101,7 @@ def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
     from igl_dt.dvc_ext.sync import Environment
 
     configure_project(metadata.package_name)
+    check_environment(env, Path(metadata.project_path) / "conf")
     environment = Environment(Path(metadata.project_path), env)
     try:
         report = reproduce(environment, record)

@@ -7,8 +7,10 @@ from igl_dt.kedro_ext.hooks import (
     RunFromProject,
     RunInTurn,
     SayErrorsPlainly,
+    SayResult,
     WriteRunManifest,
 )
+from igl_dt.kedro_ext.tracking import LogToMlflow
 
 HOOKS = (
     CheckEnvironment(),
@@ -17,8 +19,12 @@ HOOKS = (
     LockTrainings(),
     RunFromProject(),
     WriteRunManifest(),
+    LogToMlflow(),
+    SayResult(),
     SayErrorsPlainly(),
 )
+# kedro-viz keeps statistics of one run only, the last, and would show them with every other run.
+DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
 CONFIG_LOADER_ARGS = {
     "base_env": "base",
     "default_run_env": "local",

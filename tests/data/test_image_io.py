@@ -227,6 +227,7 @@ class TestFormats:
     LOSSY = (
         ("JPEG", {"quality": 100}, "a JPEG file"),
         ("WEBP", {"quality": 100}, "a lossy WebP file"),
+        ("JPEG2000", {}, "a JPEG 2000 file"),
         ("WEBP", {"quality": 100, "exif": b"Exif\0\0"}, "a lossy WebP file"),
         ("TIFF", {"compression": "jpeg"}, "a TIFF file with JPEG compression"),
     )

@@ -198,6 +198,18 @@ def test_the_weak_view_of_labeled_images_is_there_where_the_strong_one_is_seen(m
     assert not torch.equal(strong.images_weak, strong.images)
 
 
+def test_class_crops_change_labelled_crops_alone(make) -> None:
+    plain, some, all_ = (make(class_crop_probability=share, scale=(1.5, 2.0)) for share in (0, 0.5, 1))
+
+    def changed(other: TrainingBatches) -> int:
+        return sum((plain[step].images != other[step].images).flatten(1).any(dim=1).sum().item() for step in range(4))
+
+    assert 0 < changed(some) < changed(all_)
+    for step in range(4):
+        one, other = plain[step], all_[step]
+        assert_same(one._replace(images=other.images, masks=other.masks), other)
+
+
 @pytest.mark.parametrize("step", [0, 3])
 def test_further_strong_views_change_no_other_draw(make, step: int) -> None:
     one, three = make()[step], make(strong_views=3)[step]

@@ -292,3 +292,20 @@ def test_sizes_are_positive() -> None:
 def test_an_unknown_source_names_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(DataError, match=r"^unknown dataset\.source 'camvit'; did you mean 'camvid'\?$"):
         read_manifest(DatasetParameters(source="camvit", root="."))
+
+
+def test_an_evaluated_image_that_looks_like_a_training_image_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((80, 60))
+    for split, id_ in (("train", "frame_1"), ("val", "frame_2")):
+        for kind in ("images", "masks"):
+            (tmp_path / split / kind).mkdir(parents=True)
+        scene.save(tmp_path / split / "images" / f"{id_}.png")
+        Image.new("L", (80, 60)).save(tmp_path / split / "masks" / f"{id_}.png")
+    (tmp_path / "classes.txt").write_text("a\nb")
+    read_manifest(DatasetParameters(source="camvid", root=str(tmp_path)))
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said.startswith("1 of 1 val and test images that were compared look like a training image, such as ")
+    assert "val/images/frame_2.png and train/images/frame_1.png" in said
+    assert "dataset.options.group" in said

@@ -13,6 +13,7 @@ from igl_dt.data.transforms import (
     CropWindow,
     crop_image,
     crop_mask,
+    draw_class_pixel,
     draw_cutmix_box,
     draw_window,
     padding_mask,
@@ -48,6 +49,28 @@ def test_the_fused_crop_is_that_of_the_whole_scaled_image() -> None:
         assert np.abs(difference).max() <= 1
         whole_mask = Image.fromarray(mask).resize(scaled, Image.Resampling.NEAREST).crop(area)
         np.testing.assert_array_equal(whole_mask, crop_mask(mask, window, (24, 32)))
+
+
+@pytest.mark.parametrize("scale", [(0.3, 0.5), (0.5, 2.0)])
+def test_a_crop_contains_the_pixel_that_it_must(scale: tuple[float, float]) -> None:
+    parameters, corners = augmentation(scale=scale), [(0, 0), (82, 60), (41, 7)]
+    for seed in range(60):
+        column, row = corners[seed % 3]
+        window = draw_window(83, 61, parameters, np.random.default_rng(seed), (column, row))
+        left, top, right, bottom = window.box
+        assert left - 1e-9 <= column + 0.5 <= right + 1e-9 and top - 1e-9 <= row + 0.5 <= bottom + 1e-9
+        anywhere = draw_window(83, 61, parameters, np.random.default_rng(seed))
+        assert (window.size, window.flip) == (anywhere.size, anywhere.flip)
+
+
+def test_classes_of_a_mask_are_drawn_alike() -> None:
+    mask = np.zeros((20, 30), np.uint8)
+    mask[3:5, 7], mask[10:, :], mask[-1, -1] = 2, 255, 9
+    drawn = [draw_class_pixel(mask, np.random.default_rng(seed)) for seed in range(300)]
+    classes, counts = np.unique([mask[row, column] for column, row in drawn], return_counts=True)
+    assert classes.tolist() == [0, 2, 9]
+    assert counts.min() > 70
+    assert draw_class_pixel(np.full((4, 4), 255, np.uint8), np.random.default_rng(0)) is None
 
 
 def test_image_and_mask_show_the_same_place() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from igl_dt.dvc_ext.sync import Environment, describe, differences, find_environments, render
+from igl_dt.dvc_ext.sync import Environment, describe, differences, find_environments, render, write
 
 PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on names of datasets
@@ -14,7 +14,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Kedro's, on na
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, dict]:
-    return {environment.env: describe(environment) for environment in find_environments(PROJECT)}
+    environments = [Environment(PROJECT, path.parent.name) for path in sorted(PROJECT.glob("conf/*/globals.yml"))]
+    return {environment.env: describe(environment) for environment in environments}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +38,10 @@ def change(path: Path, old: str, new: str) -> None:
 
 def test_the_committed_files_are_those_of_the_graph(described: dict[str, dict]) -> None:
     assert described.keys() >= {"base", "camvid", "smoke"}
-    assert differences(Environment(PROJECT, "base")) == []
-    for env, content in described.items():
-        text = (PROJECT / Environment(PROJECT, env).path).read_text("utf-8")
-        assert text == render(content), "run `kedro dvc sync`"
+    for environment in find_environments(PROJECT):
+        assert differences(environment) == [], "run `kedro dvc sync`"
+        text = (PROJECT / environment.path).read_text("utf-8")
+        assert text == render(described[environment.env])
         assert "versioned" not in text
         assert "persist" not in text
 
@@ -105,7 +106,11 @@ def test_a_stage_depends_on_the_method_and_the_architectures_that_parameters_cho
 
 def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
     stages = content["stages"]
-    made = {out: name for name, stage in stages.items() for out in (*stage["outs"], *stage.get("metrics", []))}
+    made = {
+        out: name
+        for name, stage in stages.items()
+        for out in (*stage["outs"], *(path for metric in stage.get("metrics", []) for path in metric))
+    }
     needs = {name: {made[path] for path in stage["deps"] if path in made} for name, stage in stages.items()}
     assert needs == {
         "data_splitting": set(),
@@ -142,7 +147,7 @@ def test_recipes_share_no_output_and_track_their_own_parameters(described: dict[
     outs: dict[str, str] = {}
     for env, content in described.items():
         for stage in content["stages"].values():
-            for out in (*stage["outs"], *stage.get("metrics", [])):
+            for out in (*stage["outs"], *(path for metric in stage.get("metrics", []) for path in metric)):
                 assert out not in outs
                 outs[out] = env
     camvid = described["camvid"]["stages"]
@@ -183,9 +188,23 @@ def test_says_which_edge_differs(project: Path, file: str, old: str, new: str, s
 
 
 def test_says_which_parameters_a_recipe_has_got(project: Path) -> None:
+    write(Environment(project, "camvid"))
     change(project / "conf/camvid/parameters.yml", "splitting:", "evaluation: {batch_size: 4}\n\nsplitting:")
     at = "stages.evaluation.params.conf/camvid/parameters.yml"
-    assert f"conf/camvid/dvc.yaml: {at} lacks evaluation" in differences(Environment(project, "camvid"))
+    assert f"environments/camvid/dvc.yaml: {at} lacks evaluation" in differences(Environment(project, "camvid"))
+
+
+def test_a_copied_environment_concerns_dvc_only_on_demand_and_under_a_name_of_its_own(project: Path) -> None:
+    write(Environment(project, "folder"))
+    shutil.copytree(project / "conf/folder", project / "conf/polyps")
+    polyps = Environment(project, "polyps")
+    assert [environment.env for environment in find_environments(project)] == ["base", "folder"]
+    with pytest.raises(ValueError, match=r"conf/polyps/globals.yml: run 'folder' is also the run of .* folder"):
+        write(polyps)
+    change(project / "conf/polyps/globals.yml", "folder", "polyps")
+    write(polyps)
+    assert differences(polyps) == []
+    assert [environment.env for environment in find_environments(project)] == ["base", "folder", "polyps"]
 
 
 def test_a_missing_file_is_a_difference(project: Path) -> None:

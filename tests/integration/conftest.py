@@ -14,7 +14,8 @@ from kedro.framework.startup import bootstrap_project
 
 PROJECT = Path(__file__).parents[2]
 UNUSED = shutil.ignore_patterns("local", "*.egg-info", "dvc.lock")
-ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore")
+COSTS = ("cost_teachers.json", "cost_student.json", "cost_supervised.json")
+ACCOUNTS = ("run_manifest.json", "report.html", "checked_files.json", "lock", ".gitignore", *COSTS)
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,7 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
         (root / ".dvc").mkdir()
         for file in ("config", ".gitignore"):
             shutil.copy(PROJECT / ".dvc" / file, root / ".dvc")
+        shutil.copytree(PROJECT / ".dvc/plots", root / ".dvc/plots")
         return root
 
     return make

@@ -30,6 +30,8 @@ TEACHERS = {
     "global_teacher": {"swin_unet": {"encoder": SWIN, "decoder_depth": 1}},
     "local_teacher": {"res_unet": {"encoder": RESNET, "decoder_channels": [16, 8]}},
 }
+VIT = {"name": "test_vit", "pretrained": None, "options": {"patch_size": 14, "img_size": 56}}
+VIT_OPTIONS = {"decoder_intermediate_channels": [8, 8, 8, 8], "decoder_fusion_channels": 8}
 STUDENT = {"student": {"deeplab_v3_plus": {"encoder": RESNET, "channels": 8}}}
 SMALL = {
     "splitting": {"labeled_fraction": 0.5},
@@ -112,6 +114,35 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(root)
     monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
     return root
+
+
+@pytest.mark.parametrize(("environment", "draw"), [("pascal_vit", draw_pascal), ("cityscapes_vit", draw_cityscapes)])
+def test_a_vision_transformer_learns_by_unimatch_v2_without_teachers(
+    project: Path, tmp_path: Path, environment: str, draw: Callable[[Path], None]
+) -> None:
+    """Everything is the environment's own but the size of the network, steps and sizes; random weights."""
+    draw(tmp_path / "images")
+    network = {"student": {"dpt": {"encoder": VIT, "options": VIT_OPTIONS}}}
+    changes = SMALL | {
+        "dataset": {"root": str(tmp_path / "images")},
+        "student_learning": SMALL_STAGE | {"networks": network, "reference": False},
+    }
+    if environment == "cityscapes_vit":
+        changes["evaluation"] = {"window_size": [32, 40]}
+    bootstrap_project(project)
+    stages = ["data_splitting", "student_learning", "evaluation"]  # the last one reads the weights from their files
+    KedroSession.create(project, env=environment, runtime_params=changes).run(pipeline_names=stages)
+
+    reporting = project / f"data/08_reporting/{environment}"
+    assert list(json.loads((reporting / "metrics.json").read_text("utf-8"))) == [
+        "student",
+        "student_best",
+        "student_ema",
+        "student_ema_best",
+    ]
+    student = json.loads((reporting / "networks.json").read_text("utf-8"))["student"]
+    assert (student["architecture"], student["trained_by"]) == ("dpt", "unimatch_v2")
+    assert student["compute"]["teachers"] == 0 < student["compute"]["total"]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import html
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+import yaml
 from PIL import Image
 
+PROJECT = Path(__file__).parents[2]
 SPLITS = {"manifest.csv", "labeled.csv", "unlabeled.csv", "val.csv", "test.csv", "split_summary.json"}
 STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 NETWORKS = {"student", "student_best", "global_teacher", "local_teacher", "supervised", "supervised_best"}
@@ -18,7 +21,8 @@ NETWORKS = {"student", "student_best", "global_teacher", "local_teacher", "super
 def test_the_promised_files_are_there(full: Path) -> None:
     assert {path.name for path in (full / "data/05_model_input/smoke").iterdir()} >= SPLITS
     weights = full / "data/06_models/smoke"
-    assert {path.stem for path in weights.rglob("*.safetensors")} == NETWORKS
+    best_teachers = {"global_teacher_best", "local_teacher_best"}
+    assert {path.stem for path in weights.rglob("*.safetensors")} == NETWORKS | best_teachers
     assert {path.stem for path in weights.glob("*.safetensors")} >= {"global_teacher", "local_teacher", "student"}
     reporting = full / "data/08_reporting/smoke"
     assert (reporting / "image_scores.csv").is_file()
@@ -82,7 +86,7 @@ def test_each_measured_image_has_a_score_per_network(full: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's
 def test_its_weights_are_measured_apart_with_the_same_scores_and_become_a_file_for_others(
-    full: Path, make_project, run_here
+    full: Path, make_project, run_here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = str(full / "data/06_models/smoke/student.safetensors")
     root = make_project("apart")
@@ -94,6 +98,22 @@ def test_its_weights_are_measured_apart_with_the_same_scores_and_become_a_file_f
     assert {key: apart[key] for key in scores} == scores
     run_here(root, "export", export={"weights": weights})
     assert (output / "student.onnx").stat().st_size > 10_000
+    folder = output / "student"
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert (folder / "model.safetensors").read_bytes() == Path(weights).read_bytes()
+    names = json.loads((output.parents[1] / "05_model_input/smoke/class_names.json").read_text("utf-8"))
+    assert json.loads((folder / "config.json").read_text("utf-8"))["class_names"] == names
+    _, header, text = (folder / "README.md").read_text("utf-8").split("---\n")
+    assert yaml.safe_load(header)["pipeline_tag"] == "image-segmentation"
+    assert ", ".join(names) in text
+
+    (code,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs/own_data.md").read_text("utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (50, 40)).save("image.jpg")
+    exec(code.replace("data/07_model_output/folder", str(output)), {})
+    with Image.open("mask.png") as mask:
+        assert mask.size == (50, 40)
+        assert max(mask.tobytes()) < len(names)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +131,9 @@ def test_histories_have_losses_rates_and_scores(full: Path, name: str, networks:
     assert losses | rates <= set(history)
     for network in networks:
         assert history.loc[history[f"val_miou.{network}"].notna(), "step"].tolist() == [4, 8]
+    training = {"teachers": "teacher_pretraining", "student": "student_learning", "supervised": "reference"}[name]
+    grown = full / f"data/07_model_output/smoke/training/{training}/history.csv"
+    assert grown.read_bytes() == (full / f"data/08_reporting/smoke/history_{name}.csv").read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::ResourceWarning")  # Kedro's

@@ -119,6 +119,13 @@ def test_collapsed_it_is_the_five_stages_and_fits_the_screen(page: Any) -> None:
     names = shown(page)
     assert names >= STAGES | {"labeled", "unlabeled", "global_teacher", "local_teacher", "student", "metrics"}
     assert not {name for name in names if name.endswith("_node")}
+    layers = page.locator(".pipeline-layer-name").all_inner_texts()
+    assert layers == [
+        "splits",
+        "models",
+        "evaluation",
+        "reporting",
+    ]  # none where layers depend on each other in a circle
     page.wait_for_timeout(1000)  # it glides into place
     height = page.viewport_size["height"]
     boxes = [box.bounding_box() for box in page.locator(".pipeline-node").all()]
@@ -126,12 +133,13 @@ def test_collapsed_it_is_the_five_stages_and_fits_the_screen(page: Any) -> None:
 
 
 @in_browser
-def test_clicks_show_numbers_lists_and_networks(page: Any) -> None:
+def test_clicks_show_numbers_lists_and_networks(page: Any, full: Path) -> None:
     click(page, "metrics")
     preview = page.locator(".pipeline-metadata__preview-json")
     preview.wait_for()
     assert "student" in preview.inner_text()
     assert "global_teacher" in preview.inner_text()
+    assert not (full / ".viz/stats.json").exists()  # kedro-viz would show them with any run
     click(page, "student")
     page.locator(".pipeline-metadata__preview-json", has_text="parameters").wait_for()
     click(page, "per_class_table")

@@ -3,10 +3,12 @@
 import copy
 import errno
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock, call
 
 import click
 import pandas as pd
@@ -19,9 +21,12 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog, DatasetError, MemoryDataset
 from kedro.pipeline import Node, Pipeline
 from kedro.runner import AbstractRunner, ParallelRunner, SequentialRunner, ThreadRunner
+from kedro_datasets.json import JSONDataset
 
 from igl_dt.data.datasets import DataError
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
+from igl_dt.kedro_ext.datasets.networks import NetworkDataset, NetworkFolderDataset
+from igl_dt.kedro_ext.datasets.report import ReportDataset
 from igl_dt.kedro_ext.hooks import (
     CheckEnvironment,
     CheckParameters,
@@ -29,7 +34,10 @@ from igl_dt.kedro_ext.hooks import (
     RunFromProject,
     RunInTurn,
     SayErrorsPlainly,
+    SayResult,
+    WriteRunManifest,
 )
+from igl_dt.kedro_ext.tracking import LogToMlflow
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.runtime.context import RunContext
 from igl_dt.settings import CONFIG_LOADER_ARGS, HOOKS
@@ -491,3 +499,80 @@ class TestErrorsAreSaidPlainly:
 
     def test_an_error_that_was_never_raised(self) -> None:
         SayErrorsPlainly().on_pipeline_error(ValueError("from another process"))
+
+
+class TestWhatARunSays:
+    @pytest.mark.parametrize(
+        ("supervised", "said"),
+        [(0.5, "weights to use: student.safetensors"), (0.7, "better): reference/supervised.safetensors")],
+    )
+    def test_the_last_line_names_the_better_weights(
+        self, pipelines: dict[str, Pipeline], monkeypatch, tmp_path, caplog, supervised: float, said: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        caplog.set_level(logging.INFO)
+        catalog = DataCatalog(
+            {"metrics": MemoryDataset({"student": {"miou": 0.6}, "supervised": {"miou": supervised}})}
+        )
+        catalog["student"] = NetworkDataset(str(tmp_path / "student.safetensors"))
+        catalog["reference_networks"] = NetworkFolderDataset(str(tmp_path / "reference"))
+        catalog["report"] = ReportDataset(filepath=str(tmp_path / "report.html"))
+        SayResult().after_pipeline_run(pipelines["evaluation"], catalog)
+        assert not caplog.records
+        SayResult().after_pipeline_run(pipelines["full"], catalog)
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert line.startswith(f"mIoU: student 60.0 %, supervised {100 * supervised:.1f} %; report: report.html; ")
+        assert line.endswith(said)
+
+    def test_more_steps_than_before_start_from_scratch(
+        self, parameters: dict, pipelines: dict[str, Pipeline], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO)
+        manifest = JSONDataset(filepath=str(tmp_path / "run_manifest.json"))
+        manifest.save({name: {"parameters": copy.deepcopy(parameters)} for name in TRAININGS})
+        parameters["student_learning"]["steps"] += 10
+        hook = WriteRunManifest()
+        hook.after_context_created(context(parameters, tmp_path))
+        hook.before_pipeline_run({"env": "smoke"}, pipelines["full"], DataCatalog({"run_manifest": manifest}))
+        (line,) = [record.getMessage() for record in caplog.records if "steps was" in record.getMessage()]
+        assert line.startswith("student_learning.steps was 8 and is 18: training starts from scratch")
+        assert "networks.ROLE.init_from" in line
+
+
+def test_a_run_is_logged_to_mlflow(
+    parameters: dict, pipelines: dict[str, Pipeline], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A stand-in takes the calls: the package is large."""
+    mlflow = MagicMock()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.chdir(tmp_path)
+    parameters["runtime"]["mlflow"] = "sqlite:///mlruns/mlflow.db"
+    history = pd.DataFrame({"step": [1, 2], "supervised": [2.0, 1.0], "val_miou.student": [None, 0.5]})
+    catalog = DataCatalog(
+        {
+            "metrics": MemoryDataset({"student": {"miou": 0.5, "per_class": {"a": 0.5}}}),
+            "networks_info": MemoryDataset({"student": {"fingerprint": "0123"}}),
+            "report": MemoryDataset("<html>"),
+            "history_teachers": MemoryDataset(pd.DataFrame({"step": []})),
+            "history_student": MemoryDataset(history),
+            "history_supervised": MemoryDataset(pd.DataFrame({"step": []})),
+        }
+    )
+    hook = LogToMlflow()
+    hook.after_context_created(context(parameters, tmp_path))
+    for name in ("prediction", "full"):
+        assert not mlflow.set_tracking_uri.called
+        hook.before_pipeline_run(pipelines[name])
+        hook.after_pipeline_run(pipelines[name], catalog)
+    assert (tmp_path / "mlruns").is_dir()
+    mlflow.set_tracking_uri.assert_called_once_with("sqlite:///mlruns/mlflow.db")
+    mlflow.start_run.assert_called_once_with(run_name="smoke")
+    (logged,), _ = mlflow.log_params.call_args
+    assert logged["student_learning.method.name"] == "igl_dt"
+    mlflow.set_tag.assert_called_once_with("fingerprint.student", "0123")
+    assert mlflow.log_metrics.call_args_list == [
+        call({"student.miou": 0.5}),
+        call({"history_student.supervised": 2.0}, step=1),
+        call({"history_student.supervised": 1.0, "history_student.val_miou.student": 0.5}, step=2),
+    ]
+    mlflow.log_text.assert_called_once_with("<html>", "report.html")

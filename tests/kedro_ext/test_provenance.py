@@ -12,9 +12,7 @@ from igl_dt.kedro_ext.provenance import (
     find_commit,
     hash_files,
     list_versions,
-    peak_memory,
     rebuild_command,
-    reset_peak_memory,
 )
 from igl_dt.utils.files import digest
 
@@ -72,19 +70,6 @@ def test_the_rebuilt_command_is_read_as_what_it_was(value: object) -> None:
     command = click.Command("run", params=[click.Option(["--params"])])
     read = _split_params(click.Context(command), command.params[0], option.removeprefix("--params="))
     assert read == parameters
-
-
-def test_the_peak_of_memory_is_of_what_came_after_the_reset() -> None:
-    reset_peak_memory()
-    before = peak_memory()
-    block = bytearray(b"x") * 2**26
-    with_block = peak_memory()
-    assert with_block > before + 50
-    assert len(block) == 2**26
-    del block
-    reset_peak_memory()
-    if Path("/proc/self/clear_refs").exists():
-        assert peak_memory() < with_block - 50
 
 
 def test_commit_and_whether_files_differ_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from igl_dt.losses.parameters import SupervisedLossParameters
-from igl_dt.losses.supervised import cross_entropy, supervised_loss
+from igl_dt.losses.supervised import cross_entropy, median_frequency_weights, supervised_loss
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 SHAPES = [(1, 2, 1, 1), (2, 3, 4, 5), (3, 21, 7, 2)]
@@ -83,6 +83,33 @@ def test_ohem_keeps_the_same_share_of_a_larger_batch():
     torch.testing.assert_close(twice, supervised_loss(logits, target, parameters))
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_class_weights_make_the_mean_a_weighted_one(shape):
+    logits, target = random_batch(shape)
+    weights = torch.rand(shape[1], generator=torch.Generator().manual_seed(1)) + 0.1
+    plain = supervised_loss(logits, target, SupervisedLossParameters(), weights)
+    built_in = F.cross_entropy(logits, target, weights.double(), ignore_index=IGNORE_INDEX)
+    torch.testing.assert_close(plain, built_in)
+    ohem = SupervisedLossParameters(name="ohem", ohem_threshold=0.3, ohem_min_fraction=1e-9)
+    hard = target.masked_fill(cross_entropy_map(logits, target) < -math.log(0.3), IGNORE_INDEX)
+    if (hard != IGNORE_INDEX).any():
+        built_in = F.cross_entropy(logits, hard, weights.double(), ignore_index=IGNORE_INDEX)
+        torch.testing.assert_close(supervised_loss(logits, target, ohem, weights), built_in)
+
+
+def cross_entropy_map(logits: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(logits, target, ignore_index=IGNORE_INDEX, reduction="none")
+
+
+def test_median_frequency_weights_are_clipped_and_1_for_absent_classes():
+    pixels = torch.tensor([[60.0, 0.5, 0, 39.5], [100, 0, 0, 0]])
+    frequencies = [160 / 200, 0.5 / 100, 39.5 / 100]
+    wanted = [frequencies[2] / frequencies[0], 4.0, 1.0, 1.0]
+    torch.testing.assert_close(median_frequency_weights(pixels, 4), torch.tensor(wanted))
+    assert median_frequency_weights(pixels, 1).tolist() == [1, 1, 1, 1]
+    assert median_frequency_weights(pixels, 1.5).tolist() == pytest.approx([1 / 1.5, 1.5, 1, 1])
+
+
 @pytest.mark.parametrize("fraction", [0, -0.1, 1.01, math.nan])
 def test_a_share_of_no_pixel_or_of_more_than_all_is_refused(fraction):
     with pytest.raises(ValidationError, match="ohem_min_fraction"):
@@ -113,12 +140,13 @@ def test_gradcheck(name):
 
 @pytest.mark.parametrize("name", ["cross_entropy", "ohem"])
 def test_no_counted_pixel_gives_zero_and_a_gradient_of_zeros(name):
-    logits = torch.randn(2, 3, 4, 4, requires_grad=True)
     target = torch.full((2, 4, 4), IGNORE_INDEX)
-    loss = supervised_loss(logits, target, SupervisedLossParameters(name=name))
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
+    for weights in (None, torch.tensor([0.2, 1.0, 5.0])):
+        logits = torch.randn(2, 3, 4, 4, requires_grad=True)
+        loss = supervised_loss(logits, target, SupervisedLossParameters(name=name), weights)
+        loss.backward()
+        assert loss.item() == 0
+        assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
 def test_ignored_pixels_do_not_matter_whatever_their_logits():

@@ -11,6 +11,7 @@ from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.methods.base import MethodSetup
 from igl_dt.methods.cps import CpsParameters, CrossPseudoSupervision
+from igl_dt.methods.supervised import Supervised
 
 OTHER = {"global_teacher": "local_teacher", "local_teacher": "global_teacher"}
 
@@ -123,3 +124,15 @@ def test_each_direction_has_a_weight_of_its_own(networks, make_batch) -> None:
     assert weighted["global_teacher.cross_pseudo"].equal(plain["global_teacher.cross_pseudo"])
     with pytest.raises(ValueError, match="direction_weights names 'student'"):
         make(networks, direction_weights={"student": 0.1})
+
+
+def test_the_first_steps_are_supervised_training(networks, make_batch, make_method) -> None:
+    batch = make_batch()
+    method = make(networks, supervised_steps=10, ramp_up_steps=20)
+    plain = make_method(Supervised, networks)(batch, 0)
+    assert {name: term.item() for name, term in method(batch, 9).items()} == {
+        name: term.item() for name, term in plain.items()
+    }
+    later = make(networks, ramp_up_steps=20)
+    for step in (10, 25, 40):
+        assert method(batch, step) == later(batch, step - 10)

@@ -1,5 +1,6 @@
 """What holds for every method, on networks of the project: it learns, and resumes to the bit."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,9 @@ def test_it_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
     assert all(torch.equal(value, state[key]) for key, value in tensors(whole).items())
     assert result.best_miou == result_again.best_miou
     assert result.history.equals(result_again.history)
+    costs = [{name: network.compute for name, network in each.networks.items()} for each in (result, result_again)]
+    assert costs[0] == costs[1]
+    assert all(cost["total"] > 0 and cost["steps"] == 3 for cost in costs[0].values())
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -141,7 +145,12 @@ def test_its_loss_falls(name: str) -> None:
 def test_it_is_documented(name: str) -> None:
     page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
     assert f"\n## {name}\n" in page
-    assert f"\n| `{name}` |" in page
+    (row,) = (line for line in page.splitlines() if line.startswith(f"| `{name}` |"))
+    assert float(row.split("|")[-2].split()[0]) >= 1, "its multiply-adds over those of supervised training"
+    _, _, section = page.partition(f"\n## {name}\n")
+    section = section.partition("\n## ")[0]
+    assert re.search(r"\bet al\.|Valpola|labelled images alone|additions of our own", section), "its source"
+    assert "\n    L = " in section or "(method.md)" in section, "its equation"
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -154,3 +163,17 @@ def test_half_precision_gives_every_parameter_a_gradient(name: str) -> None:
     torch.stack(list(terms.values())).sum().backward()
     for module in method.trained().values():
         assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_class_weights_change_its_supervised_loss(name: str) -> None:
+    method = make(name, steps=3)[0].train()
+    batch, losses = Batches(3, method.strong_views).batch(0), []
+    batch.masks[:] = batch.masks.clamp(max=1)
+    for method.class_weights in (None, torch.tensor([5.0, 0.2, 1.0])):
+        torch.manual_seed(0)
+        losses.append({key: term.item() for key, term in method(batch, 0).items()})
+    for key in losses[0]:
+        if key.endswith("supervised"):
+            assert losses[0][key] != losses[1][key]
+    assert not any("class_weights" in key for key in method.state_dict())

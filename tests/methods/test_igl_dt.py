@@ -206,6 +206,63 @@ class TestTermsAreThoseOfTheEquations:
         assert values(method(batch, GLOBAL))["global_context"] == pytest.approx(wanted, rel=1e-4)
 
 
+class TestTeachersOnValidation:
+    """Scores are given by hand: the global teacher knows class b alone, neither knows class c."""
+
+    SCORES = (
+        {"miou": 0.3, "per_class": {"a": 0.1, "b": 0.8, "c": None}},
+        {"miou": 0.5, "per_class": {"a": 0.9, "b": 0.0, "c": 0.0}},
+    )
+
+    def measured(self, networks, **options: Any) -> IglDt:
+        method = make(networks, **options)
+        scores = dict(zip(("global_teacher", "local_teacher"), self.SCORES, strict=True))
+        method.before_training(5, lambda network: scores[next(r for r in scores if networks[r] is network)])
+        return method
+
+    def test_reliability_is_per_class(self, networks, make_batch, by_hand) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        of_global, of_local = (seen.logits[role].softmax(1) for role in ("global_teacher", "local_teacher"))
+        mean = torch.stack(
+            [0.1 * of_global[:, 0] + 0.9 * of_local[:, 0], of_global[:, 1], (of_global[:, 2] + of_local[:, 2]) / 2], 1
+        )
+        labels = by_hand.labels(mean.log(), seen.padding)
+        assert not torch.equal(labels, by_hand.labels((of_global + of_local).log(), seen.padding))
+        wanted = 0.9 * by_hand.cross_entropy(seen.logits["student"], labels, seen.padding)
+        method = self.measured(networks, pseudo_label_source="reliability")
+        for state in (GLOBAL, LOCAL):
+            assert values(method(batch, state))["unlabeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
+
+    @pytest.mark.parametrize("source", ["state", "both", "weighted", "reliability"])
+    def test_a_teacher_below_the_student_labels_nothing_and_keeps_its_other_losses(
+        self, networks, make_batch, by_hand, source: str
+    ) -> None:
+        batch = make_batch()
+        seen = Seen(networks, batch, by_hand)
+        method = self.measured(networks, pseudo_label_source=source, teacher_gate=True)
+        plain = self.measured(networks, pseudo_label_source=source)
+        for state in (GLOBAL, LOCAL):
+            assert values(method(batch, state)) == values(plain(batch, state)), "before the first validation"
+        method.after_validation(3, {"student": 0.4})
+        resumed = self.measured(networks, pseudo_label_source=source, teacher_gate=True)
+        resumed.load_state_dict(method.state_dict())
+        local = unlabeled_pseudo_label(seen, ["local_teacher"], by_hand)
+        for state in (GLOBAL, LOCAL):
+            terms, before = values(resumed(batch, state)), values(plain(batch, state))
+            if source == "state" and state == GLOBAL:
+                assert "unlabeled_pseudo_label" not in terms
+            else:
+                assert terms["unlabeled_pseudo_label"] == pytest.approx(local, rel=1e-5)
+            labels = by_hand.labels(seen.known["local_teacher"], seen.ignored)
+            wanted = 0.7 * by_hand.cross_entropy(seen.known["student"], labels)
+            assert terms["labeled_pseudo_label"] == pytest.approx(wanted, rel=1e-5)
+            others = before.keys() - {"unlabeled_pseudo_label", "labeled_pseudo_label"}
+            assert {name: terms[name] for name in others} == {name: before[name] for name in others}
+        method.after_validation(6, {"student": 0.6})
+        assert not {name for name in method(batch, GLOBAL) if "pseudo_label" in name}
+
+
 class TestStates:
     def test_both_at_once_are_the_mean_of_the_two(self, networks, make_batch) -> None:
         batch = make_batch()
@@ -225,6 +282,12 @@ class TestStates:
             terms = method(batch, step)
             assert ("global_context" in terms) == in_global_state
             assert ("local_regional" in terms) == (not in_global_state)
+
+    def test_take_turns_by_epoch(self, networks, make_batch) -> None:
+        method, batch = make(networks, swap_unit="epoch", swap_every=2), make_batch()
+        method.before_training(3, lambda network: pytest.fail("no score is needed"))
+        for step in (0, 5, 6, 11, 12):
+            assert ("global_context" in method(batch, step)) == (step // 6 % 2 == 0)
 
     def test_the_unlabelled_weights_ramp_up(self, networks, make_batch) -> None:
         batch = make_batch()

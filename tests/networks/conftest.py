@@ -1,5 +1,7 @@
 """Tiny networks: every architecture of the project, and some of segmentation-models-pytorch's."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -26,7 +28,8 @@ SWIN_OF_4_STAGES = {
         "strict_img_size": False,
     },
 }
-VIT = {"name": "test_vit", "options": {"dynamic_img_size": True}}
+VIT: dict[str, Any] = {"name": "test_vit", "options": {"dynamic_img_size": True}}
+DPT = {"decoder_intermediate_channels": [8, 8, 16, 16], "decoder_fusion_channels": 16}
 
 
 def choice(architecture: str, **parameters: object) -> NetworkChoice:
@@ -45,13 +48,10 @@ VARIANTS = {
     "deeplab_v3_plus, stride 32": (choice("deeplab_v3_plus", encoder=RESNET, channels=16, output_stride=32), 4),
     "unet": (choice("unet", encoder=RESNET, options={"decoder_channels": [16, 16, 8, 8, 4]}), 1),
     "segformer": (choice("segformer", encoder=SWIN_OF_4_STAGES, options={"decoder_segmentation_channels": 16}), 4),
-    "dpt": (
-        choice(
-            "dpt",
-            encoder=VIT,
-            options={"decoder_intermediate_channels": [8, 8, 16, 16], "decoder_fusion_channels": 16},
-        ),
-        2,
+    "dpt": (choice("dpt", encoder=VIT, options=DPT), 2),
+    "dpt, patches of 14": (
+        choice("dpt", encoder=VIT | {"options": VIT["options"] | {"patch_size": 14, "img_size": 28}}, options=DPT),
+        14 / 8,
     ),
 }
 """Each network, and the stride of its features."""
@@ -63,7 +63,7 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def stride(variant: str) -> int:
+def stride(variant: str) -> float:
     return VARIANTS[variant][1]
 
 

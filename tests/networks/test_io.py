@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants as hub
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from igl_dt.networks.base import SegmentationNetwork
-from igl_dt.networks.io import METADATA_KEY, load_network, save_network
+from igl_dt.networks.io import METADATA_KEY, adopt_weights, load_network, save_network, weight_file
 from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network
 
@@ -187,3 +188,51 @@ def test_tensors_that_do_not_fit_are_refused(path: Path, change: str):
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(ValueError, match=r"1 tensors are missing, unknown or not .*classifier.bias"):
         load_network(path)
+
+
+class TestInitialWeights:
+    def test_of_the_same_classes_are_all_taken(self, small: SegmentationNetwork, tmp_path: Path):
+        small.normalise_with((0.1, 0.2, 0.3), (1, 1, 1))
+        save_network(small, tmp_path / "a.safetensors")
+        network = res_unet()
+        assert adopt_weights(network, str(tmp_path / "a.safetensors"), "init_from")
+        assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in small.state_dict().items())
+        assert network.configuration == small.configuration
+        assert torch.equal(network.mean, small.mean)
+        assert network.pretrained_sha256.keys() == {"init_from"}
+
+    @pytest.mark.parametrize("classes", [("sky", "road", "tree"), ("road", "sky")])
+    def test_of_other_classes_leave_the_classifier(self, small: SegmentationNetwork, path: Path, classes: tuple):
+        section = {"encoder": RESNET, "decoder_channels": [4]}
+        network = build_network(NetworkChoice(architecture="res_unet", res_unet=section), classes)
+        before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        assert not adopt_weights(network, str(path), "init_from")
+        for name, tensor in network.state_dict().items():
+            source = before if name.startswith("classifier.") else small.state_dict()
+            assert torch.equal(tensor, source[name]), name
+        assert network.class_names == classes
+
+    def test_of_another_network_are_refused(self, path: Path):
+        section = {"encoder": RESNET, "decoder_channels": [8]}
+        network = build_network(NetworkChoice(architecture="res_unet", res_unet=section), ("sky", "road"))
+        with pytest.raises(ValueError, match=r"student.init_from: .*tensors are missing, unknown or not of the shape"):
+            adopt_weights(network, str(path), "student.init_from")
+
+    def test_take_the_place_of_a_backbones(self, path: Path):
+        section = {"encoder": RESNET | {"pretrained": "nowhere.pth"}, "decoder_channels": [4]}
+        choice = NetworkChoice(architecture="res_unet", init_from=str(path), res_unet=section)
+        assert adopt_weights(build_network(choice, ("sky", "road")), str(path), "init_from")
+
+
+def test_weights_of_a_hub(small: SegmentationNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As a download leaves them in the cache."""
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    root = tmp_path / "models--someone--something"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs/main").write_text("0" * 40)
+    save_network(small, root / "snapshots" / ("0" * 40) / "model.safetensors")
+    for source in ("hf-hub:someone/something", "hf-hub:someone/something@main"):
+        assert load_network(weight_file(source, "prediction.weights")).configuration == small.configuration
+    with pytest.raises(ValueError, match=r"prediction\.weights: hf-hub:someone/else has no model\.safetensors that"):
+        weight_file("hf-hub:someone/else", "prediction.weights")

@@ -48,6 +48,7 @@ class Network(nn.Linear):
     def __init__(self, trained_by: str = "igl_dt") -> None:
         super().__init__(1, 1)
         self.name, self.trained_by, self.fingerprint = "tiny", trained_by, f"by {trained_by}"
+        self.compute = {"total": 1}
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]
             networks[role] = nn.Linear(1, 1, bias=False)
             nn.init.constant_(networks[role].weight, 1)
             best[role] = {"weight": networks[role].weight.detach() + 1}
-        return TrainingResult(networks, pd.DataFrame({"step": [1]}), best, dict.fromkeys(best, 0.5))
+        return TrainingResult(networks, pd.DataFrame({"step": [1]}), best, dict.fromkeys(best, 0.5), {"seconds": 1.0})
 
     monkeypatch.setattr(trainer, "create_method", create_method)
     monkeypatch.setattr(trainer, "train", train)
@@ -88,10 +89,12 @@ class TestTraining:
     @pytest.mark.parametrize(("keep", "weight"), [("last", 1.0), ("best", 2.0)])
     def test_teachers(self, trainings: list[dict], context: RunContext, keep: str, weight: float) -> None:
         parameters = TeacherPretrainingParameters(**TEACHERS, keep=keep)
-        one, other, history = train_teachers(parameters, list(CLASSES), *TABLES, context)
+        one, other, best, history, cost = train_teachers(parameters, list(CLASSES), *TABLES, context)
         assert one is not other
         assert weights({"one": one, "other": other}) == {"one": weight, "other": weight}
+        assert weights(best) == {"global_teacher_best": 2, "local_teacher_best": 2}
         assert history["step"].tolist() == [1]
+        assert cost == {"seconds": 1.0}
         (call,) = trainings
         assert (call["key"], call["name"], call["stream"]) == ("teacher_pretraining", "teacher_pretraining", None)
         assert call["class_names"] == list(CLASSES)
@@ -109,8 +112,9 @@ class TestTraining:
 
     def test_the_student_and_whatever_else_the_method_trains(self, trainings: list[dict], context: RunContext) -> None:
         teacher, parameters = Network(), StudentLearningParameters(**STUDENT)
-        student, best, others, _ = train_student(parameters, list(CLASSES), *TABLES, context, teacher, None)
+        student, best, others, _, cost = train_student(parameters, list(CLASSES), *TABLES, context, teacher, None)
         assert weights({"student": student, "student_best": best}) == {"student": 1, "student_best": 2}
+        assert cost == {"seconds": 1.0}
         assert weights(others) == {"student_ema": 1, "student_ema_best": 2}
         (call,) = trainings
         assert call["teachers"] == {"global_teacher": teacher}  # those that there are
@@ -121,7 +125,7 @@ class TestTraining:
         self, trainings: list[dict], context: RunContext
     ) -> None:
         parameters = StudentLearningParameters(**STUDENT)
-        networks, history = train_reference(parameters, list(CLASSES), *TABLES, context)
+        networks, history, _ = train_reference(parameters, list(CLASSES), *TABLES, context)
         assert weights(networks) == {"supervised": 1, "supervised_best": 2}
         (call,) = trainings
         assert call["name"] == "reference"
@@ -135,8 +139,8 @@ class TestTraining:
         self, trainings: list[dict], context: RunContext
     ) -> None:
         parameters = StudentLearningParameters(**STUDENT, reference=False)
-        networks, history = train_reference(parameters, list(CLASSES), *TABLES, context)
-        assert networks == {}
+        networks, history, cost = train_reference(parameters, list(CLASSES), *TABLES, context)
+        assert networks == cost == {}
         assert trainings == []
         assert list(history) == ["step"]
         assert history.empty
@@ -178,7 +182,12 @@ def test_the_networks_that_there_are_come_in_the_order_of_tables() -> None:
     ]
     assert list(info) == list(networks)
     assert networks["global_teacher"] is teacher
-    assert info["global_teacher"] == {"architecture": "tiny", "trained_by": "cps", "fingerprint": "by cps"}
+    assert info["global_teacher"] == {
+        "architecture": "tiny",
+        "trained_by": "cps",
+        "fingerprint": "by cps",
+        "compute": {"total": 1},
+    }
 
 
 def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weights(
@@ -192,8 +201,9 @@ def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weigh
 
     monkeypatch.setattr(evaluator, "evaluate_network", evaluate_network)
     networks = {"student": 1, "student_best": 2, "global_teacher": 3, "any_other": 4}
-    metrics, images, matrices = evaluate_networks(networks, pd.DataFrame({"id": ["x", "y"]}), context)  # type: ignore[arg-type]
+    metrics, miou, images, matrices = evaluate_networks(networks, pd.DataFrame({"id": ["x", "y"]}), context)  # type: ignore[arg-type]
     assert list(metrics) == list(matrices) == list(networks)
+    assert miou == {name: scores["miou"] for name, scores in metrics.items()}
     for name, hits in networks.items():
         assert metrics[name]["per_class"] == {"a": pytest.approx(hits / (hits + 1)), "b": pytest.approx(3 / 4)}
         assert metrics[name]["boundary_per_class"] == {"a": pytest.approx(1 / 3), "b": None}
@@ -206,7 +216,9 @@ def test_histories_without_rows_are_left_out_and_the_main_networks_confusion_is_
     rows, matrices = pd.DataFrame({"step": [1]}), {"student": pd.DataFrame({"a": [1]}), "supervised": pd.DataFrame()}
     loaders = {name: lambda name=name: matrices[name] for name in matrices}
     info: dict[str, dict] = {name: {} for name in matrices}
-    histories, confusion = collect_results(rows, rows, rows.iloc[:0], info, loaders)
+    spent = {"fingerprint": "f", "seconds": 1.0}
+    histories, confusion, costs = collect_results(rows, rows, rows.iloc[:0], info, loaders, spent, {}, {})
+    assert costs == {"f": spent}
     assert list(histories) == ["teacher_pretraining", "student_learning"]
     assert confusion is matrices["student"]
     assert list(collect_results(rows.iloc[:0], rows, rows, info, loaders)[0]) == ["student_learning", "reference"]

@@ -40,6 +40,7 @@ class TwoConvolutions(nn.Module):
     def __init__(self, seed: int = 0, channels: int = 6, stride: int = 1) -> None:
         super().__init__()
         self.feature_channels, self.stride, self.class_names = channels, stride, CLASSES
+        self.fingerprint = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder = nn.Conv2d(3, channels, 3, padding=1)

@@ -27,7 +27,7 @@ def train_methods(
 
 
 def digest_of_training(name: str, data: TrainingData, context: RunContext, group: Group = ALONE) -> str:
-    """Train a student for a few steps; weights, statistics, losses and scores count."""
+    """Train a student for a few steps; weights, statistics, losses, scores and multiply-adds count."""
     parameters = TrainingParameters(
         networks={"student": NETWORKS["student"]},
         method=MethodChoice(name=name),
@@ -35,6 +35,8 @@ def digest_of_training(name: str, data: TrainingData, context: RunContext, group
         steps=4,
         batch_size=8,
         validate_every=2,
+        keep_every=2 if context.runtime.log_folder is not None else None,
+        supervised_loss={"class_weights": "median_frequency"},
         augmentation={"crop_size": (24, 24), "strong_unlabeled": True, "cutmix_probability": 0.5},
     )
     torch.manual_seed(1)
@@ -44,7 +46,8 @@ def digest_of_training(name: str, data: TrainingData, context: RunContext, group
     content = [result.history.to_csv(), str(result.best_miou)]
     for network, weights in result.best_weights.items():
         assert result.networks[network] is method.evaluated()[network]
-        assert result.networks[network].fingerprint is not None
+        assert result.cost["fingerprint"] == result.networks[network].fingerprint is not None
+        content.append(str(result.networks[network].compute))
         states = (weights, result.networks[network].state_dict())
         content += [digest(tensor.numpy().tobytes()) for state in states for tensor in state.values()]
     return digest("".join(content).encode())

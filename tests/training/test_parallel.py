@@ -54,10 +54,13 @@ class TestOneResult:
 
     def test_also_where_a_process_is_killed(self, data, in_shards, tmp_path: Path) -> None:
         undisturbed = digest_of_training("unimatch", data, in_shards(1))
-        context = in_shards(2, recovery_folder=str(tmp_path / "states"), recovery_seconds=0)
+        folders = {"recovery_folder": str(tmp_path / "states"), "log_folder": str(tmp_path / "log")}
+        context = in_shards(2, recovery_seconds=0, **folders)
         arguments = (str(tmp_path / "killed"), data, context)
         assert launch(kill_one, arguments, context.runtime, "test-killed") == undisturbed
         assert (tmp_path / "killed").exists()
+        kept = {"history.csv", "student_000002.safetensors", "student_000004.safetensors"}
+        assert {file.name for file in (tmp_path / "log/unimatch").iterdir()} == kept
         assert digest_of_training("unimatch", data, context) == undisturbed, "started by the training itself, resumed"
 
     def test_an_error_of_one_process_ends_them_all(self, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A training as a whole: what it starts from, what identifies it, and what it does not depend on."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +10,16 @@ import torch
 from torch import Tensor
 
 from igl_dt.data.datasets import DataError
+from igl_dt.data.loading import ImageReader
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.splits import choose_pseudo_label_probe
 from igl_dt.evaluation.evaluator import evaluate_network, score_evaluation
+from igl_dt.losses.supervised import median_frequency_weights
 from igl_dt.methods.base import Method
+from igl_dt.methods.igl_dt import IglDt
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.methods.supervised import Supervised
+from igl_dt.networks.io import save_network
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import seeded
@@ -106,6 +111,23 @@ class TestInitialWeights:
             expected = torch.nn.Conv2d(*channels, 1)
         assert same(method.projections["global_teacher"].state_dict(), expected.state_dict())
 
+    def test_of_a_weight_file_are_not_those_of_networks_that_a_method_adds(
+        self, tmp_path, monkeypatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        source = tmp_path / "a.safetensors"
+        first = create_method(parameters("student"), ("sky", *CLASSES), 7).evaluated()["student"]
+        save_network(first, source)
+        monkeypatch.setattr(Supervised, "extra_networks", lambda *roles: {"second_student": "student"})
+        networks = {"student": NETWORKS["student"].model_copy(update={"init_from": str(source)})}
+        caplog.set_level("INFO")
+        method = create("student", networks=networks)
+        name = next(name for name, tensor in first.named_parameters() if tensor.ndim > 1)
+        one, other = (method.evaluated()[role].state_dict()[name] for role in ("student", "second_student"))
+        assert torch.equal(one, first.state_dict()[name])
+        assert not torch.equal(other, one)
+        (said,) = [record.getMessage() for record in caplog.records if "init_from" in record.getMessage()]
+        assert said.endswith("has other classes, so the classifier starts from random weights")
+
 
 class TestBuilding:
     def test_a_missing_teacher_names_the_pipeline(self, teachers) -> None:
@@ -162,6 +184,35 @@ class TestTraining:
         assert same(one.networks["student"].state_dict(), other.networks["student"].state_dict())
         pd.testing.assert_frame_equal(one.history, other.history, check_exact=True)
         assert not same(one.networks["student"].state_dict(), create("student").evaluated()["student"].state_dict())
+
+    def test_class_weights_are_of_the_labelled_pixels(self, data, context) -> None:
+        loss = {"class_weights": "median_frequency", "class_weight_limit": 1.2}
+        results = []
+        for changes in ({}, {"supervised_loss": loss}):
+            options = parameters("student", **changes)
+            method = create_method(options, CLASSES, 3)
+            results.append(train(method, data, options, context, "some_training").history["supervised"].tolist())
+            reader = ImageReader(context.dataset)
+        masks = torch.stack([mask for _, mask in reader.pairs(data.labeled)])
+        pixels = torch.stack([(masks == name).flatten(1).sum(1) for name in range(3)], dim=1)
+        assert torch.equal(method.class_weights, median_frequency_weights(pixels, 1.2))
+        assert results[0][0] != results[1][0]
+
+    def test_a_method_knows_the_epochs_and_may_evaluate_before_the_first_step(
+        self, data, context, teachers, monkeypatch
+    ) -> None:
+        seen: dict[str, Any] = {}
+
+        def before_training(self: Method, steps_per_epoch: int, validate: Any) -> None:
+            seen.update(epoch=steps_per_epoch, scores={role: validate(net) for role, net in self.teachers.items()})
+
+        monkeypatch.setattr(IglDt, "before_training", before_training)
+        options = parameters("student", method="igl_dt", batch_size=3)
+        train(create_method(options, CLASSES, 3, teachers), data, options, context, "some_training")
+        assert seen["epoch"] == math.ceil(len(data.unlabeled) / 3)
+        for role, scores in seen["scores"].items():
+            wanted = score_evaluation(evaluate_network(teachers[role], data.val, context))
+            assert scores["per_class"] == wanted["per_class"]
 
     def test_validation_is_the_evaluation(self, data, context) -> None:
         result = train(create("student"), data, parameters("student"), context, "some_training")

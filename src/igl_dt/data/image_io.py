@@ -157,9 +157,14 @@ def _is_rotated(image: Image.Image) -> bool:
 
 
 def _lossy_format(image: Image.Image, content: bytes) -> str | None:
-    """Name the lossy format that an image was saved in; None if it is lossless."""
+    """Name the lossy format that an image was saved in; None if it is lossless.
+
+    JPEG 2000 counts as lossy: with its reversible transform too, an encoder may drop data to reach a size.
+    """
     if image.format in ("JPEG", "MPO"):
         return "a JPEG file"
+    if image.format == "JPEG2000":
+        return "a JPEG 2000 file"
     if image.format == "TIFF" and image.info.get("compression") in ("jpeg", "tiff_jpeg"):
         return "a TIFF file with JPEG compression"
     if image.format == "WEBP":

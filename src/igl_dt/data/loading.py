@@ -1,5 +1,6 @@
 """From a manifest to tensors: one image at its reading size, and the batch of one training step."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -23,6 +24,7 @@ from igl_dt.data.transforms import (
     CropWindow,
     crop_image,
     crop_mask,
+    draw_class_pixel,
     draw_cutmix_box,
     draw_window,
     padding_mask,
@@ -76,6 +78,10 @@ class ImageReader:
         """
         for row in by_size(rows).itertuples():
             yield _to_tensor(self.image(str(row.image))), torch.from_numpy(self.mask(str(row.mask)))
+
+    def class_pixels(self, rows: pd.DataFrame, num_classes: int) -> np.ndarray:
+        """Count the pixels of each class in each mask: masks×classes int64."""
+        return np.stack([np.bincount(self.mask(path).ravel(), minlength=256)[:num_classes] for path in rows["mask"]])
 
     def known_pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Read whole images like ``pairs``; None in the mask's place where a row has none."""
@@ -167,6 +173,11 @@ class TrainingBatches(Dataset[Batch]):
         """Labelled and unlabelled images of a step."""
         return self.batch_size * (1 if self.unlabeled is None else 2)
 
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps after which every unlabelled image was seen, or every labelled one where those alone are."""
+        return math.ceil(len(self.unlabeled or self.labeled) / self.batch_size)
+
     def __getitem__(self, step: int) -> Batch:
         labeled = self._labeled_part(step)
         return labeled if self.unlabeled is None else labeled._replace(**self._unlabeled_part(step, self.unlabeled))
@@ -176,12 +187,12 @@ class TrainingBatches(Dataset[Batch]):
         weak, images, masks = [], [], []
         for slot, index in self._draw(step, "labeled", len(self.labeled)):
             image_path, mask_path = self.labeled[index]
-            view, window, rng = self._crop(image_path, "labeled", step, slot)
+            mask = self.reader.mask(mask_path)
+            view, window, rng = self._crop(image_path, "labeled", step, slot, self._class_pixel(mask, step, slot))
             weak.append(_to_tensor(np.array(view)))
             if is_strong:
                 images.append(self._strong(view, rng))
-            mask = crop_mask(self.reader.mask(mask_path), window, self.augmentation.crop_size)
-            masks.append(torch.from_numpy(mask))
+            masks.append(torch.from_numpy(crop_mask(mask, window, self.augmentation.crop_size)))
         seen, hidden = (torch.stack(images), torch.stack(weak)) if is_strong else (torch.stack(weak), None)
         return Batch(seen, torch.stack(masks), images_weak=hidden)
 
@@ -207,11 +218,20 @@ class TrainingBatches(Dataset[Batch]):
             "cutmix": tuple(map(torch.stack, boxes)) if self.augmentation.cutmix_probability > 0 else (),
         }
 
-    def _crop(self, path: str, part: str, step: int, slot: int) -> tuple[Image.Image, CropWindow, np.random.Generator]:
+    def _class_pixel(self, mask: np.ndarray, step: int, slot: int) -> tuple[int, int] | None:
+        """Draw the pixel that a labelled crop must contain, if any: by a generator of its own, for the others' sake."""
+        if self.augmentation.class_crop_probability == 0:
+            return None
+        rng = generator(self.seed, self.stream, "class crop", step, slot)
+        return draw_class_pixel(mask, rng) if rng.random() < self.augmentation.class_crop_probability else None
+
+    def _crop(
+        self, path: str, part: str, step: int, slot: int, pixel: tuple[int, int] | None = None
+    ) -> tuple[Image.Image, CropWindow, np.random.Generator]:
         """Give the weak view of a slot's image, its window, and the generator for further draws."""
         rng = generator(self.seed, self.stream, part, step, slot)
         image = self.reader.image(path)
-        window = draw_window(image.shape[1], image.shape[0], self.augmentation, rng)
+        window = draw_window(image.shape[1], image.shape[0], self.augmentation, rng, pixel)
         return crop_image(image, window, self.augmentation.crop_size), window, rng
 
     def _strong(self, view: Image.Image, rng: np.random.Generator) -> Tensor:

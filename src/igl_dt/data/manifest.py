@@ -17,6 +17,7 @@ import pandas as pd
 from igl_dt.data.datasets import DataError, Sample, open_dataset
 from igl_dt.data.datasets.base import fold, show
 from igl_dt.data.parameters import DatasetParameters
+from igl_dt.data.similarity import find_lookalikes
 from igl_dt.data.validation import Checked, check_files
 from igl_dt.utils.parameters import Size
 
@@ -62,6 +63,7 @@ def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> 
     rows = [(p.id, p.split, p.image, p.mask, check.width, check.height, check.sha256) for p, check in checked]
     pixels = {sample.id: check.class_pixels for sample, check in checked if check.class_pixels is not None}
     _warn_of_distortion(parameters.image_size, checked)
+    _warn_of_lookalikes(checked)
     return Manifest(
         pd.DataFrame(rows, columns=list(COLUMNS)),
         pd.DataFrame.from_dict(pixels, orient="index", columns=list(listing.class_names)).rename_axis("id"),
@@ -85,6 +87,23 @@ def _warn_of_distortion(image_size: Size | None, checked: Sequence[tuple[Sample,
             100 * DISTORTION,
             100 * max(distorted.values()),
             show(strong),
+        )
+
+
+def _warn_of_lookalikes(checked: Sequence[tuple[Sample, Checked]]) -> None:
+    train = [(sample, check.look) for sample, check in checked if sample.split == "train"]
+    evaluated = [(sample, check.look) for sample, check in checked if sample.split != "train"]
+    pairs, compared = find_lookalikes([look for _, look in train], [look for _, look in evaluated])
+    if pairs:
+        position, nearest = pairs[0]
+        logger.warning(
+            "%d of %d val and test images that were compared look like a training image, such as %s and %s: if they "
+            "are frames of one video or images of one subject, scores are too high; keep these in one split, by "
+            "dataset.options.group of the source folder or by lists",
+            len(pairs),
+            compared,
+            evaluated[position][0].image,
+            train[nearest][0].image,
         )
 
 

@@ -91,6 +91,9 @@ class AugmentationParameters(Parameters):
     scale: Range[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]] = (0.5, 2.0)
     """Range of the random scale before cropping."""
     flip_probability: Probability = 0.5
+    class_crop_probability: Probability = 0.0
+    """How often a labelled image is cropped around a pixel of one of its classes, each class as likely as another, so
+    that crops show rare classes more often [family: nnU-Net does so with a third of its crops]."""
     strong: StrongAugmentation = StrongAugmentation()
     strong_unlabeled: bool = False
     """Whether unlabelled images have a strong view in addition to the weak one."""

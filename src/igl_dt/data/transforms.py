@@ -28,20 +28,51 @@ class CropWindow(NamedTuple):
     flip: bool
 
 
-def draw_window(width: int, height: int, parameters: AugmentationParameters, rng: np.random.Generator) -> CropWindow:
-    """Draw a random scale, a random crop of the scaled image, and a random flip."""
+def draw_window(
+    width: int,
+    height: int,
+    parameters: AugmentationParameters,
+    rng: np.random.Generator,
+    pixel: tuple[int, int] | None = None,
+) -> CropWindow:
+    """Draw a random scale, a random crop of the scaled image, and a random flip.
+
+    Args:
+        width: of the image.
+        height: of the image.
+        parameters: size of the crop, ranges and probabilities.
+        rng: for all draws.
+        pixel: (column, row) in the image that the crop must contain; None: any crop.
+    """
     scale = rng.uniform(*parameters.scale)
     flip = bool(rng.random() < parameters.flip_probability)
     box, size, offset = [], [], []
-    for side, crop in ((width, parameters.crop_size[1]), (height, parameters.crop_size[0])):
+    for axis, (side, crop) in enumerate(((width, parameters.crop_size[1]), (height, parameters.crop_size[0]))):
         scaled = max(1, round(side * scale))
         taken = min(scaled, crop)
-        start = int(rng.integers(scaled - taken + 1))
+        first, last = 0, scaled - taken
+        if pixel is not None:
+            position = int((pixel[axis] + 0.5) * scaled / side)
+            first, last = max(first, position - taken + 1), min(last, position)
+        start = int(rng.integers(first, last + 1))
         box.append((start * side / scaled, (start + taken) * side / scaled))
         size.append(taken)
         offset.append(int(rng.integers(crop - taken + 1)))
     (left, right), (top, bottom) = box
     return CropWindow((left, top, right, bottom), (size[0], size[1]), (offset[0], offset[1]), flip)
+
+
+def draw_class_pixel(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | None:
+    """Draw one of the classes in an H×W uint8 mask, and a pixel of it: (column, row).
+
+    None where every pixel is ignored.
+    """
+    classes = np.flatnonzero(np.bincount(mask.ravel(), minlength=256)[:IGNORE_INDEX])
+    if not classes.size:
+        return None
+    rows, columns = np.nonzero(mask == rng.choice(classes))
+    index = rng.integers(rows.size)
+    return int(columns[index]), int(rows[index])
 
 
 def crop_image(image: np.ndarray, window: CropWindow, crop_size: Size) -> Image.Image:

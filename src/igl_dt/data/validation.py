@@ -19,10 +19,11 @@ import numpy as np
 import PIL
 import yaml
 
-from igl_dt.data import image_io
+from igl_dt.data import image_io, similarity
 from igl_dt.data.datasets import base
 from igl_dt.data.datasets.base import DataError, MaskFormat, Sample, locate, show
 from igl_dt.data.image_io import decode_image, decode_mask, read_bytes
+from igl_dt.data.similarity import difference_hash
 from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import IGNORE_INDEX
 from igl_dt.utils.progress import Progress
@@ -42,6 +43,8 @@ class Checked(NamedTuple):
     """Of the bytes of the image file followed by those of the mask file."""
     class_pixels: tuple[int, ...] | None
     """Pixels of each class; None without a mask."""
+    look: int
+    """The image's difference hash."""
 
 
 class Problem(NamedTuple):
@@ -209,7 +212,7 @@ def _check(root: Path, masks: MaskFormat, num_classes: int, sample: Sample) -> C
         class_pixels = tuple(pixels[:num_classes])
     if problems or image is None:
         return Invalid(problems, values)
-    return Checked(image.shape[1], image.shape[0], sha256.hexdigest(), class_pixels)
+    return Checked(image.shape[1], image.shape[0], sha256.hexdigest(), class_pixels, difference_hash(image))
 
 
 def _describe(problems: Sequence[Problem]) -> str:
@@ -237,7 +240,10 @@ def _stamp(root: Path, sample: Sample) -> str | None:
 
 def _identify(root: Path, masks: MaskFormat, num_classes: int) -> str:
     """Hash what the result of a check depends on, apart from the files."""
-    code = [digest(Path(str(module.__file__)).read_bytes()) for module in (image_io, base, sys.modules[__name__])]
+    code = [
+        digest(Path(str(module.__file__)).read_bytes())
+        for module in (image_io, base, similarity, sys.modules[__name__])
+    ]
     return digest(json.dumps([code, PIL.__version__, str(root.resolve()), asdict(masks), num_classes]).encode())
 
 
@@ -256,8 +262,8 @@ def _recall(memory: Path, identity: str) -> dict[str, Checked]:
         logger.log(logging.INFO if is_other else logging.WARNING, "%s %s: all files are read again", memory, why)
         return {}
     return {
-        stamp: Checked(width, height, sha256, None if pixels is None else tuple(pixels))
-        for stamp, (width, height, sha256, pixels) in json.loads(body).items()
+        stamp: Checked(width, height, sha256, None if pixels is None else tuple(pixels), look)
+        for stamp, (width, height, sha256, pixels, look) in json.loads(body).items()
     }
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from igl_dt.data.datasets import find_dataset
-from igl_dt.dvc_ext.sync import Environment
+from igl_dt.dvc_ext.sync import Environment, write
 from igl_dt.pipeline_registry import stages as pipeline_stages
 from igl_dt.utils.files import atomic_write
 
@@ -95,6 +95,8 @@ def reproduce(environment: Environment, record: bool) -> Report:
             raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
         committed = _outputs(clone / lock)
         _lend_images(environment, clone)
+        if not (clone / environment.path).is_file():  # base's is committed; another's is written on demand
+            write(Environment(clone, environment.env))
         _run([sys.executable, "-m", "dvc", "repro", "--force", str(environment.path)], clone)
         new = _outputs(clone / lock)
         details = _first_differences(committed, new, _caches(environment.project), environment.project, clone)
@@ -102,7 +104,9 @@ def reproduce(environment: Environment, record: bool) -> Report:
         recorded = clone / lock.with_name("dvc.environment.json")
         before = json.loads(recorded.read_text("utf-8")) if recorded.is_file() else {}
         if record:
-            shutil.copyfile(clone / lock, environment.project / lock)
+            for path in [environment.path, lock, *map(Path, _uncached(clone / environment.path))]:
+                (environment.project / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(clone / path, environment.project / path)
             content = json.dumps(described, indent=2) + "\n"
             atomic_write(environment.project / lock.with_name("dvc.environment.json"), content.encode())
     paths = list(dict.fromkeys([*new, *committed]))
@@ -227,6 +231,12 @@ def _outputs(lock: Path) -> dict[str, _Output]:
     stages = yaml.safe_load(lock.read_text("utf-8"))["stages"]
     order = [name for name in pipeline_stages() if name in stages]
     return {out["path"]: _Output(out["md5"], name) for name in order for out in stages[name].get("outs", [])}
+
+
+def _uncached(file: Path) -> list[str]:
+    """Give the outputs of a ``dvc.yaml`` that git keeps instead of DVC."""
+    stages = yaml.safe_load(file.read_text("utf-8"))["stages"]
+    return [path for stage in stages.values() for metric in stage.get("metrics", []) for path in metric]
 
 
 def _describe(project: Path, environment: Environment) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""``dvc.yaml`` of each environment, made from the Kedro graph, the catalog, the parameters and the imports.
+"""``dvc.yaml`` of an environment, made from the Kedro graph, the catalog, the parameters and the imports.
 
 One stage per pipeline of the main job. A stage depends on the datasets that it reads, on the keys of the parameter
 files that it reads, on the catalog files and the code by which it writes, and on the locked environment.
@@ -40,8 +40,11 @@ class Environment:
 
     @property
     def path(self) -> Path:
-        """Where its ``dvc.yaml`` lies, relative to the project: at the top for ``base``, else beside its parameters."""
-        return Path("dvc.yaml") if self.env == "base" else Path("conf", self.env, "dvc.yaml")
+        """Where its ``dvc.yaml`` lies, relative to the project: at the top for ``base``.
+
+        Elsewhere it lies outside of ``conf/``: a copied folder of parameters must not name another run's outputs.
+        """
+        return Path("dvc.yaml") if self.env == "base" else Path("environments", self.env, "dvc.yaml")
 
     @property
     def folders(self) -> list[Path]:
@@ -67,13 +70,31 @@ class Environment:
 
 
 def find_environments(project: Path) -> list[Environment]:
-    """Give the environments that the repository has: all but a person's own, ``local``."""
-    names = sorted(path.name for path in (project / "conf").iterdir() if path.is_dir() and path.name != "local")
-    return [Environment(project, name) for name in names]
+    """Give the environments that DVC runs: ``base``, and those whose ``dvc.yaml`` has been written on demand."""
+    names = sorted(path.parent.name for path in (project / "environments").glob("*/dvc.yaml"))
+    return [Environment(project, name) for name in ("base", *names)]
+
+
+def write(environment: Environment) -> None:
+    """Write an environment's ``dvc.yaml``.
+
+    Raises:
+        ValueError: another environment that DVC runs has the same run name, hence the same outputs.
+    """
+    run = environment.load("parameters")["run"]
+    for other in find_environments(environment.project):
+        if other != environment and other.load("parameters")["run"] == run:
+            raise ValueError(
+                f"conf/{environment.env}/globals.yml: run {run!r} is also the run of the environment {other.env} "
+                f"({other.path}), so that both would write the same files; choose another name"
+            )
+    path = environment.project / environment.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(describe(environment)), "utf-8", newline="\n")
 
 
 def describe(environment: Environment) -> Content:
-    """Make the content of a environment's ``dvc.yaml``."""
+    """Make the content of an environment's ``dvc.yaml``."""
     pipelines = stages()
     catalog, parameters = environment.load("catalog"), environment.load("parameters")
     content: Content = {
@@ -97,7 +118,7 @@ def render(content: Content) -> str:
 
 
 def differences(environment: Environment) -> list[str]:
-    """Say in which edges a environment's ``dvc.yaml`` differs from its graph; nothing where it does not."""
+    """Say in which edges an environment's ``dvc.yaml`` differs from its graph; nothing where it does not."""
     path = environment.project / environment.path
     if not path.is_file():
         return [f"{environment.path} is missing"]
@@ -151,7 +172,7 @@ def _stage(
         stage["params"] = params
     stage["outs"] = sorted(results)
     if metrics:
-        stage["metrics"] = metrics
+        stage["metrics"] = [{path: {"cache": False}} for path in metrics]  # small enough for git, and diffed there
     return stage
 
 

@@ -1,4 +1,4 @@
-"""A network as an ONNX file, which runs without Python, torch and this project."""
+"""A network for others: an ONNX file, which runs without Python, torch and this project, and a folder for a hub."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from igl_dt.inference.parameters import ExportParameters
 from igl_dt.networks.base import SegmentationNetwork
-from igl_dt.networks.io import load_network, weight_file
+from igl_dt.networks.io import HUB_FILE, load_network, weight_file
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.palette import class_palette
 from igl_dt.utils.parameters import Size
@@ -33,13 +33,16 @@ class ExportError(Exception):
 
 
 def export_network(parameters: ExportParameters, image_size: Size | None = None) -> Path:
-    """Write a weight file's network as ONNX, after checking that onnxruntime gives the same logits.
+    """Write a weight file's network as ONNX, after checking that onnxruntime gives the same logits; and as a folder.
 
-    The file has one input ``images``, B×3×H×W uint8 RGB, and one output ``logits``, B×N×H×W float32; its axes are named
-    ``batch``, ``height`` and ``width``. Normalisation, padding and cropping are part of the graph, so B, H and W are
-    free unless ``parameters.size`` fixes the latter two. The metadata holds, each as JSON, ``class_names``, ``colors``,
-    ``layout``, ``normalization``, ``image_size``, ``network`` (as ``rebuild_network`` takes it), ``trained_by`` and
-    ``fingerprint``. The same weights and versions of packages give the same bytes.
+    The folder, called like the ONNX file without its suffix, is ready for the Hugging Face Hub: ``model.safetensors``
+    (the weight file), ``config.json`` and a model card.
+
+    The ONNX file has one input ``images``, B×3×H×W uint8 RGB, and one output ``logits``, B×N×H×W float32; its axes are
+    named ``batch``, ``height`` and ``width``. Normalisation, padding and cropping are part of the graph, so B, H and W
+    are free unless ``parameters.size`` fixes the latter two. The metadata holds, each as JSON, ``class_names``,
+    ``colors``, ``layout``, ``normalization``, ``image_size``, ``network`` (as ``rebuild_network`` takes it),
+    ``trained_by`` and ``fingerprint``. The same weights and versions of packages give the same bytes.
 
     Args:
         parameters: Weights, output, opset, and the image size if it is fixed.
@@ -59,19 +62,50 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
     target = Path(parameters.output or f"{parameters.folder}/{weights.stem}.onnx")
     if target.suffix != ".onnx":
         raise ExportError(f"export.output: {target} must end in .onnx")
-    if target.exists() and not parameters.overwrite:
-        raise ExportError(f"{target} exists already: give another export.output, or export.overwrite=true")
+    folder = target.with_suffix("")
+    for path in (target, folder):
+        if path.exists() and not parameters.overwrite:
+            raise ExportError(f"{path} exists already: give another export.output, or export.overwrite=true")
 
     network = load_network(weights)
-    content = _convert(network, parameters.opset, parameters.size, _metadata(network, image_size))
+    metadata = _metadata(network, image_size)
+    content = _convert(network, parameters.opset, parameters.size, metadata)
     difference = _check(content, network, parameters.size)
     atomic_write(target, content)
+    atomic_write(folder / HUB_FILE, weights.read_bytes())
+    atomic_write(folder / "config.json", json.dumps(metadata, indent=2, ensure_ascii=False).encode())
+    atomic_write(folder / "README.md", _model_card(network, image_size).encode())
     size = "any size" if parameters.size is None else f"{parameters.size[0]}×{parameters.size[1]} (height×width)"
     logger.info(
         "%s: %s for images of %s, opset %d, %.1f MB; logits differ from PyTorch's by at most %.1e",
         target, network.name, size, parameters.opset, len(content) / 1e6, difference,
     )  # fmt: skip
     return target
+
+
+def _model_card(network: SegmentationNetwork, image_size: Size | None) -> str:
+    method = f" with the method {network.trained_by}" if network.trained_by else ""
+    size = "their own size" if image_size is None else f"{image_size[0]}×{image_size[1]} (height×width)"
+    return f"""---
+library_name: igl-dt
+pipeline_tag: image-segmentation
+tags: [semantic-segmentation, semi-supervised-learning]
+---
+
+# {network.name}, {network.num_classes} classes
+
+A {network.name} for semantic segmentation, trained by igl-dt{method}.
+
+- Classes, by id: {", ".join(network.class_names)}
+- Images: RGB, 0 to 255, resized to {size}
+- Fingerprint of parameters, training images and initial weights: {network.fingerprint}
+
+Masks of a folder of images, in a checkout of igl-dt:
+
+    kedro run --pipelines=prediction --params=prediction.weights=hf-hub:OWNER/NAME,prediction.images=FOLDER
+
+To be completed by whoever publishes it: license, training data, scores, intended use and limits.
+"""
 
 
 class _Logits(nn.Module):

@@ -1,27 +1,18 @@
 """Parameters of prediction, of the evaluation of a weight file, and of export."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator
 
-from igl_dt.utils.parameters import Parameters, Size
+from igl_dt.utils.parameters import Parameters, Size, UserPath
 
 STDIN = "-"
 """In place of a path: read from the standard input."""
 
 
-def _expand_home(path: str) -> str:
-    return str(Path(path).expanduser()) if path.startswith("~") else path
-
-
 def _accept_dash(path: Any) -> Any:
     """A lone dash on the command line is parsed as YAML: as a list of nothing."""
     return STDIN if path == [None] else path
-
-
-UserPath = Annotated[str, AfterValidator(_expand_home)]
-"""Path in which a leading ``~`` is the home folder."""
 
 
 class WeightsEvaluationParameters(Parameters):
@@ -40,7 +31,7 @@ class PredictionParameters(Parameters):
     """Required: a folder of images; an image; a list of images (.txt, a path per line, relative to the list's folder);
     or ``-``: paths from the standard input, one per line."""
     weights: UserPath | None = None
-    """Required: weight file of any network of the project; nothing else is needed."""
+    """Required: weight file of any network of the project, or ``hf-hub:OWNER/NAME``; nothing else is needed."""
     output: UserPath
     """Folder for the masks, the overlays and ``table.csv``."""
     probabilities: bool = False
@@ -63,7 +54,7 @@ class ExportParameters(Parameters):
     """Which network to export to ONNX, and how."""
 
     weights: UserPath | None = None
-    """Required: weight file of any network of the project; nothing else is needed."""
+    """Required: weight file of any network of the project, or ``hf-hub:OWNER/NAME``; nothing else is needed."""
     folder: UserPath
     """Folder of the file where ``output`` is null; its name is that of the weights, with .onnx."""
     output: UserPath | None = None

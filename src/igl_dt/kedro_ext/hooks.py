@@ -20,21 +20,27 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
+from igl_dt.kedro_ext.environments import check_environment
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import (
     find_commit,
     hash_files,
     list_versions,
-    peak_memory,
     rebuild_command,
-    reset_peak_memory,
 )
+from igl_dt.runtime.memory import peak_memory, reset_peak_memory
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
 from igl_dt.utils.files import atomic_write
-from igl_dt.utils.parameters import did_you_mean, explain
+from igl_dt.utils.parameters import explain
 
 logger = logging.getLogger(__name__)
+
+LONGER = (
+    "%s.steps was %d and is %d: training starts from scratch, because learning rates and ramps are functions of the "
+    "share of the steps that is done. To start from trained weights instead, give a new run (run=NAME) their file as "
+    "networks.ROLE.init_from: it has a warm-up and a schedule of its own"
+)
 
 
 class CheckEnvironment:
@@ -44,11 +50,8 @@ class CheckEnvironment:
     def after_context_created(self, context: KedroContext) -> None:
         """Stop where there is none of this name."""
         conf = Path(context.config_loader.conf_source)
-        if context.env is None or not conf.is_dir() or (conf / context.env).is_dir():
-            return
-        known = sorted(path.name for path in conf.iterdir() if path.is_dir())
-        hint = did_you_mean(context.env, known)
-        raise click.ClickException(f"--env: there is no environment {context.env!r} in {conf}{hint}")
+        if context.env is not None and conf.is_dir():
+            check_environment(context.env, conf)
 
 
 class CheckParameters:
@@ -233,6 +236,12 @@ class WriteRunManifest:
     def before_pipeline_run(self, run_params: dict[str, Any], pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Note what is known beforehand; write nothing, as the input may be bad."""
         self._catalog = catalog
+        path = _path(catalog, "run_manifest")
+        known = catalog.load("run_manifest") if path is not None and path.exists() else {}
+        for name in training_inputs(pipeline):
+            before = known.get(name, {}).get("parameters", {}).get(name, {}).get("steps")
+            if before is not None and (steps := self._parameters[name]["steps"]) > before:
+                logger.info(LONGER, name, before, steps)
         self._run = {
             "env": run_params["env"] or "base",
             "command": rebuild_command(run_params),
@@ -318,6 +327,24 @@ class WriteRunManifest:
         from igl_dt.runtime.determinism import describe_environment
 
         return describe_environment(RuntimeParameters.model_validate(self._parameters["runtime"]))
+
+
+class SayResult:
+    """Ends a run with its scores, and with the weights to take."""
+
+    @hook_impl(trylast=True)
+    def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
+        """Log them where the run has written a report."""
+        if "report" not in pipeline.all_outputs():
+            return
+        miou = {name: 100 * scores["miou"] for name, scores in catalog.load("metrics").items()}
+        scores = ", ".join(f"{name} {miou[name]:.1f} %" for name in ("student", "supervised") if name in miou)
+        weights, advice = _path(catalog, "student"), ""
+        if miou.get("supervised", 0.0) > miou["student"]:
+            folder, advice = _path(catalog, "reference_networks"), " (the supervised baseline is better)"
+            weights = folder and folder / "supervised.safetensors"
+        report, file = (os.path.relpath(str(path)) for path in (_path(catalog, "report"), weights))
+        logger.info("mIoU: %s; report: %s; weights to use%s: %s", scores, report, advice, file)
 
 
 class SayErrorsPlainly:

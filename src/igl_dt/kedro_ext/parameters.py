@@ -8,6 +8,7 @@ from pydantic import Field
 
 from igl_dt.data.parameters import DatasetParameters, FetchingParameters, SplittingParameters
 from igl_dt.inference.parameters import ExportParameters, PredictionParameters, WeightsEvaluationParameters
+from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.reporting.parameters import ReportingParameters
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
@@ -58,11 +59,18 @@ def check_training(name: str, parameters: TrainingParameters, runtime: RuntimePa
     training its teachers.
     """
     from igl_dt.methods.registry import find_method, method_parameters
+    from igl_dt.networks.io import adopt_weights
     from igl_dt.networks.registry import build_network
 
     yield from _problems(check_shards, parameters, runtime, name)
+
+    def build(choice: NetworkChoice, key: str) -> None:
+        network = build_network(choice, ("a", "b"), key)
+        if choice.init_from is not None:
+            adopt_weights(network, choice.init_from, f"{key}.init_from")
+
     for role, choice in parameters.networks.items():
-        yield from _problems(build_network, choice, ("a", "b"), f"{name}.networks.{role}")
+        yield from _problems(build, choice, f"{name}.networks.{role}")
     yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))
     if not found:
         extra = find_method(parameters.method.name).extra_networks(parameters.networks)

@@ -3,12 +3,9 @@
 import importlib.metadata
 import json
 import platform
-import resource
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +21,11 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "matplo
 def find_commit(project: Path) -> dict[str, Any]:
     """Give the git commit of a folder and whether files differ from it; both None outside a repository.
 
-    A user's own environment, a new folder in ``conf/``, is no difference: the parameters are recorded anyway.
+    Results, and a user's own environment, a new folder in ``conf/``, are no difference: parameters are recorded anyway.
     """
     commit = _git(project, "rev-parse", "HEAD")
-    status = _git(project, "status", "--porcelain")
+    results = (":(exclude)data", ":(exclude)environments", ":(exclude)dvc.lock")
+    status = _git(project, "status", "--porcelain", "--", ".", *results)
     changed = [line for line in (status or "").splitlines() if not line.startswith("?? conf/")]
     return {"commit": commit and commit.strip(), "dirty": None if status is None else bool(changed)}
 
@@ -59,30 +57,15 @@ def rebuild_command(run: Mapping[str, Any]) -> str:
         if values := run.get(key):
             words.append(f"--{option}={','.join(values)}")
     if parameters := run.get("runtime_params"):
-        words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in _flat(parameters)))
+        words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in flatten(parameters)))
     return shlex.join(words)
 
 
-def reset_peak_memory() -> None:
-    """Let ``peak_memory`` count from now on, where the system can: Linux."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory() -> float:
-    """Give the most memory that this process has had, in MiB: since the latest reset, or so far where none works."""
-    try:
-        status = Path("/proc/self/status").read_text()
-        peak = int(status.partition("VmHWM:")[2].split()[0])
-    except (OSError, IndexError):
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
-def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Give nested parameters by their dotted names."""
     for key, value in parameters.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -17,3 +17,8 @@ class SupervisedLossParameters(Parameters):
     ohem_min_fraction: Annotated[float, Field(gt=0, le=1)] = 1 / 16
     """At least this share of the pixels of a batch (or of its part, under gradient accumulation) counts, the
     hardest ones [family: CPS keeps a sixteenth]."""
+    class_weights: Literal["median_frequency"] | None = None
+    """Weights of the pixels by their true class, for either loss: ``median_frequency`` favours rare classes (Eigen &
+    Fergus, ICCV 2015) [family]; null: all pixels weigh the same."""
+    class_weight_limit: Annotated[float, Field(ge=1)] = 5.0
+    """Class weights are clipped to between 1 over this and this [ours]."""

@@ -10,7 +10,9 @@ from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 
-def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossParameters) -> Tensor:
+def supervised_loss(
+    logits: Tensor, target: Tensor, parameters: SupervisedLossParameters, class_weights: Tensor | None = None
+) -> Tensor:
     """L_sup, the loss against the ground truth [family].
 
     Online hard example mining ("ohem") takes the mean over the pixels whose probability of the true class is at
@@ -22,6 +24,8 @@ def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossPa
         logits: B×N×H×W, of any floating type.
         target: B×H×W int64, classes 0 to N - 1, or 255 for pixels that do not count.
         parameters: Which of the two, and the knobs of the second.
+        class_weights: N, above 0: the mean becomes a weighted one, by the true class of each pixel. Which pixels are
+            hard does not depend on it. None: all pixels weigh the same.
 
     Returns:
         Scalar; 0 with a gradient of zeros where no pixel counts.
@@ -29,17 +33,41 @@ def supervised_loss(logits: Tensor, target: Tensor, parameters: SupervisedLossPa
     Raises:
         ValueError: The target's batch, height or width is not that of the logits.
     """
-    if parameters.name == "cross_entropy":
-        return cross_entropy(logits, target)
-    losses, counted = _pixel_losses(logits, target)
-    with torch.no_grad():
-        # Below every loss, so that pixels that do not count are never among the hardest.
-        hardness = losses.masked_fill(~counted, -1)
-        # Pixels of equal loss are kept or left together, so it does not matter which of them the k hardest are.
-        least = max(1, round(parameters.ohem_min_fraction * hardness.numel()))
-        hardest = hardness.flatten().topk(least, sorted=False).values
-        kept = counted & (hardness >= hardest.min().clamp(max=-math.log(parameters.ohem_threshold)))
-    return _mean(losses, kept, kept)
+    losses, kept = _pixel_losses(logits, target)
+    if parameters.name == "ohem":
+        kept = _hard_pixels(losses.detach(), kept, parameters)
+    if class_weights is None:
+        return _mean(losses, kept, kept)
+    weights = class_weights.to(losses.dtype)[target.masked_fill(~kept, 0)].masked_fill(~kept, 0)
+    return (losses.masked_fill(~kept, 0) * weights).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
+
+
+def median_frequency_weights(pixels: Tensor, limit: float) -> Tensor:
+    """Give class weights: the median frequency of all classes over a class's own (Eigen & Fergus, ICCV 2015) [family].
+
+    A class's frequency is its share of the labelled pixels of those images in which it occurs.
+
+    Args:
+        pixels: I×N, pixels of each of N classes in each of I images.
+        limit: Weights are clipped to between 1 / limit and limit [ours].
+
+    Returns:
+        N, float32; 1 for classes that do not occur.
+    """
+    pixels = pixels.double()
+    occurs = pixels > 0
+    frequencies = pixels.sum(dim=0) / (occurs * pixels.sum(dim=1, keepdim=True)).sum(dim=0)  # NaN: does not occur
+    weights = (frequencies.nanquantile(0.5) / frequencies).clamp(1 / limit, limit)
+    return weights.nan_to_num(nan=1.0).float()
+
+
+def _hard_pixels(losses: Tensor, counted: Tensor, parameters: SupervisedLossParameters) -> Tensor:
+    # Below every loss, so that pixels that do not count are never among the hardest.
+    hardness = losses.masked_fill(~counted, -1)
+    # Pixels of equal loss are kept or left together, so it does not matter which of them the k hardest are.
+    least = max(1, round(parameters.ohem_min_fraction * hardness.numel()))
+    hardest = hardness.flatten().topk(least, sorted=False).values
+    return counted & (hardness >= hardest.min().clamp(max=-math.log(parameters.ohem_threshold)))
 
 
 def cross_entropy(logits: Tensor, target: Tensor, ignore: Tensor | None = None) -> Tensor:

@@ -1,7 +1,7 @@
 """What the training loop asks of a method."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -51,11 +51,14 @@ class Method(nn.Module, ABC):
 
     options: Any
     """The parameters; a subclass annotates their type."""
+    class_weights: Tensor | None
+    """Of the loss against the ground truth, by class id; a training sets them, and they are not saved."""
 
     def __init__(self, setup: MethodSetup) -> None:
         """Take the networks over: those to be trained, and the teachers, which are frozen."""
         super().__init__()
         self.setup, self.options = setup, setup.parameters
+        self.register_buffer("class_weights", None, persistent=False)
         self.networks = nn.ModuleDict(dict(setup.networks))
         teachers = {role: setup.teachers[role] for role in self.required_teachers}
         self.teachers = nn.ModuleDict(teachers).requires_grad_(False).eval()
@@ -90,6 +93,17 @@ class Method(nn.Module, ABC):
         """Give the networks that are validated and kept, by name: those trained, and averages of them if any."""
         return dict(self.setup.networks)
 
+    def before_training(
+        self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]
+    ) -> None:
+        """Prepare for the first step, or the next one of a resumed training: nothing that it sets needs to be saved.
+
+        Args:
+            steps_per_epoch: after which every unlabelled image was seen; labelled ones, if those alone are.
+            validate: gives a network's scores on the validation images: see ``igl_dt.evaluation.metrics.score``.
+                Processes that train together share its work: all must call it alike.
+        """
+
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Compute the losses of one step, or of one part of it under gradient accumulation.
@@ -115,7 +129,7 @@ class Method(nn.Module, ABC):
 
     def supervised(self, logits: Tensor, target: Tensor) -> Tensor:
         """Give the loss against the ground truth: B×N×H×W logits, B×H×W int64 target with 255 ignored; a scalar."""
-        return supervised_loss(logits, target, self.setup.supervised_loss)
+        return supervised_loss(logits, target, self.setup.supervised_loss, self.class_weights)
 
     @torch.no_grad()
     def predict_teachers(self, images: Tensor) -> dict[str, NetworkOutput]:

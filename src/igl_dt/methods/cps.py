@@ -34,8 +34,11 @@ class CpsParameters(Parameters):
     """λ_cps: 1.5 without and 1.0 with CutMix on VOC, 6 and 5 on Cityscapes [family]."""
     cps_on_labeled: bool = False
     """Whether the labelled batch gets cross pseudo-labels too [family]."""
+    supervised_steps: Annotated[int, Field(ge=0)] = 0
+    """First steps, on labelled images alone: networks label for each other only when they have learned something
+    [ours]."""
     ramp_up_steps: Annotated[int, Field(ge=0)] = 0
-    """Steps over which λ_cps rises from 0, as exp(-5(1 - t)²) [ours]."""
+    """Steps over which λ_cps then rises from 0, as exp(-5(1 - t)²) [ours]."""
     direction_weights: dict[str, Weight] = Field(default_factory=dict)
     """Per network, a factor of λ_cps for its loss on the other's labels; 1 where it is not given. With 0.1, a strong
     network learns little from a weak partner [ours]."""
@@ -79,6 +82,11 @@ class CrossPseudoSupervision(Method):
         """Give L_sup and the weighted L_cps of each network; see ``Method.forward``."""
         assert batch.weak is not None
         assert batch.padding is not None
+        if step < self.options.supervised_steps:
+            return {
+                f"{role}.supervised": self.supervised(network(batch.images).logits, batch.masks.long())
+                for role, network in self.networks.items()
+            }
         target, unlabeled, padding, labeled = batch.masks.long(), batch.weak, batch.padding, len(batch.images)
         boxes = batch.cutmix[0] if batch.cutmix else None
         if boxes is not None:
@@ -97,7 +105,8 @@ class CrossPseudoSupervision(Method):
                 known = pseudo_labels(logits[role][:labeled], ignore=target == IGNORE_INDEX)
                 labels[role] = torch.cat([known, labels[role]])
 
-        weight = self.options.cps_weight * ramp_up(step, self.options.ramp_up_steps)
+        ramp = ramp_up(step - self.options.supervised_steps, self.options.ramp_up_steps)
+        weight = self.options.cps_weight * ramp
         first, second = self.networks
         terms = {}
         for role, other in ((first, second), (second, first)):

@@ -9,9 +9,9 @@ The states take turns. Teachers see the weak views, the student the strong one w
 maps are mixed with the same boxes [family: CPS, UniMatch].
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, PositiveInt
@@ -27,7 +27,7 @@ from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.losses.schedule import ramp_up
 from igl_dt.methods.base import Method, MethodSetup
 from igl_dt.methods.single import boxes_of
-from igl_dt.networks.base import NetworkOutput
+from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
 
 
@@ -45,15 +45,20 @@ class IglDtParameters(Parameters):
     discrepancy_weight: Weight = 0.05
     """λ_dis [ours]."""
     swap_every: PositiveInt = 1
-    """Steps between swaps of the global and the local state [paper: swapping; per step: ours]. For a swap per epoch:
-    the number of unlabelled images over the batch size."""
+    """Steps or epochs between swaps of the global and the local state [paper: swapping; how often: ours]."""
+    swap_unit: Literal["step", "epoch"] = "step"
+    """What ``swap_every`` counts: steps, or epochs of the unlabelled images, in whole steps [ours]."""
     states: Literal["alternate", "both"] = "alternate"
     """Whether the states take turns, or every step has the mean of their losses [paper: they take turns]."""
-    pseudo_label_source: Literal["state", "both", "weighted"] = "state"
-    """Whether L_P on the unlabelled batch follows the state's teacher, both one by one, or the weighted mean of their
-    probabilities [paper: the first; the last: ours]."""
+    pseudo_label_source: Literal["state", "both", "weighted", "reliability"] = "state"
+    """Whether L_P on the unlabelled batch follows the state's teacher, both one by one, or a mean of their
+    probabilities: ``weighted`` by ``global_label_weight``, or by ``reliability``, where each class has weights in
+    proportion to the teachers' IoU on the validation images [paper: the first; the last two: ours]."""
     global_label_weight: Probability = 0.5
     """Weight of the global teacher's probabilities in the weighted mean; the local one has the rest [ours]."""
+    teacher_gate: bool = False
+    """Whether a teacher's pseudo-labels count only while its mIoU on the validation images is at least the student's at
+    the last validation; its other losses stay [ours]."""
     confidence_threshold: Probability = 0.0
     """Pseudo-labels with a lower probability are ignored [family: none in MGD]."""
     global_map: Literal["logits", "centered_logits", "probabilities", "features"] = "logits"
@@ -75,6 +80,8 @@ class IglDt(Method):
     parameters_type = IglDtParameters
     required_teachers = (GLOBAL_TEACHER, LOCAL_TEACHER)
     options: IglDtParameters
+    label_shares: Tensor
+    """Of the global and the local teacher in a mean of their probabilities: 2×1×1×1, or 2×N×1×1 by class."""
 
     def __init__(self, setup: MethodSetup) -> None:
         """Build it; a projection into the teacher's feature space is drawn from torch's global generator."""
@@ -83,6 +90,40 @@ class IglDt(Method):
         if self.options.global_map == "features":
             width: int = setup.teachers[GLOBAL_TEACHER].feature_channels
             self.projections[GLOBAL_TEACHER] = nn.Conv2d(setup.networks["student"].feature_channels, width, 1)
+        share = self.options.global_label_weight
+        shares = torch.tensor([share, 1 - share], dtype=torch.float64).view(2, 1, 1, 1)
+        self.register_buffer("label_shares", shares, persistent=False)
+        self.swap_steps = self.options.swap_every
+        self.teacher_miou: dict[str, float] = {}
+        self.student_miou = 0.0
+
+    def before_training(
+        self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]
+    ) -> None:
+        """Count the steps between swaps, and evaluate the teachers where an option needs it."""
+        options = self.options
+        if options.swap_unit == "epoch":
+            self.swap_steps = options.swap_every * steps_per_epoch
+        if options.teacher_gate or options.pseudo_label_source == "reliability":
+            scores = {role: validate(self.setup.teachers[role]) for role in self.required_teachers}
+            self.teacher_miou = {role: of_teacher["miou"] for role, of_teacher in scores.items()}
+            if options.pseudo_label_source == "reliability":
+                ious = [[iou or 0.0 for iou in of_teacher["per_class"].values()] for of_teacher in scores.values()]
+                measured = torch.tensor(ious, dtype=torch.float64, device=self.label_shares.device)
+                shares = (measured / measured.sum(dim=0)).nan_to_num(nan=0.5)  # equal where neither knows the class
+                self.label_shares = shares.view(2, -1, 1, 1)
+
+    def after_validation(self, step: int, scores: Mapping[str, float]) -> None:
+        """Note the student's score, for the gate."""
+        self.student_miou = scores["student"]
+
+    def get_extra_state(self) -> dict[str, float]:
+        """Give what is saved beside the tensors."""
+        return {"student_miou": self.student_miou}
+
+    def set_extra_state(self, state: Mapping[str, float]) -> None:
+        """Take back what ``get_extra_state`` gave."""
+        self.student_miou = state["student_miou"]
 
     def trained(self) -> dict[str, nn.Module]:
         """Give the student, together with the projection into a teacher's feature space."""
@@ -112,9 +153,10 @@ class IglDt(Method):
         teachers = self.predict_teachers(torch.cat([known, batch.weak]))
         if options.labeled_pseudo_label_weight > 0:
             ignored = batch.masks == IGNORE_INDEX
-            guesses = [self._labels(teacher.logits[:labeled], ignored) for teacher in teachers.values()]
-            loss = _sum_of_losses(logits, guesses, ignored)
-            terms["labeled_pseudo_label"] = options.labeled_pseudo_label_weight * loss
+            guesses = [self._labels(teachers[role].logits[:labeled], ignored) for role in self.labelers()]
+            if guesses:
+                loss = _sum_of_losses(logits, guesses, ignored)
+                terms["labeled_pseudo_label"] = options.labeled_pseudo_label_weight * loss
         mixed = {name: _Mixed(teacher, labeled, boxes) for name, teacher in teachers.items()}
         padding, ramp = cutmix(batch.padding, boxes), ramp_up(step, options.ramp_up_steps)
         if options.states == "alternate":
@@ -137,8 +179,9 @@ class IglDt(Method):
         options, terms = self.options, {}
         if options.unlabeled_pseudo_label_weight > 0:
             guesses = [self._labels(logits, padding) for logits in self._label_logits(guide, teachers)]
-            pseudo_label_weight = weight * options.unlabeled_pseudo_label_weight
-            terms["unlabeled_pseudo_label"] = pseudo_label_weight * _sum_of_losses(student.logits, guesses, padding)
+            if guesses:
+                loss = _sum_of_losses(student.logits, guesses, padding)
+                terms["unlabeled_pseudo_label"] = weight * options.unlabeled_pseudo_label_weight * loss
         if guide == GLOBAL_TEACHER and options.global_weight > 0:
             maps = self._in_common_space(student, teachers[guide], guide, options.global_map)
             terms["global_context"] = weight * options.global_weight * global_context_loss(*maps)
@@ -151,19 +194,27 @@ class IglDt(Method):
         return terms
 
     def _label_logits(self, guide: str, teachers: Mapping[str, "_Mixed"]) -> list[Tensor]:
-        """Give the logits whose argmax labels the unlabelled images, once or twice."""
+        """Give the logits whose argmax labels the unlabelled images: none, once or twice."""
+        labelers = self.labelers()
         if self.options.pseudo_label_source == "state":
-            return [teachers[guide].logits]
-        logits = [teachers[role].logits for role in (GLOBAL_TEACHER, LOCAL_TEACHER)]
-        if self.options.pseudo_label_source == "both":
+            labelers = [role for role in labelers if role == guide]
+        logits = [teachers[role].logits for role in labelers]
+        if self.options.pseudo_label_source in ("state", "both") or len(logits) < 2:
             return logits
-        share = self.options.global_label_weight
         of_global, of_local = (full_precision(x).softmax(dim=1) for x in logits)
-        return [(share * of_global + (1 - share) * of_local).log()]
+        share, rest = self.label_shares.to(of_global.dtype)
+        return [(share * of_global + rest * of_local).log()]
+
+    def labelers(self) -> list[str]:
+        """Name the teachers whose pseudo-labels count."""
+        roles = [GLOBAL_TEACHER, LOCAL_TEACHER]
+        if not self.options.teacher_gate:
+            return roles
+        return [role for role in roles if self.teacher_miou.get(role, 0.0) >= self.student_miou]
 
     def _teachers_of_state(self, step: int) -> tuple[str, str]:
         """Name the state's teacher, and the one that the student shall not lean on."""
-        in_global_state = step // self.options.swap_every % 2 == 0
+        in_global_state = step // self.swap_steps % 2 == 0
         return (GLOBAL_TEACHER, LOCAL_TEACHER) if in_global_state else (LOCAL_TEACHER, GLOBAL_TEACHER)
 
     def _labels(self, logits: Tensor, padding: Tensor) -> Tensor:

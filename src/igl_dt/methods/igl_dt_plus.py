@@ -34,7 +34,7 @@ class IglDtPlusParameters(IglDtParameters):
     """λ_pl: below 0.5, so that two teachers that err alike do not outvote the truth."""
     global_weight: Weight = 0.3
     local_weight: Weight = 3.0
-    pseudo_label_source: Literal["state", "both", "weighted"] = "weighted"
+    pseudo_label_source: Literal["state", "both", "weighted", "reliability"] = "reliability"
     global_label_weight: Probability = 0.3
     global_map: Literal["logits", "centered_logits", "probabilities", "features"] = "centered_logits"
     views: UniMatchParameters = UniMatchParameters(confidence_threshold=0.8)

@@ -24,7 +24,7 @@ class UniMatchV2Parameters(Parameters):
     """Threshold and average of UniMatch V2 [paper: UniMatch V2]."""
 
     confidence_threshold: Probability = 0.95
-    """τ on VOC; 0 on Cityscapes."""
+    """τ, on VOC and on Cityscapes."""
     ema_decay: Probability = 0.996
     """Reached from below: min(1 − 1 / (step + 1), this)."""
     exempt: Probability = 0.5

@@ -53,8 +53,13 @@ class SegmentationNetwork(nn.Module, ABC):
     """Digest of the parameters, images and initial weights that it was trained with; None if untrained."""
     trained_by: str | None = None
     """Name of the method that trained it; None if untrained."""
+    compute: dict[str, int | None] | None = None
+    """Multiply-adds of its training, forward and backward, of all networks that were trained together, and of what
+    their teachers predicted: ``per_step`` on average, ``total`` of all ``steps``; and ``teachers``: those that the
+    training of these teachers had taken before, None where not recorded. None if untrained."""
     pretrained_sha256: dict[str, str]
-    """SHA-256 of the files that backbones took their initial weights from, by parameter (``encoder``)."""
+    """SHA-256 of the files that backbones took their initial weights from, by parameter (``encoder``); or of
+    the weight file that the whole network started from (``init_from``)."""
     configuration: dict[str, Any]
     """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, which trained weights replace."""
     mean: Tensor

@@ -2,21 +2,29 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub import hf_hub_download
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
 
 from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.pretrained import HUB
 from igl_dt.networks.registry import rebuild_network
-from igl_dt.utils.files import atomic_write
+from igl_dt.utils.files import atomic_write, digest
 
 FORMAT_VERSION = 2
 """Version 1 had ``network`` in place of ``architecture``, no ``mean`` and ``std``, and less provenance."""
 ARCHITECTURES_OF_VERSION_1 = {"swin_unet": "swin_unet", "res_unet": "res_unet", "student": "deeplab_v3_plus"}
-PROVENANCE = {"fingerprint", "trained_by", "pretrained_sha256"}
+CLASSIFIER = "classifier."
+"""What the names of a classifier's tensors begin with, in every architecture."""
+PROVENANCE = {"fingerprint", "trained_by", "compute", "pretrained_sha256"}
 """Attributes of a network that its weight file keeps."""
+HUB_FILE = "model.safetensors"
+"""Name of the weight file in a repository of the Hugging Face Hub."""
 METADATA_KEY = "igl_dt"
 """The only key of the file's metadata: safetensors writes several keys in no fixed order."""
 
@@ -38,17 +46,29 @@ def save_network(network: SegmentationNetwork, path: str | Path) -> None:
 
 
 def weight_file(value: str | None, key: str) -> Path:
-    """Check the path of a weight file that a parameter holds.
+    """Give the weight file that a parameter names, from the Hugging Face Hub where it says so.
 
     Args:
-        value: The parameter's value.
+        value: The parameter's value: a path, or ``hf-hub:OWNER/NAME``, with ``@REVISION`` at will.
         key: Its name, for messages.
 
     Raises:
-        ValueError: It is null, or there is no such file.
+        ValueError: It is null, there is no such file, or it is neither in the hub's cache nor can it be downloaded.
     """
     if value is None:
-        raise ValueError(f"{key} is not given: it names a .safetensors file of this project, as in --params={key}=PATH")
+        raise ValueError(
+            f"{key} is not given: it names a .safetensors file of this project, or {HUB}OWNER/NAME, as in "
+            f"--params={key}=PATH"
+        )
+    if value.startswith(HUB):
+        repository, _, revision = value.removeprefix(HUB).partition("@")
+        try:
+            return Path(hf_hub_download(repository, HUB_FILE, revision=revision or None))
+        except Exception as error:  # of the name, the network, the cache or the hub
+            raise ValueError(
+                f"{key}: {value} has no {HUB_FILE} that is in the cache or can be downloaded; download the file where "
+                f"there is a network, and give its path. {type(error).__name__}: {error}"
+            ) from error
     if not Path(value).is_file():
         raise ValueError(f"{key}: there is no file {value}")
     return Path(value)
@@ -67,7 +87,49 @@ def load_network(path: str | Path) -> SegmentationNetwork:
         ValueError: The file is truncated, is not a safetensors file, was not written by ``save_network``, has an
             unknown version, or its tensors do not fit its configuration.
     """
-    path = Path(path)
+    configuration, tensors = _read(Path(path))
+    try:
+        with torch.random.fork_rng(devices=()):
+            network = rebuild_network(configuration)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    _fill(network, tensors, str(path), "the file's own configuration")
+    for name in PROVENANCE & configuration.keys():
+        setattr(network, name, configuration[name])
+    return network.eval()
+
+
+def adopt_weights(network: SegmentationNetwork, source: str, key: str) -> bool:
+    """Give a network the weights and the normalisation of another one's weight file.
+
+    Where the classes differ, in number, name or order, the classifier stays as it is.
+
+    Args:
+        network: Of the same architecture and parameters, apart from the classes.
+        source: The weight file, as ``weight_file`` takes it.
+        key: The parameter that names it, for messages.
+
+    Returns:
+        Whether the classes are the same, so that the classifier's weights were taken too.
+
+    Raises:
+        ValueError: There is no such file, it was not written by this project, or a tensor is missing, unknown or of
+            another shape.
+    """
+    path = weight_file(source, key)
+    configuration, tensors = _read(path)
+    same_classes = tuple(configuration.get("class_names", ())) == network.class_names
+    if not same_classes:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CLASSIFIER)}
+        tensors |= {name: tensor for name, tensor in network.state_dict().items() if name.startswith(CLASSIFIER)}
+    _fill(network, tensors, f"{key}: {path}", f"{network.name} with these parameters")
+    network.normalise_with(tuple(configuration["mean"]), tuple(configuration["std"]))
+    network.pretrained_sha256 = {"init_from": digest(path.read_bytes())}
+    return same_classes
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Give a weight file's configuration, of the current version, and its tensors."""
     if not path.is_file():
         raise FileNotFoundError(f"no weight file at {path}")
     try:
@@ -90,11 +152,10 @@ def load_network(path: str | Path) -> SegmentationNetwork:
             f"{path} has format version {configuration['version']}; this code reads 1 to {FORMAT_VERSION}: "
             "a newer release of igl-dt is needed"
         )
-    try:
-        with torch.random.fork_rng(devices=()):
-            network = rebuild_network(configuration)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return configuration, tensors
+
+
+def _fill(network: SegmentationNetwork, tensors: dict[str, Tensor], where: str, required_by: str) -> None:
     expected = network.state_dict()
     wrong = [
         name
@@ -105,10 +166,7 @@ def load_network(path: str | Path) -> SegmentationNetwork:
     ]
     if wrong:
         raise ValueError(
-            f"{path}: {len(wrong)} tensors are missing, unknown or not of the shape and dtype that the file's own "
-            f"configuration requires, the first: {', '.join(wrong[:4])}"
+            f"{where}: {len(wrong)} tensors are missing, unknown or not of the shape and dtype that {required_by} "
+            f"requires, the first: {', '.join(wrong[:4])}"
         )
     network.load_state_dict(tensors)
-    for name in PROVENANCE & configuration.keys():
-        setattr(network, name, configuration[name])
-    return network.eval()

@@ -1,10 +1,10 @@
 """Which architecture fills a role, and which backbone it is built around."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field
 
-from igl_dt.utils.parameters import Parameters, Selection
+from igl_dt.utils.parameters import Parameters, Selection, UserPath
 
 
 class EncoderParameters(Parameters):
@@ -31,6 +31,13 @@ class NetworkParameters(Parameters):
     encoder: EncoderParameters
     """The backbone."""
 
+    def without_pretrained(self) -> Self:
+        """Give the same with random weights of all backbones."""
+        backbones = {name: value for name, value in self if isinstance(value, EncoderParameters)}
+        return self.model_copy(
+            update={name: value.model_copy(update={"pretrained": None}) for name, value in backbones.items()}
+        )
+
 
 class NetworkChoice(Selection):
     """The architecture of one network; the section of that name holds its parameters.
@@ -41,3 +48,7 @@ class NetworkChoice(Selection):
 
     architecture: str
     """A name in ``igl_dt.networks.architectures``, or one of segmentation-models-pytorch's."""
+    init_from: UserPath | None = None
+    """Weight file of this project, or ``hf-hub:OWNER/NAME``, with the initial weights of the whole network; backbones'
+    ``pretrained`` is then left aside. Where its classes are others than the data set's, the classifier starts from
+    random weights; every other tensor must be there."""

@@ -49,6 +49,8 @@ def network_parameters(choice: NetworkChoice, key: str = "network") -> NetworkPa
 def build_network(choice: NetworkChoice, class_names: tuple[str, ...], key: str = "network") -> SegmentationNetwork:
     """Build a network; random weights come from torch's global generator.
 
+    With ``choice.init_from``, no backbone's pretrained weights are loaded: see ``igl_dt.networks.io.adopt_weights``.
+
     Args:
         choice: The architecture and its parameters.
         class_names: Names of the N classes, by index.
@@ -58,6 +60,8 @@ def build_network(choice: NetworkChoice, class_names: tuple[str, ...], key: str 
         ValueError: As ``network_parameters``; or the architecture rejects its parameters.
     """
     parameters = network_parameters(choice, key)
+    if choice.init_from is not None:
+        parameters = parameters.without_pretrained()
     kind: Any = find_architecture(choice.architecture)
     network: SegmentationNetwork = kind(parameters, class_names, f"{key}.{choice.architecture}")
     return network

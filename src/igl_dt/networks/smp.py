@@ -1,10 +1,13 @@
 """The architectures of segmentation-models-pytorch, around timm backbones."""
 
+import math
 from functools import cache
 from typing import Any, ClassVar
 
 import segmentation_models_pytorch as smp
 from pydantic import Field
+from segmentation_models_pytorch.base.initialization import initialize_decoder
+from segmentation_models_pytorch.decoders.dpt.decoder import DPTDecoder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -118,23 +121,32 @@ class SmpNetwork(SegmentationNetwork):
 
 
 class DptNetwork(SmpNetwork):
-    """DPT (Ranftl et al. 2021) around a Vision Transformer, without the class token, as in UniMatch V2."""
+    """DPT (Ranftl et al. 2021) around a Vision Transformer, without the class token, as in UniMatch V2.
+
+    Patches of any size: DINOv2's of 14 pixels are decoded as those of 16 are, and the logits resized to the images.
+    With ``encoder.options: {dynamic_img_size: true}``, images of any size are accepted, their positions resized.
+    ``img_size`` there resizes those of pretrained weights once, to the training crop, padded to ``size_multiple``: else
+    it is done in every step, for which there is no deterministic CUDA kernel if they are trained.
+    """
 
     fixed_options: ClassVar[dict[str, Any]] = {"decoder_readout": "ignore", "num_classes": 0}
 
     def _set_up_sizes(self, key: str) -> None:
-        """Set ``size_multiple`` so that the decoder's maps of stride 4, 8, 16, … fit together.
-
-        Raises:
-            ValueError: The patches' size is not a power of two.
-        """
-        strides = self.encoder.output_strides
-        if strides[-1] & (strides[-1] - 1):
-            raise ValueError(
-                f"{key}.encoder: segmentation-models-pytorch's DPT needs patches of 8, 16, 32, …, not {strides[-1]}; "
-                "encoder.options: {patch_size: 16} changes them, and timm resamples pretrained weights accordingly"
+        """Set ``size_multiple`` so that the decoder's maps, of stride 4, 8, 16, … for patches of 16, fit together."""
+        patch, levels = self.encoder.output_strides[-1], len(self.encoder.output_strides)
+        as_if = 2 ** round(math.log2(patch))
+        if as_if != patch:  # segmentation-models-pytorch's decoder would upsample by fractions, rounded down
+            blocks: Any = self.decoder.reassemble_blocks
+            intermediate = [block.project_to_out_channel.out_channels for block in blocks]
+            self.decoder = DPTDecoder(
+                self.encoder.out_channels,
+                [as_if] * levels,
+                readout="ignore",
+                intermediate_channels=intermediate,
+                fusion_channels=self.feature_channels,
             )
-        self.size_multiple = max(strides[-1], 2 ** (len(strides) + 1))
+            initialize_decoder(self.decoder)
+        self.size_multiple = patch * max(1, 2 ** (levels + 1) // as_if)
 
     def encode_normalised(self, images: Tensor) -> list[Tensor]:
         """See the base class."""

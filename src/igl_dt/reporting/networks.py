@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 NetworksInfo = Mapping[str, Mapping[str, Any]]
-"""By network: ``architecture``, ``trained_by`` (the method's name) and ``fingerprint``; each may be missing or None."""
+"""By network: ``architecture``, ``trained_by`` (the method's name), ``fingerprint`` and ``compute`` (see
+``SegmentationNetwork.compute``); each may be missing or None."""
 
 MAIN = "student"
 """Role that a run is about."""

@@ -1,5 +1,6 @@
 """Where and how a run computes, and how it predicts whole images."""
 
+from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
@@ -43,6 +44,9 @@ class RuntimeParameters(Parameters):
         "checked_files",
         "recovery_folder",
         "recovery_seconds",
+        "log_folder",
+        "tensorboard",
+        "mlflow",
     )
     """The other fields do decide a result's last bits."""
 
@@ -78,6 +82,14 @@ class RuntimeParameters(Parameters):
     """Where trainings keep what they go on from when they were cut off; null: nowhere. Changes no result."""
     recovery_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Between two states in that folder. Changes no result."""
+    log_folder: str | None = None
+    """Where each training writes while it runs, in a folder of its name: ``history.csv`` so far, what TensorBoard
+    reads, and the weights of ``keep_every``; null: nowhere. Changes no result."""
+    tensorboard: bool = False
+    """Whether trainings also write for TensorBoard (extra ``tensorboard``). Changes no result."""
+    mlflow: str | None = None
+    """URI of an MLflow tracking store or server to which runs are logged once they are done (extra ``mlflow``), such as
+    ``sqlite:///mlruns/mlflow.db``; null: none. Changes no result."""
 
     @model_validator(mode="after")
     def _processes_share_the_shards(self) -> "RuntimeParameters":
@@ -88,6 +100,15 @@ class RuntimeParameters(Parameters):
             )
         if self.nodes > 1 and self.rendezvous is None:
             raise ValueError("runtime.rendezvous, as host:port, is needed when runtime.nodes is above 1")
+        return self
+
+    @model_validator(mode="after")
+    def _logs_can_be_written(self) -> "RuntimeParameters":
+        for package, wanted in (("tensorboard", self.tensorboard), ("mlflow", self.mlflow)):
+            if wanted and find_spec(package) is None:
+                raise ValueError(f"runtime.{package} needs the extra {package}: pip install 'igl-dt[{package}]'")
+        if self.tensorboard and self.log_folder is None:
+            raise ValueError("runtime.tensorboard needs runtime.log_folder")
         return self
 
     @property

@@ -60,6 +60,9 @@ class TrainingParameters(Parameters):
     Batch norm, the choice of hard pixels and CutMix see one part at a time, so results differ."""
     validate_every: PositiveInt = 500
     """Steps between validations; the last step is always validated."""
+    keep_every: PositiveInt | None = None
+    """Steps between weights that are kept in ``runtime.log_folder``, besides the last and the best ones; null: none.
+    Changes no result."""
     augmentation: AugmentationParameters
     pseudo_label_probe_size: Annotated[int, Field(ge=0)] = 0
     """Unlabelled images whose pseudo-labels are compared, at each validation, with each other and with the hidden

@@ -6,9 +6,9 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -16,18 +16,23 @@ from torch import Tensor, nn
 
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.evaluation.evaluator import evaluate, split_into_batches
-from igl_dt.evaluation.metrics import score
+from igl_dt.evaluation.inference import predict_classes
+from igl_dt.evaluation.metrics import Scores, score
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
+from igl_dt.losses.supervised import median_frequency_weights
 from igl_dt.methods.base import Method
 from igl_dt.methods.registry import build_method, find_method
 from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.io import adopt_weights
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training.checkpoint import Checkpointer, State
+from igl_dt.training.cost import CostMeter
 from igl_dt.training.fingerprint import digest_of_code, digest_of_parameters, digest_of_weights
 from igl_dt.training.history import ROWS, LossHistory, NonFiniteLossError
+from igl_dt.training.log import EXAMPLES, Examples, TrainingLog
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
 from igl_dt.training.parallel import ALONE, Group, Shards, launch
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters, check_shards
@@ -78,6 +83,8 @@ class TrainingResult:
     """Per network, the weights of its best validation; of equal ones, the first."""
     best_miou: dict[str, float]
     """Per network, its best validation mIoU, between 0 and 1."""
+    cost: dict[str, Any] = field(default_factory=dict)
+    """``seconds``, ``images_per_second``, ``peak_memory_mib``, which vary from run to run, and the ``fingerprint``."""
 
     def best(self, name: str) -> SegmentationNetwork:
         """Give a copy of a network with its best weights."""
@@ -103,13 +110,17 @@ def create_method(
         key: where ``parameters`` come from, for messages.
 
     Raises:
-        ValueError: unknown architecture, method or parameter; or a teacher that the method needs is missing.
+        ValueError: unknown architecture, method or parameter; initial weights that do not fit; or a teacher that the
+            method needs is missing.
     """
     kind = find_method(parameters.method.name, f"{key}.method.name")
     extra = kind.extra_networks(parameters.networks)
-    choices = parameters.networks | {
-        role: parameters.networks.get(role, parameters.networks.get(like)) for role, like in extra.items()
+    like_others = {  # but not from the same weights: equal networks have nothing to learn from each other
+        role: parameters.networks[like].model_copy(update={"init_from": None})
+        for role, like in extra.items()
+        if like in parameters.networks
     }
+    choices = dict.fromkeys([*parameters.networks, *extra]) | like_others | parameters.networks
     networks = {}
     for role, choice in choices.items():
         if choice is None:
@@ -118,6 +129,9 @@ def create_method(
             )
         with seeded(seed, "initial weights", STREAMS.get(role, role)):
             networks[role] = build_network(choice, tuple(class_names), f"{key}.networks.{role}")
+        source, where = choice.init_from, f"{key}.networks.{role}.init_from"
+        if source is not None and not adopt_weights(networks[role], source, where):
+            logger.info("%s: %s has other classes, so the classifier starts from random weights", where, source)
     with seeded(seed, "initial weights", "projections"):
         loss, steps = parameters.supervised_loss, parameters.steps
         return build_method(parameters.method, networks, teachers or {}, loss, steps, f"{key}.method")
@@ -152,6 +166,8 @@ def train(
         TrainingError: a loss, or a weight at a validation, is NaN or infinite.
         ValueError: CUDA is asked for and absent; or images, parameters and networks do not fit each other.
     """
+    if parameters.keep_every is not None and context.runtime.log_folder is None:
+        raise ValueError(f"{name}.keep_every needs runtime.log_folder")
     stream, runtime = stream or name, context.runtime
     check_shards(parameters, runtime)
     extra = method.extra_networks(parameters.networks)
@@ -187,8 +203,16 @@ def train(
         result = launch(train, arguments, runtime, f"{name}-{fingerprint}")
         for role, network in method.evaluated().items():
             network.load_state_dict(result.networks[role].state_dict())
+            network.compute = result.networks[role].compute
         method.eval()
         return replace(result, networks=method.evaluated())
+    if parameters.supervised_loss.class_weights == "median_frequency":
+        num_classes = next(iter(method.evaluated().values())).num_classes
+        pixels = torch.from_numpy(reader.class_pixels(data.labeled, num_classes))
+        method.class_weights = median_frequency_weights(pixels, parameters.supervised_loss.class_weight_limit)
+    method.to(configure_torch(runtime))
+    validate = _validator(data.val, reader, context, group)
+    method.before_training(batches.steps_per_epoch, validate)
     folder = Path(runtime.recovery_folder) if runtime.recovery_folder is not None and group.leads else None
     checkpointer = Checkpointer(folder, name, identity, runtime.recovery_seconds)
     return fit(
@@ -196,12 +220,13 @@ def train(
         batches,
         optimizers,
         runtime,
-        _validator(data.val, reader, context, group),
+        lambda network: validate(network)["miou"],
         name=name,
         parts=parameters.gradient_accumulation_steps,
         validate_every=parameters.validate_every,
         checkpointer=checkpointer,
         probe=None if data.probe is None or data.probe.empty else _probe(data.probe, context),
+        log=_log(name, parameters.keep_every, data.val, reader, context) if group.leads else None,
         group=group,
     )
 
@@ -218,6 +243,7 @@ def fit(
     validate_every: int = 500,
     checkpointer: Checkpointer | None = None,
     probe: Callable[[Mapping[str, SegmentationNetwork]], Mapping[str, float]] | None = None,
+    log: TrainingLog | None = None,
     group: Group = ALONE,
 ) -> TrainingResult:
     """Run the steps of a training.
@@ -236,6 +262,7 @@ def fit(
         validate_every: steps between validations; the last step is always validated.
         checkpointer: where states are saved, and what is there to resume from. None: nowhere.
         probe: gives further values, by column, for the row of a validation; they decide nothing.
+        log: what is shown and kept meanwhile; it decides nothing. None: nothing.
         group: the processes that this one trains with; all of them call this function alike.
 
     Raises:
@@ -250,27 +277,33 @@ def fit(
         {role: build_optimizer(module, optimizers[role]) for role, module in modules.items()},
         LossHistory(),
         TrainingResult(method.evaluated(), pd.DataFrame(), {}, {}),
+        CostMeter(steps, device, group),
     )
     checkpointer = checkpointer or Checkpointer(None, "", {}, math.inf)
     first = state.load(saved) if (saved := group.latest(checkpointer.load())) else 0
     shards = Shards(method, runtime, group, parts)
     if shards.count > 1:
         batches.slots = shards.slots(batches.batch_size)
+    log = log or TrainingLog(None)
+    log.begin(first)
     record_every = max(1, steps // ROWS)
     title = f"{name} ({method.name}: {', '.join(modules)})"
     method.train()
     with (
         closing(Progress(title, first, steps, batches.images_per_step)) as progress,
         group.stopping() as asked_to_stop,
+        closing(log),
     ):
+        shown, since = first, 0.0
         loader = batches.loader(first, runtime.workers, pin_memory=device.type == "cuda")
         for step, batch in enumerate(loader, start=first):
             rates = {role: rate_factor(step, steps, optimizers[role]) for role in modules}
-            for index, part in shards.cut(batch):
-                torch.manual_seed(derive_seed(batches.seed, batches.stream, "step", step, index))
-                with autocast(device, runtime):
-                    losses = method(part.to(device), step)
-                shards.backward(losses)
+            with state.cost.counting(step):
+                for index, part in shards.cut(batch):
+                    torch.manual_seed(derive_seed(batches.seed, batches.stream, "step", step, index))
+                    with autocast(device, runtime):
+                        losses = method(part.to(device), step)
+                    shards.backward(losses)
             for losses in shards.join():
                 state.history.add(step, losses)
             for role, module in modules.items():
@@ -286,6 +319,7 @@ def fit(
                 except NonFiniteLossError as error:
                     raise TrainingError(f"{name}: {error}. {REMEDIES}") from error
                 row |= {f"learning_rate.{role}": rates[role] * optimizers[role].learning_rate for role in modules}
+                speed = (done - shown) * batches.images_per_step / max(progress.seconds - since, 1e-9)
                 if validating:
                     scores = _validate(validate, state.result, f"{name}: after {done} steps")
                     method.after_validation(done, scores)
@@ -293,6 +327,9 @@ def fit(
                 news = {key: value for key, value in row.items() if not key.startswith(("step", "learn"))}
                 if validating and probe is not None:
                     row |= probe(method.evaluated())
+                log.add(state.history, speed, method.evaluated() if validating else {})
+                shown, since = done, progress.seconds
+            log.keep(done, method.evaluated())
             progress.update(done, news)
             stopping = asked_to_stop()
             if checkpointer.due() or stopping or done == steps:
@@ -301,6 +338,11 @@ def fit(
                 raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.prospect}")
     result = state.result
     result.history = state.history.table()
+    result.cost = state.cost.measured(batches.images_per_step)
+    compute = state.cost.compute(method.teachers.values())
+    for network in result.networks.values():
+        network.compute = compute
+        result.cost["fingerprint"] = network.fingerprint  # files of costs outlive the results that they are of
     method.cpu().eval()
     best = ", ".join(f"{network} {miou:.1%}" for network, miou in result.best_miou.items())
     logger.info("%s  %d steps in %.0f s  best validation mIoU: %s", title, steps, progress.seconds, best)
@@ -315,6 +357,7 @@ class TrainState:
     optimizers: Mapping[str, torch.optim.Optimizer]
     history: LossHistory
     result: TrainingResult
+    cost: CostMeter
 
     def state_dict(self, done: int) -> State:
         """Give the content of a checkpoint; frozen teachers are not part of it."""
@@ -326,6 +369,7 @@ class TrainState:
             "history": self.history.state_dict(),
             "best_weights": self.result.best_weights,
             "best_miou": self.result.best_miou,
+            "cost": self.cost.state_dict(),
         }
 
     def load(self, state: State) -> int:
@@ -336,22 +380,23 @@ class TrainState:
             optimizer.load_state_dict(state["optimizers"][role])
         self.history.load_state_dict(state["history"])
         self.result.best_weights, self.result.best_miou = state["best_weights"], state["best_miou"]
+        self.cost.load_state_dict(state["cost"])
         return int(state["step"])
 
 
 def _validator(
     val: pd.DataFrame, reader: ImageReader, context: RunContext, group: Group
-) -> Callable[[SegmentationNetwork], float]:
+) -> Callable[[SegmentationNetwork], Scores]:
     none = val.iloc[:0]  # there may be fewer batches than processes
     batches = [none, *group.share(split_into_batches(val, context))]
 
-    def validate(network: SegmentationNetwork) -> float:
+    def validate(network: SegmentationNetwork) -> Scores:
         with autocast(next(network.parameters()).device, context.runtime):
             counts = [
                 evaluate(network, reader.pairs(rows), context.evaluation, network.num_classes).confusion
                 for rows in batches
             ]
-        return score(group.sum_counts(torch.stack(counts).sum(dim=0)), network.class_names)["miou"]
+        return score(group.sum_counts(torch.stack(counts).sum(dim=0)), network.class_names)
 
     return validate
 
@@ -366,6 +411,19 @@ def _probe(rows: pd.DataFrame, context: RunContext) -> Callable[[Mapping[str, Se
             return measure_pseudo_labels(networks, reader.known_pairs(rows), context.evaluation)
 
     return measure
+
+
+def _log(name: str, keep_every: int | None, val: pd.DataFrame, reader: ImageReader, context: RunContext) -> TrainingLog:
+    runtime = context.runtime
+    folder = None if runtime.log_folder is None else Path(runtime.log_folder, name)
+    if not runtime.tensorboard:
+        return TrainingLog(folder, keep_every)
+
+    def predict(network: SegmentationNetwork, image: Tensor) -> Tensor:
+        with autocast(next(network.parameters()).device, runtime):
+            return predict_classes(network, image.unsqueeze(0), context.evaluation)[0]
+
+    return TrainingLog(folder, keep_every, Examples(list(reader.pairs(val.head(EXAMPLES))), predict))
 
 
 def _step(optimizer: torch.optim.Optimizer, factor: float, module: nn.Module, parameters: OptimizerParameters) -> None:

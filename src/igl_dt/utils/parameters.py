@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
@@ -18,6 +19,14 @@ Weight = Annotated[float, Field(ge=0)]
 
 Size = tuple[PositiveInt, PositiveInt]
 """Height and width in pixels."""
+
+
+def _expand_home(path: str) -> str:
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+UserPath = Annotated[str, AfterValidator(_expand_home)]
+"""Path in which a leading ``~`` is the home folder."""
 
 
 T = TypeVar("T", bound=tuple[float, float])

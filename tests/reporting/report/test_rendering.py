@@ -150,6 +150,26 @@ def test_losses_have_a_first_and_a_last_value(page: Page) -> None:
     assert page.row("teacher pretraining", "Global teacher (swin_unet)", "supervised") == ["1", "1"]
 
 
+def test_costs_have_a_row_per_training_and_are_shown_only_of_the_training_that_they_are_of(make_run: MakeRun) -> None:
+    totals = {"2" * 64: (4 * 10**12, 2 * 10**12), "1" * 64: (2 * 10**12, 0), "3" * 64: (3 * 10**12, 0)}
+    run = make_run()
+    info = {}
+    for name, known in run.networks_info.items():
+        total, teachers = totals[known["fingerprint"]]
+        compute = {"steps": 1000, "per_step": total // 1000, "total": total, "teachers": teachers}
+        info[name] = {**known, "compute": compute}
+    measured = {"seconds": 98.7, "images_per_second": 65.4, "peak_memory_mib": 321.0}
+    text = render_report(make_run(networks_info=info, costs={"2" * 64: measured, "4" * 64: {"seconds": 55.5}}))
+    table = text[text.index('<table id="costs"') :].partition("</table>")[0]
+    assert table.count("<tr>") == 4
+    student, teachers = table.split("<tr>")[2:4]
+    for shown in ("1000", "4 G", "4 T", ">6 T<", "2.00", "98.7", "65.4", "321.0"):
+        assert shown in student
+    assert "Global teacher (swin_unet), Local teacher (res_unet)" in teachers
+    assert ">–<" in teachers
+    assert "55.5" not in table
+
+
 def test_what_is_not_known_is_said(make_run: MakeRun) -> None:
     metrics = {name: scores for name, scores in make_run().metrics.items() if "supervised" not in name}
     histories = {name: history for name, history in make_run().histories.items() if name != "reference"}

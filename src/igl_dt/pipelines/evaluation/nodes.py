@@ -22,7 +22,7 @@ def collect_networks(
     global_teacher: Network | None,
     local_teacher: Network | None,
     reference_networks: dict[str, Network],
-) -> tuple[dict[str, Network], dict[str, dict[str, str | None]]]:
+) -> tuple[dict[str, Network], dict[str, dict[str, Any]]]:
     """Collect the networks that there are, in the order of tables and figures, and what each is."""
     networks = {
         "student": student,
@@ -34,7 +34,12 @@ def collect_networks(
     }
     networks = {name: network for name, network in networks.items() if network is not None}
     info = {
-        name: {"architecture": network.name, "trained_by": network.trained_by, "fingerprint": network.fingerprint}
+        name: {
+            "architecture": network.name,
+            "trained_by": network.trained_by,
+            "fingerprint": network.fingerprint,
+            "compute": network.compute,
+        }
         for name, network in networks.items()
     }
     return networks, info
@@ -42,15 +47,16 @@ def collect_networks(
 
 def evaluate_networks(
     networks: dict[str, Network], eval_split: pd.DataFrame, run_context: RunContext
-) -> tuple[dict[str, Any], pd.DataFrame, dict[str, pd.DataFrame]]:
-    """Evaluate every network on the same images: scores, each image's mIoU, and confusion matrices."""
+) -> tuple[dict[str, Any], dict[str, float], pd.DataFrame, dict[str, pd.DataFrame]]:
+    """Evaluate every network on the same images: all scores, its mIoU, each image's mIoU, and confusion matrices."""
     from igl_dt.evaluation.evaluator import evaluate_network, score_evaluation, tabulate_images
 
     evaluations = {name: evaluate_network(network, eval_split, run_context) for name, network in networks.items()}
     metrics = {name: score_evaluation(evaluation) for name, evaluation in evaluations.items()}
     last = {name: evaluation for name, evaluation in evaluations.items() if not name.endswith("_best")}
     matrices = {name: evaluation.confusion.reset_index() for name, evaluation in evaluations.items()}
-    return metrics, tabulate_images(last), matrices
+    miou = {name: scores["miou"] for name, scores in metrics.items()}
+    return metrics, miou, tabulate_images(last), matrices
 
 
 def predict_examples(

@@ -38,7 +38,7 @@ def create_pipeline() -> Pipeline:
             Node(
                 evaluate_networks,
                 inputs=["networks", "eval_split", "run_context"],
-                outputs=["metrics", "image_scores", "confusion_matrices"],
+                outputs=["metrics", "miou", "image_scores", "confusion_matrices"],
                 name="evaluate_networks_node",
                 namespace="evaluation",
             ),

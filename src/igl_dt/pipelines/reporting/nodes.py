@@ -17,15 +17,17 @@ def collect_results(
     history_supervised: pd.DataFrame,
     networks_info: dict[str, Any],
     confusion_matrices: dict[str, Callable[[], pd.DataFrame]],
-) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """Collect the histories of the trainings that there are, and the confusion matrix of the main network."""
+    *costs: dict[str, Any],
+) -> tuple[dict[str, pd.DataFrame], pd.DataFrame, dict[str, dict[str, Any]]]:
+    """Collect the histories of the trainings that there are, the main network's confusion matrix, and the costs."""
     histories = {
         "teacher_pretraining": history_teachers,
         "student_learning": history_student,
         "reference": history_supervised,
     }
     there = {training: history for training, history in histories.items() if len(history)}
-    return there, confusion_matrices[main_network(networks_info)]()
+    measured = {cost["fingerprint"]: cost for cost in costs if cost}
+    return there, confusion_matrices[main_network(networks_info)](), measured
 
 
 def tabulate_classes(metrics: dict[str, Any]) -> pd.DataFrame:
@@ -39,8 +41,10 @@ def write_report(
     networks_info: dict[str, Any],
     histories: dict[str, pd.DataFrame],
     run_manifest: dict[str, Any],
+    costs: dict[str, dict[str, Any]],
     *figures: bytes,
 ) -> str:
     """Write one page with all of a run; the figures are those of the gallery, in its order."""
     named = dict(zip(GALLERY, figures, strict=True))
-    return report.render_report(report.Run(metrics, split_summary, networks_info, histories, run_manifest, named))
+    run = report.Run(metrics, split_summary, networks_info, histories, run_manifest, named, costs)
+    return report.render_report(run)

@@ -24,12 +24,13 @@ def create_pipeline() -> Pipeline:
         for figure, entry in GALLERY.items()
     ]
     histories = ["history_teachers", "history_student", "history_supervised"]
+    costs = ["cost_teachers", "cost_student", "cost_supervised"]
     return Pipeline(
         [
             Node(
                 collect_results,
-                inputs=[*histories, "networks_info", "confusion_matrices"],
-                outputs=["histories", "confusion"],
+                inputs=[*histories, "networks_info", "confusion_matrices", *costs],
+                outputs=["histories", "confusion", "costs"],
                 name="collect_results_node",
                 namespace="reporting",
             ),
@@ -49,6 +50,7 @@ def create_pipeline() -> Pipeline:
                     "networks_info",
                     "histories",
                     "run_manifest",
+                    "costs",
                     *(f"{figure}_figure" for figure in GALLERY),
                 ],
                 outputs="report",

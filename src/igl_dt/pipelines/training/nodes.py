@@ -1,6 +1,6 @@
 """Nodes of the training pipelines: each adapts the catalog to one library function, ``train``."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -21,12 +21,17 @@ def train_teachers(
     unlabeled: pd.DataFrame,
     val: pd.DataFrame,
     run_context: RunContext,
-) -> tuple[Network, Network, pd.DataFrame]:
-    """Train the two teachers; gives them with their last or best weights, and the history."""
+) -> tuple[Network, Network, dict[str, Network], pd.DataFrame, dict[str, Any]]:
+    """Train the two teachers.
+
+    Returns:
+        Both with their last or best weights; both with their best weights; the history; what it cost.
+    """
     tables = (manifest, labeled, unlabeled, val)
     result = _train("teacher_pretraining", teacher_pretraining, class_names, tables, run_context)
     take = result.best if teacher_pretraining.keep == "best" else result.networks.__getitem__
-    return take("global_teacher"), take("local_teacher"), result.history
+    best = {f"{name}_best": result.best(name) for name in result.networks}
+    return take("global_teacher"), take("local_teacher"), best, result.history, result.cost
 
 
 def train_student(
@@ -39,14 +44,17 @@ def train_student(
     run_context: RunContext,
     global_teacher: Network | None,
     local_teacher: Network | None,
-) -> tuple[Network, Network, dict[str, Network], pd.DataFrame]:
-    """Train the student; gives it with its last and its best weights, the method's other networks, and the history."""
+) -> tuple[Network, Network, dict[str, Network], pd.DataFrame, dict[str, Any]]:
+    """Train the student.
+
+    Gives it with its last and its best weights, the method's other networks, the history, and what it cost.
+    """
     teachers = {"global_teacher": global_teacher, "local_teacher": local_teacher}
     tables = (manifest, labeled, unlabeled, val)
     result = _train("student_learning", student_learning, class_names, tables, run_context, teachers)
     others = {name: network for name, network in result.networks.items() if name != "student"}
     others |= {f"{name}_best": result.best(name) for name in others}
-    return result.networks["student"], result.best("student"), others, result.history
+    return result.networks["student"], result.best("student"), others, result.history, result.cost
 
 
 def train_reference(
@@ -57,17 +65,18 @@ def train_reference(
     unlabeled: pd.DataFrame,
     val: pd.DataFrame,
     run_context: RunContext,
-) -> tuple[dict[str, Network], pd.DataFrame]:
+) -> tuple[dict[str, Network], pd.DataFrame, dict[str, Any]]:
     """Train the supervised baseline: the student's network on labelled images alone.
 
     It starts from the student's initial weights and sees the same labelled crops in the same order, so that what
     differs is what the teachers and the unlabelled images bring. Gives nothing where it is switched off.
     """
     if not student_learning.reference:
-        return {}, pd.DataFrame({"step": []})
+        return {}, pd.DataFrame({"step": []}), {}
     parameters, tables = student_learning.as_reference(), (manifest, labeled, unlabeled, val)
     result = _train("reference", parameters, class_names, tables, run_context, stream="student_learning")
-    return {"supervised": result.networks["supervised"], "supervised_best": result.best("supervised")}, result.history
+    networks = {"supervised": result.networks["supervised"], "supervised_best": result.best("supervised")}
+    return networks, result.history, result.cost
 
 
 def _train(

@@ -14,11 +14,11 @@ def create_pipeline(name: TrainingName) -> Pipeline:
     """Make the pipeline of a stage, under a namespace of its name."""
     inputs = [f"params:{name}", *_DATA]
     if name == "teacher_pretraining":
-        outputs = ["global_teacher", "local_teacher", "history_teachers"]
+        outputs = ["global_teacher", "local_teacher", "best_teachers", "history_teachers", "cost_teachers"]
         nodes = [Node(train_teachers, inputs, outputs, name="train_teachers_node", namespace=name)]
     else:
-        student = ["student", "student_best", "other_networks", "history_student"]
-        reference = ["reference_networks", "history_supervised"]
+        student = ["student", "student_best", "other_networks", "history_student", "cost_student"]
+        reference = ["reference_networks", "history_supervised", "cost_supervised"]
         teachers = ["global_teacher", "local_teacher"]
         nodes = [
             Node(train_student, [*inputs, *teachers], student, name="train_student_node", namespace=name),

@@ -45,7 +45,8 @@ def _of_scores(run: Run) -> Iterator[Remark]:
         if network == BASELINE:
             text = (
                 f"Trained on the labels alone, the network scores {gap:.1f} points higher: the unlabelled images did "
-                "harm. Check the quality of the pseudo-labels and the weights of the losses."
+                "harm. Predict with reference/supervised.safetensors, or check the quality of the pseudo-labels and "
+                "the weights of the losses."
             )
             yield Remark(f"The {role} is worse than without unlabelled images", text)
         else:

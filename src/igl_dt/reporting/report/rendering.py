@@ -34,7 +34,14 @@ def render_report(run: Run) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": _percent, "signed": _signed, "png": _embed, "size": _size, "network": run.label}
+    environment.filters |= {
+        "percent": _percent,
+        "signed": _signed,
+        "png": _embed,
+        "size": _size,
+        "network": run.label,
+        "amount": _amount,
+    }
     networks = last_weights(run.metrics)
     baseline = BASELINE if BASELINE in networks and run.main != BASELINE else None
     environment_name, method = _first(run, "env"), method_name(run.networks_info)
@@ -51,6 +58,7 @@ def render_report(run: Run) -> str:
         classes=_compare_classes(run, networks, baseline),
         figures=_arrange_figures(run),
         losses=_tabulate_losses(run),
+        costs=_tabulate_costs(run),
         probed=has_pseudo_labels(run.histories),
         commands=_commands(run),
         environment=_first(run, "environment"),
@@ -125,6 +133,36 @@ def _tabulate_losses(run: Run) -> list[tuple[str, str, str, float, float]]:
         for column, (network, loss) in loss_columns(history, training).items()
         if (ends := _ends(history, column))
     ]
+
+
+def _tabulate_costs(run: Run) -> list[dict[str, Any]]:
+    """Tabulate the trainings: what was trained together, multiply-adds, and what was measured on this machine.
+
+    A method's total includes the training of its teachers; ``relative`` is that over the supervised baseline's.
+    """
+    trainings: dict[str, list[str]] = {}
+    for name in last_weights(run.networks_info):
+        trainings.setdefault(run.networks_info[name].get("fingerprint") or name, []).append(name)
+    rows: list[dict[str, Any]] = []
+    for fingerprint, names in trainings.items():
+        compute = run.networks_info[names[0]].get("compute")
+        teachers = compute and compute["teachers"]
+        whole = None if compute is None or teachers is None else compute["total"] + teachers
+        measured = run.costs.get(fingerprint, {})
+        rows.append({"names": names, "compute": compute or {}, "whole": whole, "measured": measured})
+    baseline = next((row["whole"] for row in rows if BASELINE in row["names"]), None)
+    for row in rows:
+        row["relative"] = row["whole"] / baseline if row["whole"] and baseline else None
+    return rows
+
+
+def _amount(value: int | None) -> str:
+    """Write a large number with three digits and a prefix: 1.23 G."""
+    if value is None:
+        return "–"
+    rounded = float(f"{value:.2e}")
+    prefix = min(len(f"{rounded:.0f}") - 1, 20) // 3
+    return f"{rounded / 1000**prefix:.3g} {' kMGTPE'[prefix]}".strip()
 
 
 def _ends(history: pd.DataFrame, column: str) -> tuple[float, float] | None:

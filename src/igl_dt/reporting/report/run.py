@@ -1,7 +1,7 @@
 """What a report is made from."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -19,13 +19,15 @@ class Run:
     split_summary: Mapping[str, Any]
     """Counts, classes without labels, digests and names of the lists."""
     networks_info: NetworksInfo
-    """By network: architecture, method and fingerprint."""
+    """By network: architecture, method, fingerprint and multiply-adds."""
     histories: Mapping[str, pd.DataFrame]
     """By training; see ``igl_dt.reporting.figures.history.Histories``."""
     run_manifest: Mapping[str, Mapping[str, Any]]
     """``run_manifest.json``: how each stage was run; stages may be missing."""
     figures: Mapping[str, bytes]
     """PNG files by name: see ``igl_dt.reporting.gallery``; any may be missing."""
+    costs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By fingerprint of a training: ``seconds``, ``images_per_second`` and ``peak_memory_mib``; any may be missing."""
 
     @property
     def evaluated(self) -> str:
