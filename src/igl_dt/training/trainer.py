@@ -331,8 +331,8 @@ def fit(
                 shown, since = done, progress.seconds
             log.keep(done, method.evaluated())
             progress.update(done, news)
-            stopping = asked_to_stop()
-            if checkpointer.due() or stopping or done == steps:
+            due, stopping = checkpointer.due(), asked_to_stop()
+            if due or stopping or done == steps:
                 checkpointer.save(state.state_dict(done))
             if stopping:
                 raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.prospect}")
