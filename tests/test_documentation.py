@@ -307,7 +307,7 @@ def test_parameters_in_yaml_blocks_are_valid(
     parameters = ProjectParameters.model_validate(merged(dict(loader["parameters"]), content))
     for name in ProjectParameters.training_groups():
         if name in content:
-            assert list(check_training(name, getattr(parameters, name))) == []
+            assert list(check_training(name, getattr(parameters, name), parameters.runtime)) == []
 
 
 def test_each_ablation_is_a_line_of_parameters() -> None:

@@ -418,6 +418,14 @@ def test_a_plain_error_ends_a_run_for_every_hook(
     TestLock.hook(tmp_path / "project", "recovery").before_pipeline_run(pipelines["full"])
 
 
+def test_torchrun_is_refused_with_the_command_that_does_it(monkeypatch) -> None:
+    RunInTurn().after_context_created()
+    for name, value in {"RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(click.ClickException, match=r"kedro run --params=runtime\.processes=4,runtime\.shards=4$"):
+        RunInTurn().after_context_created()
+
+
 @pytest.mark.parametrize("runner", [None, SequentialRunner(), SequentialRunner(is_async=True)])
 def test_nodes_run_in_turn(runner: AbstractRunner | None) -> None:
     RunInTurn().before_pipeline_run({"runner": str(runner)})

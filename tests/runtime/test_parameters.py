@@ -25,5 +25,21 @@ def test_a_sliding_window_has_a_size() -> None:
     EvaluationParameters(mode="sliding_window", window_size=(8, 8))
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"processes": 2},
+            r"processes × runtime.nodes (2) must divide runtime.shards (1): set runtime.shards to a mul",
+        ),
+        ({"processes": 2, "nodes": 2, "shards": 6, "rendezvous": "a:1"}, "(4) must divide runtime.shards (6)"),
+        ({"nodes": 2, "shards": 2}, "runtime.rendezvous, as host:port, is needed"),
+    ],
+)
+def test_processes_share_the_shards_and_machines_meet(values: dict[str, object], message: str) -> None:
+    assert message in problem(RuntimeParameters, **values)[1]
+    assert RuntimeParameters(processes=2, reduction="fast", shards=3).shards_per_step == 2
+
+
 def test_what_changes_no_result_is_a_parameter() -> None:
     assert set(RuntimeParameters.CHANGING_NO_RESULT) < set(RuntimeParameters.model_fields)

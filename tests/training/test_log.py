@@ -9,6 +9,7 @@ from torch import nn
 from igl_dt.methods.supervised import Supervised
 from igl_dt.networks.io import load_network
 from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.training.parallel import Group
 from igl_dt.training.parameters import TrainingParameters
 from igl_dt.training.trainer import TrainingData, TrainingResult, create_method, train
 from tiny import CLASSES, NETWORKS
@@ -30,7 +31,9 @@ class KilledError(Exception):
 
 @pytest.fixture
 def learn(splits, context, monkeypatch):
-    def learn(die_at: int | None = None, keep_every: int | None = None, **runtime: object) -> TrainingResult:
+    def learn(
+        die_at: int | None = None, keep_every: int | None = None, leads: bool = True, **runtime: object
+    ) -> TrainingResult:
         def forward(self, batch, step):
             if step == die_at:
                 raise KilledError
@@ -42,7 +45,8 @@ def learn(splits, context, monkeypatch):
             original = Supervised.forward
             patch.setattr(Supervised, "forward", forward)
             data = TrainingData(splits.labeled, splits.unlabeled, splits.val)
-            return train(create_method(parameters, CLASSES, 3), data, parameters, there, "some_training")
+            method, group = create_method(parameters, CLASSES, 3), Group(leads=leads)
+            return train(method, data, parameters, there, "some_training", group=group)
 
     return learn
 
@@ -64,7 +68,9 @@ def test_the_history_grows_and_weights_are_kept(learn, tmp_path: Path) -> None:
     assert len(killed.splitlines()) == 6
     kept = ["student_000002.safetensors", "student_000004.safetensors"]
     assert sorted(path.name for path in folder.iterdir()) == ["history.csv", "mine.txt", *kept]
-    undisturbed, logged = learn(), learn(keep_every=6, log_folder=log)
+    nowhere = {"log_folder": str(tmp_path / "nowhere"), "recovery_folder": str(tmp_path / "nowhere")}
+    undisturbed, logged = learn(keep_every=1, leads=False, **nowhere), learn(keep_every=6, log_folder=log)
+    assert not (tmp_path / "nowhere").exists(), "the first of several processes writes"
     assert same(undisturbed.networks["student"], logged.networks["student"])
     table = logged.history.to_csv(index=False, lineterminator="\n")
     assert (folder / "history.csv").read_text() == table == undisturbed.history.to_csv(index=False, lineterminator="\n")

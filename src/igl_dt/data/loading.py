@@ -159,6 +159,8 @@ class TrainingBatches(Dataset[Batch]):
     ) -> None:
         self.reader, self.augmentation, self.seed, self.stream = reader, augmentation, seed, stream
         self.steps, self.batch_size, self.strong_views = steps, batch_size, strong_views
+        self.slots: Sequence[int] = range(batch_size)
+        """Places in the batch that are read: others than all where several processes share a step."""
         self.labeled = list(zip(labeled["image"], labeled["mask"], strict=True))
         self.unlabeled = None if unlabeled is None else list(unlabeled["image"])
         check_trainable(labeled, unlabeled, reader.dataset, augmentation, stream)
@@ -240,7 +242,7 @@ class TrainingBatches(Dataset[Batch]):
 
     def _draw(self, step: int, name: str, count: int) -> Iterator[tuple[int, int]]:
         """Give the step's slots and the images in them: each image once per epoch, in an order new each epoch."""
-        for slot in range(self.batch_size):
+        for slot in self.slots:
             epoch, position = divmod(step * self.batch_size + slot, count)
             yield slot, int(_permutation(self.seed, self.stream, name, epoch, count)[position])
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from igl_dt.data.image_io import reading_size
 from igl_dt.data.loading import ImageReader, by_size
 from igl_dt.evaluation.boundary import boundary_counts, score_boundary
 from igl_dt.evaluation.inference import predict_classes
@@ -132,6 +133,22 @@ def moved(network: nn.Module, device: torch.device) -> Iterator[None]:
         yield
     finally:
         network.to(before)
+
+
+def split_into_batches(rows: pd.DataFrame, context: RunContext) -> list[pd.DataFrame]:
+    """Give the rows of each batch that :func:`evaluate` makes of ``ImageReader.pairs(rows)``, in their order.
+
+    Args:
+        rows: Rows of the manifest.
+        context: Data set and evaluation.
+    """
+    rows = by_size(rows)
+    sizes = [reading_size(*size, context.dataset) for size in zip(rows["width"], rows["height"], strict=True)]
+    starts: list[int] = []
+    for index, size in enumerate(sizes):
+        if not starts or index - starts[-1] == context.evaluation.batch_size or size != sizes[starts[-1]]:
+            starts.append(index)
+    return [rows.iloc[start:end] for start, end in zip(starts, [*starts[1:], len(rows)], strict=False)]
 
 
 def _batches(samples: Iterable[tuple[Tensor, Tensor]], batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:

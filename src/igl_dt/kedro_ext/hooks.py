@@ -80,8 +80,11 @@ class CheckParameters:
     @hook_impl(tryfirst=True)
     def before_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         """Stop where a training of the pipeline cannot work: its networks, method or teachers, or the device."""
+        runtime = self._parameters.runtime
         self._trainings = {name: getattr(self._parameters, name) for name in training_inputs(pipeline)}
-        if problems := [line for name, group in self._trainings.items() for line in check_training(name, group)]:
+        if problems := [
+            line for name, group in self._trainings.items() for line in check_training(name, group, runtime)
+        ]:
             raise _invalid_parameters(problems)
         self._catalog = catalog
         if self._parameters.teachers_run is not None:
@@ -173,6 +176,16 @@ class RunFromProject:
 
 class RunInTurn:
     """Keeps nodes from running at once: they would draw from one generator, and results would depend on time."""
+
+    @hook_impl(tryfirst=True)
+    def after_context_created(self) -> None:
+        """Stop where torchrun has started this process: each of its processes would run the whole pipeline."""
+        if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+            here = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+            raise click.ClickException(
+                "torchrun (RANK and WORLD_SIZE are set) would run the whole pipeline once per process. Trainings start "
+                f"their processes themselves: kedro run --params=runtime.processes={here},runtime.shards={here}"
+            )
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:

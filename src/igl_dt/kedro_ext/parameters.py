@@ -12,7 +12,12 @@ from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.reporting.parameters import ReportingParameters
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.training.parameters import StudentLearningParameters, TeacherPretrainingParameters, TrainingParameters
+from igl_dt.training.parameters import (
+    StudentLearningParameters,
+    TeacherPretrainingParameters,
+    TrainingParameters,
+    check_shards,
+)
 from igl_dt.utils.parameters import Parameters
 
 RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True)]
@@ -53,8 +58,8 @@ class ProjectParameters(Parameters):
         return [name for name, kind in kinds.items() if isinstance(kind, type) and issubclass(kind, TrainingParameters)]
 
 
-def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
-    """Give, as one line each, what is wrong with the networks and the method of a training.
+def check_training(name: str, parameters: TrainingParameters, runtime: RuntimeParameters) -> Iterator[str]:
+    """Give, as one line each, what is wrong with the networks, the method and the shards of a training.
 
     Networks are built for it, weights included: a student that cannot be built must not be found out after hours of
     training its teachers.
@@ -62,6 +67,8 @@ def check_training(name: str, parameters: TrainingParameters) -> Iterator[str]:
     from igl_dt.methods.registry import find_method, method_parameters
     from igl_dt.networks.io import adopt_weights
     from igl_dt.networks.registry import build_network
+
+    yield from _problems(check_shards, parameters, runtime, name)
 
     def build(choice: NetworkChoice, key: str) -> None:
         network = build_network(choice, ("a", "b"), key)

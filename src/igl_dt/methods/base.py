@@ -101,6 +101,7 @@ class Method(nn.Module, ABC):
         Args:
             steps_per_epoch: after which every unlabelled image was seen; labelled ones, if those alone are.
             validate: gives a network's scores on the validation images: see ``igl_dt.evaluation.metrics.score``.
+                Processes that train together share its work: all must call it alike.
         """
 
     @abstractmethod

@@ -36,6 +36,9 @@ class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
     CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = (
+        "processes",
+        "nodes",
+        "rendezvous",
         "workers",
         "cache_mib",
         "checked_files",
@@ -55,6 +58,19 @@ class RuntimeParameters(Parameters):
     """Threads of one operation on the CPU; null: as many as torch would take. Kernels' last bits depend on it."""
     portable: bool = False
     """Whether to compute with AVX2 alone, as x86 processors of different age can alike; slower on the newer ones."""
+    shards: PositiveInt = 1
+    """Parts that a step's batch is cut into, each of which is one forward, whichever process computes it: batch norm,
+    hard pixels and CutMix see one part at a time. Must divide the batch size."""
+    processes: PositiveInt = 1
+    """Processes that train together on this machine, one per GPU; with ``nodes``, they must divide ``shards``. Changes
+    no result while ``reduction`` is exact."""
+    nodes: PositiveInt = 1
+    """Machines that train together; the same command is started on each."""
+    rendezvous: Annotated[str, Field(pattern=r"^[^\s/:]+:\d+$")] | None = None
+    """Where they meet, as ``host:port``: one of the machines and a free port there."""
+    reduction: Literal["exact", "fast"] = "exact"
+    """``exact``: gradients are summed in the order of the shards. ``fast``: one shard per process, whatever ``shards``
+    is, summed in any order, and on GPUs batch norm over all shards: results depend on the number of processes."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that read and augment images beside the training one; 0: none. Changes no result."""
     cache_mib: Annotated[int, Field(ge=0)] = 1024
@@ -76,6 +92,17 @@ class RuntimeParameters(Parameters):
     ``sqlite:///mlruns/mlflow.db``; null: none. Changes no result."""
 
     @model_validator(mode="after")
+    def _processes_share_the_shards(self) -> "RuntimeParameters":
+        if self.reduction == "exact" and self.shards % self.world_size:
+            raise ValueError(
+                f"runtime.processes × runtime.nodes ({self.world_size}) must divide runtime.shards ({self.shards}): "
+                f"set runtime.shards to a multiple of {self.world_size}; results depend on the number of shards alone"
+            )
+        if self.nodes > 1 and self.rendezvous is None:
+            raise ValueError("runtime.rendezvous, as host:port, is needed when runtime.nodes is above 1")
+        return self
+
+    @model_validator(mode="after")
     def _logs_can_be_written(self) -> "RuntimeParameters":
         for package, wanted in (("tensorboard", self.tensorboard), ("mlflow", self.mlflow)):
             if wanted and find_spec(package) is None:
@@ -83,3 +110,13 @@ class RuntimeParameters(Parameters):
         if self.tensorboard and self.log_folder is None:
             raise ValueError("runtime.tensorboard needs runtime.log_folder")
         return self
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together, on all machines."""
+        return self.processes * self.nodes
+
+    @property
+    def shards_per_step(self) -> int:
+        """Parts that a step's batch is cut into: ``shards``, or one per process with the fast reduction."""
+        return self.shards if self.reduction == "exact" else self.world_size

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from igl_dt.runtime.memory import peak_memory, reset_peak_memory
+from igl_dt.training.parallel import ALONE, Group
 
 COUNTED_STEPS = 10
 """About so many steps are counted, spread evenly: counting takes time, and a method's steps may differ."""
@@ -20,10 +21,11 @@ class CostMeter:
     Args:
         steps: of the training.
         device: of the networks.
+        group: the processes that share each step. Multiply-adds are those of all, time and memory of this one.
     """
 
-    def __init__(self, steps: int, device: torch.device) -> None:
-        self._steps, self._device = steps, device
+    def __init__(self, steps: int, device: torch.device, group: Group = ALONE) -> None:
+        self._steps, self._device, self._group = steps, device, group
         self._every = (steps // COUNTED_STEPS) | 1  # odd: a method's states may take turns with every step
         self._counts: list[int] = []
         self._before, self._peak, self._start = 0.0, 0.0, time.monotonic()
@@ -43,7 +45,8 @@ class CostMeter:
 
         with FlopCounterMode(display=False) as counter:
             yield
-        self._counts.append(counter.get_total_flops() // 2)
+        flops = self._group.sum_counts(torch.tensor(counter.get_total_flops()))
+        self._counts.append(int(flops) // 2)
 
     def compute(self, teachers: Iterable[nn.Module]) -> dict[str, int | None]:
         """Give what ``SegmentationNetwork.compute`` holds.

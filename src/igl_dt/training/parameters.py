@@ -8,6 +8,7 @@ from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.losses.parameters import SupervisedLossParameters
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.networks.parameters import NetworkChoice
+from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.utils.parameters import Parameters, Probability, Weight
 
 
@@ -90,6 +91,35 @@ class TrainingParameters(Parameters):
             raise ValueError(f"optimizers.{role} is missing: every trained network needs one; there are {known}")
         # As many unlabelled images come on top; a training on labelled images alone uses the same rate.
         return found.for_batch(2 * self.batch_size)
+
+
+def check_shards(parameters: TrainingParameters, runtime: RuntimeParameters, key: str = "training") -> None:
+    """Check that the batches of a training can be cut into shards.
+
+    Args:
+        parameters: of the training.
+        runtime: of the run.
+        key: where ``parameters`` come from, for messages.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if (shards := runtime.shards_per_step) == 1:
+        return
+    size, parts = parameters.batch_size, parameters.gradient_accumulation_steps
+    if parts > 1:
+        raise ValueError(
+            f"{key}.gradient_accumulation_steps ({parts}) must be 1 where runtime.shards ({shards}) cuts the batch: a "
+            "process computes one shard after the other, which saves as much memory"
+        )
+    if size % shards:
+        raise ValueError(f"{key}.batch_size ({size}) must be a multiple of the number of shards ({shards})")
+    if isinstance(parameters, StudentLearningParameters) and parameters.reference and size == shards:
+        raise ValueError(
+            f"{key}.batch_size ({size}) must be at least twice the number of shards ({shards}): the supervised "
+            "baseline sees one shard at a time, and networks such as DeepLabV3+ have a batch norm over one value per "
+            "image; or set reference to false"
+        )
 
 
 class TeacherPretrainingParameters(TrainingParameters):

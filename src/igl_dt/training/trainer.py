@@ -4,12 +4,9 @@ import copy
 import json
 import logging
 import math
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.data.loading import ImageReader, TrainingBatches
-from igl_dt.evaluation.evaluator import evaluate
+from igl_dt.evaluation.evaluator import evaluate, split_into_batches
 from igl_dt.evaluation.inference import predict_classes
 from igl_dt.evaluation.metrics import Scores, score
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
@@ -37,7 +34,8 @@ from igl_dt.training.fingerprint import digest_of_code, digest_of_parameters, di
 from igl_dt.training.history import ROWS, LossHistory, NonFiniteLossError
 from igl_dt.training.log import EXAMPLES, Examples, TrainingLog
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
-from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
+from igl_dt.training.parallel import ALONE, Group, Shards, launch
+from igl_dt.training.parameters import OptimizerParameters, TrainingParameters, check_shards
 from igl_dt.utils.files import digest
 from igl_dt.utils.progress import Progress
 from igl_dt.utils.seeding import derive_seed
@@ -146,8 +144,11 @@ def train(
     context: RunContext,
     name: str,
     stream: str | None = None,
+    group: Group = ALONE,
 ) -> TrainingResult:
     """Train the networks of any method, in place, resuming an interrupted training.
+
+    Where ``context.runtime`` asks for several processes, they are started, and each calls this function.
 
     Args:
         method: what is trained, and by which losses; see ``create_method``.
@@ -156,16 +157,19 @@ def train(
         context: of the run.
         name: of the training, in logs and for its recovery states.
         stream: of random numbers; trainings of one stream see the same crops in the same order. None: ``name``.
+        group: the processes that this one trains with.
 
     Raises:
         CheckpointError: a recovery state cannot be written.
         InterruptedTrainingError: by Ctrl-C or SIGTERM; the state is saved.
+        ProcessesError: processes were killed too often.
         TrainingError: a loss, or a weight at a validation, is NaN or infinite.
         ValueError: CUDA is asked for and absent; or images, parameters and networks do not fit each other.
     """
     if parameters.keep_every is not None and context.runtime.log_folder is None:
         raise ValueError(f"{name}.keep_every needs runtime.log_folder")
     stream, runtime = stream or name, context.runtime
+    check_shards(parameters, runtime)
     extra = method.extra_networks(parameters.networks)
     optimizers = {role: parameters.optimizer(role, extra.get(role)) for role in method.trained()}
     reader = ImageReader(context.dataset, runtime.cache_mib)
@@ -194,14 +198,22 @@ def train(
         "environment": json.dumps(describe_environment(runtime)),
         "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
     }
+    if runtime.world_size > group.size:
+        arguments = (method, data, parameters, context, name, stream)
+        result = launch(train, arguments, runtime, f"{name}-{fingerprint}")
+        for role, network in method.evaluated().items():
+            network.load_state_dict(result.networks[role].state_dict())
+            network.compute = result.networks[role].compute
+        method.eval()
+        return replace(result, networks=method.evaluated())
     if parameters.supervised_loss.class_weights == "median_frequency":
         num_classes = next(iter(method.evaluated().values())).num_classes
         pixels = torch.from_numpy(reader.class_pixels(data.labeled, num_classes))
         method.class_weights = median_frequency_weights(pixels, parameters.supervised_loss.class_weight_limit)
     method.to(configure_torch(runtime))
-    validate = _validator(data.val, reader, context)
+    validate = _validator(data.val, reader, context, group)
     method.before_training(batches.steps_per_epoch, validate)
-    folder = None if runtime.recovery_folder is None else Path(runtime.recovery_folder)
+    folder = Path(runtime.recovery_folder) if runtime.recovery_folder is not None and group.leads else None
     checkpointer = Checkpointer(folder, name, identity, runtime.recovery_seconds)
     return fit(
         method,
@@ -214,7 +226,8 @@ def train(
         validate_every=parameters.validate_every,
         checkpointer=checkpointer,
         probe=None if data.probe is None or data.probe.empty else _probe(data.probe, context),
-        log=_log(name, parameters.keep_every, data.val, reader, context),
+        log=_log(name, parameters.keep_every, data.val, reader, context) if group.leads else None,
+        group=group,
     )
 
 
@@ -231,24 +244,26 @@ def fit(
     checkpointer: Checkpointer | None = None,
     probe: Callable[[Mapping[str, SegmentationNetwork]], Mapping[str, float]] | None = None,
     log: TrainingLog | None = None,
+    group: Group = ALONE,
 ) -> TrainingResult:
     """Run the steps of a training.
 
     The last bits of the result depend on the inputs, the parameters, the number of threads and the device, and on
-    nothing else: not on the number of workers, and not on where a resumed training was interrupted.
+    nothing else: not on the number of workers or processes, and not on where a resumed training was interrupted.
 
     Args:
         method: what is trained, and by which losses.
         batches: what each step sees; they carry the number of steps, the seed and the random stream.
         optimizers: parameters by the roles of ``method.trained()``.
-        runtime: device, precision, threads, workers.
+        runtime: device, precision, threads, workers, shards.
         validate: gives a network's mIoU (between 0 and 1) on the validation images.
         name: in logs.
-        parts: that a batch is cut into, for gradient accumulation.
+        parts: that a batch is cut into, for gradient accumulation, where there is but one shard.
         validate_every: steps between validations; the last step is always validated.
         checkpointer: where states are saved, and what is there to resume from. None: nowhere.
         probe: gives further values, by column, for the row of a validation; they decide nothing.
         log: what is shown and kept meanwhile; it decides nothing. None: nothing.
+        group: the processes that this one trains with; all of them call this function alike.
 
     Raises:
         CheckpointError, InterruptedTrainingError, TrainingError, ValueError: see ``train``.
@@ -262,10 +277,13 @@ def fit(
         {role: build_optimizer(module, optimizers[role]) for role, module in modules.items()},
         LossHistory(),
         TrainingResult(method.evaluated(), pd.DataFrame(), {}, {}),
-        CostMeter(steps, device),
+        CostMeter(steps, device, group),
     )
     checkpointer = checkpointer or Checkpointer(None, "", {}, math.inf)
-    first = state.load(saved) if (saved := checkpointer.load()) else 0
+    first = state.load(saved) if (saved := group.latest(checkpointer.load())) else 0
+    shards = Shards(method, runtime, group, parts)
+    if shards.count > 1:
+        batches.slots = shards.slots(batches.batch_size)
     log = log or TrainingLog(None)
     log.begin(first)
     record_every = max(1, steps // ROWS)
@@ -273,7 +291,7 @@ def fit(
     method.train()
     with (
         closing(Progress(title, first, steps, batches.images_per_step)) as progress,
-        _signals() as asked_to_stop,
+        group.stopping() as asked_to_stop,
         closing(log),
     ):
         shown, since = first, 0.0
@@ -281,12 +299,13 @@ def fit(
         for step, batch in enumerate(loader, start=first):
             rates = {role: rate_factor(step, steps, optimizers[role]) for role in modules}
             with state.cost.counting(step):
-                for index, part in enumerate(batch.parts(parts)):
+                for index, part in shards.cut(batch):
                     torch.manual_seed(derive_seed(batches.seed, batches.stream, "step", step, index))
                     with autocast(device, runtime):
                         losses = method(part.to(device), step)
-                    (torch.stack(list(losses.values())).sum() / parts).backward()
-                    state.history.add(step, losses)
+                    shards.backward(losses)
+            for losses in shards.join():
+                state.history.add(step, losses)
             for role, module in modules.items():
                 _step(state.optimizers[role], rates[role], module, optimizers[role])
             method.after_step(step)
@@ -312,9 +331,10 @@ def fit(
                 shown, since = done, progress.seconds
             log.keep(done, method.evaluated())
             progress.update(done, news)
-            if checkpointer.due() or asked_to_stop() or done == steps:
+            due, stopping = checkpointer.due(), asked_to_stop()
+            if due or stopping or done == steps:
                 checkpointer.save(state.state_dict(done))
-            if asked_to_stop():
+            if stopping:
                 raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.prospect}")
     result = state.result
     result.history = state.history.table()
@@ -364,11 +384,19 @@ class TrainState:
         return int(state["step"])
 
 
-def _validator(val: pd.DataFrame, reader: ImageReader, context: RunContext) -> Callable[[SegmentationNetwork], Scores]:
+def _validator(
+    val: pd.DataFrame, reader: ImageReader, context: RunContext, group: Group
+) -> Callable[[SegmentationNetwork], Scores]:
+    none = val.iloc[:0]  # there may be fewer batches than processes
+    batches = [none, *group.share(split_into_batches(val, context))]
+
     def validate(network: SegmentationNetwork) -> Scores:
         with autocast(next(network.parameters()).device, context.runtime):
-            counts = evaluate(network, reader.pairs(val), context.evaluation, network.num_classes)
-        return score(counts.confusion, network.class_names)
+            counts = [
+                evaluate(network, reader.pairs(rows), context.evaluation, network.num_classes).confusion
+                for rows in batches
+            ]
+        return score(group.sum_counts(torch.stack(counts).sum(dim=0)), network.class_names)
 
     return validate
 
@@ -396,31 +424,6 @@ def _log(name: str, keep_every: int | None, val: pd.DataFrame, reader: ImageRead
             return predict_classes(network, image.unsqueeze(0), context.evaluation)[0]
 
     return TrainingLog(folder, keep_every, Examples(list(reader.pairs(val.head(EXAMPLES))), predict))
-
-
-@contextmanager
-def _signals() -> Iterator[Callable[[], bool]]:
-    """Take note of Ctrl-C and SIGTERM instead of dying at once; the second one does end the process at once."""
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
-        yield lambda: False
-        return
-    received: list[int] = []
-    process = os.getpid()
-
-    def remember(number: int, _: object) -> None:
-        if os.getpid() != process:
-            return
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        logger.warning("stopping after this step, to save the state (once more: stop at once)")
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _step(optimizer: torch.optim.Optimizer, factor: float, module: nn.Module, parameters: OptimizerParameters) -> None:

@@ -1,0 +1,145 @@
+"""Several processes train as one: the same bits, also where one of them is killed."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import igl_dt.methods
+from igl_dt.data.loading import Batch
+from igl_dt.data.splits import Splits
+from igl_dt.evaluation.evaluator import split_into_batches
+from igl_dt.methods.base import Method
+from igl_dt.runtime.context import RunContext
+from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
+from igl_dt.training.parallel import Group, OrderedSum, Shards, launch
+from igl_dt.training.parameters import StudentLearningParameters, check_shards
+from igl_dt.training.trainer import TrainingData, TrainingError
+from igl_dt.utils.registry import find_classes
+from tiny import NETWORKS
+from together import digest_of_training, fail_in_one, kill_one, train_methods
+
+
+@pytest.fixture
+def data(splits: Splits) -> TrainingData:
+    return TrainingData(splits.labeled, splits.unlabeled, splits.val)
+
+
+@pytest.fixture
+def in_shards(context: RunContext):
+    """Give a context with four shards and so many processes."""
+
+    def in_shards(processes: int, **changes: object) -> RunContext:
+        changes |= {"shards": 4, "processes": processes}
+        return context._replace(runtime=context.runtime.model_copy(update=changes))
+
+    return in_shards
+
+
+def assert_one_result(names: list[str], data: TrainingData, in_shards) -> None:
+    alone = train_methods(names, data, in_shards(1))
+    for processes in (2, 4):
+        context = in_shards(processes)
+        assert launch(train_methods, (names, data, context), context.runtime, f"test-{processes}") == alone
+
+
+class TestOneResult:
+    def test_whatever_the_number_of_processes(self, data, in_shards) -> None:
+        assert_one_result(["igl_dt_plus", "mean_teacher"], data, in_shards)
+
+    @pytest.mark.slow
+    def test_of_every_method(self, data, in_shards) -> None:
+        assert_one_result(list(find_classes(igl_dt.methods, Method)), data, in_shards)
+
+    def test_also_where_a_process_is_killed(self, data, in_shards, tmp_path: Path) -> None:
+        undisturbed = digest_of_training("unimatch", data, in_shards(1))
+        folders = {"recovery_folder": str(tmp_path / "states"), "log_folder": str(tmp_path / "log")}
+        context = in_shards(2, recovery_seconds=0, **folders)
+        arguments = (str(tmp_path / "killed"), data, context)
+        assert launch(kill_one, arguments, context.runtime, "test-killed") == undisturbed
+        assert (tmp_path / "killed").exists()
+        kept = {"history.csv", "student_000002.safetensors", "student_000004.safetensors"}
+        assert {file.name for file in (tmp_path / "log/unimatch").iterdir()} == kept
+        assert digest_of_training("unimatch", data, context) == undisturbed, "started by the training itself, resumed"
+
+    def test_an_error_of_one_process_ends_them_all(self, tmp_path: Path) -> None:
+        calls = tmp_path / "calls"
+        with pytest.raises(TrainingError, match=r"^the second process has a reason$"):
+            launch(fail_in_one, (str(calls),), RuntimeParameters(processes=2, shards=2, device="cpu"), "test-error")
+        assert calls.read_text().splitlines() == ["called"] * 2
+
+
+class TestShards:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.weight = nn.BatchNorm1d(1), nn.Parameter(torch.tensor([2.0]))
+            self.register_buffer("constant", torch.tensor([float("inf")]))
+
+    def test_start_from_the_step_s_statistics_and_leave_their_mean(self) -> None:
+        network, runtime = self.Normed(), RuntimeParameters(shards=2)
+        shards = Shards(network, runtime, Group(), parts=1)
+        images = torch.tensor([[1.0], [3.0], [7.0], [9.0]])
+        for index, part in shards.cut(Batch(images, images)):
+            assert torch.equal(network.norm.running_mean, torch.zeros(1))
+            network.norm(part.images)
+            shards.backward({"loss": (index + 1.0) * network.weight.sum()})
+            assert network.weight.grad is None
+        (losses,) = shards.join()
+        assert losses == {"loss": 3.0}
+        assert network.weight.grad.tolist() == [1.5]
+        assert network.norm.weight.grad is None
+        assert network.norm.running_mean.tolist() == [pytest.approx(0.1 * (2 + 8) / 2)]
+        assert network.norm.num_batches_tracked == 1
+        assert network.constant.isinf().all()
+
+    def test_are_taken_in_turn(self) -> None:
+        runtime = RuntimeParameters(shards=4, processes=2)
+        network = self.Normed()
+        slots = [Shards(network, runtime, Group(rank, 2), 1).slots(8) for rank in range(2)]
+        assert slots == [[0, 1, 4, 5], [2, 3, 6, 7]]
+
+    def test_are_added_in_order(self) -> None:
+        total = OrderedSum(Group())
+        vectors = torch.randn(5, 100).float() * 10 ** torch.arange(5).unsqueeze(1)
+        for vector in vectors:
+            total.add(vector)
+        assert torch.equal(total.take(), sum(vectors[1:], start=vectors[0]))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"gradient_accumulation_steps": 2},
+                r"x\.gradient_accumulation_steps \(2\) must be 1 where runtime\.shards",
+            ),
+            ({"batch_size": 6}, r"x\.batch_size \(6\) must be a multiple of the number of shards \(4\)"),
+            ({"batch_size": 4}, r"x\.batch_size \(4\) must be at least twice the number of shards \(4\)"),
+        ],
+    )
+    def test_that_do_not_fit_the_batch_are_refused(self, changes: dict, message: str) -> None:
+        values = {
+            "networks": {"student": NETWORKS["student"]},
+            "method": {"name": "supervised"},
+            "optimizers": {"student": {"learning_rate": 0.1}},
+            "steps": 1,
+            "batch_size": 8,
+            "augmentation": {"crop_size": (8, 8)},
+        }
+        check_shards(StudentLearningParameters(**values), RuntimeParameters(shards=4), "x")
+        parameters = StudentLearningParameters(**values | changes)
+        check_shards(parameters, RuntimeParameters(), "x")
+        with pytest.raises(ValueError, match=message):
+            check_shards(parameters, RuntimeParameters(shards=4), "x")
+
+
+def test_validation_batches_are_those_of_the_evaluation(context, splits) -> None:
+    """So that processes that share them predict the same bits."""
+    rows = splits.unlabeled.head(3).assign(width=[40, 20, 40], height=[32, 16, 32])
+    context = context._replace(evaluation=EvaluationParameters(batch_size=1))
+    assert [len(part) for part in split_into_batches(rows, context)] == [1, 1, 1]
+    context = context._replace(evaluation=EvaluationParameters(batch_size=4))
+    batches = split_into_batches(rows, context)
+    assert [list(part["width"]) for part in batches] == [[20], [40, 40]]
+    assert split_into_batches(rows.iloc[:0], context) == []
