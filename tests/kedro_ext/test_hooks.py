@@ -296,7 +296,7 @@ class TestRunName:
         paths = [
             entry.get("filepath") or entry["path"]
             for key, entry in loader["catalog"].items()
-            if not key.startswith("_") and ("filepath" in entry or "path" in entry)
+            if not key.startswith(("_", "study_")) and ("filepath" in entry or "path" in entry)
         ]
         runtime = loader["parameters"]["runtime"]
         paths += [loader["parameters"]["prediction"]["output"], loader["parameters"]["export"]["folder"] + "/x"]

@@ -131,7 +131,8 @@ def load_plan(project: Path, name: str) -> Plan:
         try:
             made = parameters[cell.run] = ProjectParameters.model_validate(OmegaConf.to_container(merged))
             if cell.variant not in checked:
-                checked[cell.variant] = list(check_training(cell.pipelines[1], getattr(made, cell.pipelines[1])))
+                training = cell.pipelines[1]
+                checked[cell.variant] = list(check_training(training, getattr(made, training), made.runtime))
         except ValidationError as error:
             checked[cell.variant] = list(explain(error, ProjectParameters))
         if problems := checked[cell.variant]:
