@@ -116,7 +116,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-@pytest.mark.parametrize(("environment", "draw"), [("pascal_vit", draw_pascal), ("cityscapes_vit", draw_cityscapes)])
+@pytest.mark.parametrize(
+    ("environment", "draw"),
+    [
+        ("pascal_vit", draw_pascal),
+        pytest.param("cityscapes_vit", draw_cityscapes, marks=pytest.mark.slow),  # the same networks
+    ],
+)
 def test_a_vision_transformer_learns_by_unimatch_v2_without_teachers(
     project: Path, tmp_path: Path, environment: str, draw: Callable[[Path], None]
 ) -> None:

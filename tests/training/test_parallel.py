@@ -37,20 +37,20 @@ def in_shards(context: RunContext):
     return in_shards
 
 
-def assert_one_result(names: list[str], data: TrainingData, in_shards) -> None:
+def assert_one_result(names: list[str], data: TrainingData, in_shards, *numbers: int) -> None:
     alone = train_methods(names, data, in_shards(1))
-    for processes in (2, 4):
+    for processes in numbers:
         context = in_shards(processes)
         assert launch(train_methods, (names, data, context), context.runtime, f"test-{processes}") == alone
 
 
 class TestOneResult:
     def test_whatever_the_number_of_processes(self, data, in_shards) -> None:
-        assert_one_result(["igl_dt_plus", "mean_teacher"], data, in_shards)
+        assert_one_result(["igl_dt_plus", "mean_teacher"], data, in_shards, 2)
 
     @pytest.mark.slow
     def test_of_every_method(self, data, in_shards) -> None:
-        assert_one_result(list(find_classes(igl_dt.methods, Method)), data, in_shards)
+        assert_one_result(list(find_classes(igl_dt.methods, Method)), data, in_shards, 2, 4)
 
     def test_also_where_a_process_is_killed(self, data, in_shards, tmp_path: Path) -> None:
         undisturbed = digest_of_training("unimatch", data, in_shards(1))
