@@ -1,5 +1,6 @@
 """Settings of the Kedro project."""
 
+from igl_dt.kedro_ext.environments import LOADER_ARGUMENTS
 from igl_dt.kedro_ext.hooks import (
     CheckEnvironment,
     CheckParameters,
@@ -25,9 +26,4 @@ HOOKS = (
 )
 # kedro-viz keeps statistics of one run only, the last, and would show them with every other run.
 DISABLE_HOOKS_FOR_PLUGINS = ("kedro-viz",)
-CONFIG_LOADER_ARGS = {
-    "base_env": "base",
-    "default_run_env": "local",
-    # An environment says only what differs, also inside a group of parameters.
-    "merge_strategy": {"parameters": "soft"},
-}
+CONFIG_LOADER_ARGS = LOADER_ARGUMENTS

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kedro.config import OmegaConfigLoader
 from kedro.io import CatalogConfigResolver
 from kedro.pipeline import Pipeline
 
 from igl_dt.data.datasets import find_dataset
+from igl_dt.kedro_ext.environments import load_configuration
 from igl_dt.pipeline_registry import stages
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import RuntimeParameters
-from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.utils.imports import PACKAGE, import_graph, imported_modules
 
 LOCK = "requirements.lock"
@@ -53,9 +52,8 @@ class Environment:
 
     def load(self, kind: str) -> Content:
         """Give its parameters or its catalog, merged and resolved as Kedro does for ``--env``."""
-        arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": self.env}
-        loader = OmegaConfigLoader(str(self.project / "conf"), env=self.env, **arguments)
-        content = {key: value for key, value in loader[kind].items() if not key.startswith("_")}
+        loaded = load_configuration(self.project, self.env, kind)
+        content = {key: value for key, value in loaded.items() if not key.startswith("_")}
         if kind == "catalog":  # datasets that only a pattern describes
             names = {name for pipeline in stages().values() for name in pipeline.datasets()} - content.keys()
             resolver = _patterns(content)

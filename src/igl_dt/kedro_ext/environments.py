@@ -1,10 +1,28 @@
 """Kedro environments: folders of configuration."""
 
 from pathlib import Path
+from typing import Any
 
 import click
+from kedro.config import OmegaConfigLoader
 
 from igl_dt.utils.parameters import did_you_mean
+
+LOADER_ARGUMENTS: dict[str, Any] = {
+    "base_env": "base",
+    "default_run_env": "local",
+    # An environment says only what differs, also inside a group of parameters.
+    "merge_strategy": {"parameters": "soft"},
+}
+
+
+def load_configuration(project: Path, env: str, kind: str) -> dict[str, Any]:
+    """Give the parameters or the catalog of an environment, merged and resolved as Kedro does for ``--env``.
+
+    Nobody's own ``conf/local`` is part of it.
+    """
+    loader = OmegaConfigLoader(str(project / "conf"), env=env, **(LOADER_ARGUMENTS | {"default_run_env": env}))
+    return dict(loader[kind])
 
 
 def check_environment(env: str, conf: Path) -> None:

@@ -22,10 +22,10 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock, Timeout
-from kedro.config import OmegaConfigLoader
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
+from igl_dt.kedro_ext.environments import load_configuration
 from igl_dt.kedro_ext.hooks import IN_USE
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import rebuild_command
@@ -80,9 +80,8 @@ class Plan:
         return self.project / "data/08_reporting" / cell.run
 
     def seconds(self, cell: Cell) -> float:
-        """Give how long a cell took, NaN if it is not done."""
-        stages = self._account(cell.run).values()
-        return sum(stage["seconds"] for stage in stages) if self.status(cell) == DONE else math.nan
+        """Give how long a cell took that is done."""
+        return float(sum(stage["seconds"] for stage in self._account(cell.run).values()))
 
     def _account(self, run: str) -> dict[str, Any]:
         try:
@@ -109,7 +108,6 @@ def load_plan(project: Path, name: str) -> Plan:
         ValueError: the definition or the parameters of a cell are wrong.
     """
     from igl_dt.methods.registry import find_method
-    from igl_dt.settings import CONFIG_LOADER_ARGS
 
     path = project / "studies" / name / "study.yml"
     study = read_study(path)
@@ -119,9 +117,7 @@ def load_plan(project: Path, name: str) -> Plan:
     cells = list_cells(name, study, lambda method: bool(find_method(method).required_teachers))
     if not (project / "conf" / study.env).is_dir():
         raise ValueError(f"{path}: env: there is no {project / 'conf' / study.env}")
-    arguments: dict[str, Any] = CONFIG_LOADER_ARGS | {"default_run_env": study.env}
-    loader = OmegaConfigLoader(str(project / "conf"), env=study.env, **arguments)
-    given = OmegaConf.create(loader["parameters"])
+    given = OmegaConf.create(load_configuration(project, study.env, "parameters"))
     parameters: dict[str, ProjectParameters] = {}
     checked: dict[str, list[str]] = {}
     for cell in cells:
@@ -252,8 +248,14 @@ def describe_plan(plan: Plan, jobs: int) -> str:
     A cell is expected to take as long as the median of the finished ones of its method and ablation, at any fraction;
     where there are none, of all.
     """
-    cells = [(cell.variant, cell.fraction, plan.status(cell), plan.seconds(cell)) for cell in plan.cells]
-    rows = pd.DataFrame(cells, columns=["variant", "fraction", "status", "seconds"])
+    rows = pd.DataFrame(
+        [
+            (cell.variant, cell.fraction, status, plan.seconds(cell) if status == DONE else math.nan)
+            for cell in plan.cells
+            for status in [plan.status(cell)]
+        ],
+        columns=["variant", "fraction", "status", "seconds"],
+    )
     lines = []
     for (variant, fraction), group in rows.groupby(["variant", "fraction"], sort=False):
         counts = ", ".join(f"{number} {status}" for status, number in group["status"].value_counts(sort=False).items())
