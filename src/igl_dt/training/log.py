@@ -13,8 +13,7 @@ from igl_dt.networks.io import save_network
 from igl_dt.runtime.memory import peak_memory
 from igl_dt.training.history import LossHistory
 from igl_dt.utils.files import atomic_write
-from igl_dt.utils.palette import class_palette
-from igl_dt.utils.parameters import IGNORE_INDEX
+from igl_dt.utils.palette import id_colors
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -23,7 +22,6 @@ EXAMPLES = 3
 """Validation images whose predictions TensorBoard shows."""
 _FILES = ("history.csv", "events.out.tfevents.*", "*.safetensors")
 _GROUPS = ("learning_rate", "val_miou", "pseudo_label_accuracy", "pseudo_label_confident", "speed", "memory")
-_GREY = np.array([[128, 128, 128]], dtype=np.uint8)
 
 
 class Examples(NamedTuple):
@@ -47,11 +45,15 @@ class TrainingLog:
     def __init__(self, folder: Path | None, keep_every: int | None = None, examples: Examples | None = None) -> None:
         self._folder, self._keep_every, self._examples = folder, keep_every, examples
         self._first = 0
+        self._device: torch.device | None = None
         self._writer: SummaryWriter | None = None
 
-    def begin(self, first: int) -> None:
-        """Resume after so many steps; 0: from scratch, and what an earlier training has written is removed."""
-        self._first = first
+    def begin(self, first: int, device: torch.device | None = None) -> None:
+        """Resume after so many steps; 0: from scratch, and what an earlier training has written is removed.
+
+        ``device`` is the one whose memory TensorBoard shows.
+        """
+        self._first, self._device = first, device
         if self._folder is None or first:
             return
         for file in [file for pattern in _FILES for file in self._folder.glob(pattern)]:
@@ -78,19 +80,16 @@ class TrainingLog:
             self._writer = SummaryWriter(str(self._folder), purge_step=self._first + 1)
         values = dict(history.rows[-1])
         step = int(values.pop("step"))
-        on_cuda = torch.cuda.is_available() and torch.cuda.max_memory_allocated() > 0
         values["speed.images_per_second"] = speed
-        values["memory.peak_mib"] = torch.cuda.max_memory_allocated() / 2**20 if on_cuda else peak_memory()
+        values["memory.peak_mib"] = peak_memory(self._device)
         for column, value in values.items():
             group, _, name = column.partition(".")
             self._writer.add_scalar(f"{group}/{name}" if group in _GROUPS else f"losses/{column}", value, step)
         for role, network in validated.items():
             for number, (image, mask) in enumerate(self._examples.pairs, start=1):
                 prediction = self._examples.predict(network, image)
-                panels = (
-                    image.permute(1, 2, 0).numpy(),
-                    *(_color(ids, network.num_classes) for ids in (mask, prediction)),
-                )
+                colors = id_colors(network.num_classes)
+                panels = (image.permute(1, 2, 0).numpy(), *(colors[ids.cpu().numpy()] for ids in (mask, prediction)))
                 self._writer.add_image(f"{role}/{number}", np.hstack(panels), step, dataformats="HWC")
         self._writer.flush()
 
@@ -104,10 +103,3 @@ class TrainingLog:
         """Close what TensorBoard reads."""
         if self._writer is not None:
             self._writer.close()
-
-
-def _color(ids: Tensor, num_classes: int) -> np.ndarray:
-    classes = ids.cpu().numpy()
-    palette = np.vstack([class_palette(num_classes), _GREY])
-    colored: np.ndarray = palette[np.where(classes == IGNORE_INDEX, num_classes, classes)]
-    return colored

@@ -285,7 +285,7 @@ def fit(
     if shards.count > 1:
         batches.slots = shards.slots(batches.batch_size)
     log = log or TrainingLog(None)
-    log.begin(first)
+    log.begin(first, device)
     record_every = max(1, steps // ROWS)
     title = f"{name} ({method.name}: {', '.join(modules)})"
     method.train()

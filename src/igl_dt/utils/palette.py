@@ -13,6 +13,10 @@ _CLASS_COLORS = [
 ]
 
 
+IGNORED = "#e1e1e1"
+"""The grey of pixels without a class."""
+
+
 def class_palette(num_classes: int) -> np.ndarray:
     """Colours of N classes, N×3 uint8 RGB; a class has the same colour whatever N is.
 
@@ -25,3 +29,10 @@ def class_palette(num_classes: int) -> np.ndarray:
         red, green, blue = colorsys.hsv_to_rgb(hue, 0.65, shade)
         colors.append((round(red * 255), round(green * 255), round(blue * 255)))
     return np.array(colors, dtype=np.uint8).reshape(num_classes, 3)
+
+
+def id_colors(num_classes: int) -> np.ndarray:
+    """Colours of all uint8 ids, 256×3 uint8 RGB: those of N classes, and the grey of ignored pixels for the others."""
+    colors = np.tile(np.frombuffer(bytes.fromhex(IGNORED[1:]), dtype=np.uint8), (256, 1))
+    colors[:num_classes] = class_palette(num_classes)
+    return colors

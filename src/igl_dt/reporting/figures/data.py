@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from igl_dt.reporting.figures.style import DPI, NEUTRAL, WIDTH, class_handles, legend_rows, new_figure
-from igl_dt.utils.palette import class_palette
+from igl_dt.reporting.figures.style import DPI, WIDTH, class_handles, legend_rows, new_figure
+from igl_dt.utils.palette import id_colors
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 PANELS = 6
@@ -242,8 +241,7 @@ def overlay_mask(panel: np.ndarray, mask: np.ndarray, num_classes: int) -> np.nd
         H×W×3 uint8 RGB.
     """
     rows, columns = (np.arange(size) * length // size for size, length in zip(panel.shape[:2], mask.shape, strict=True))
-    colors = np.full((256, 3), 255 * np.array(to_rgb(NEUTRAL)))
-    colors[:num_classes] = class_palette(num_classes)
+    colors = id_colors(num_classes)
     gray = np.asarray(Image.fromarray(panel).convert("L"))[..., None]
     mixed: np.ndarray = np.rint(_TINT * colors[mask[np.ix_(rows, columns)]] + (1 - _TINT) * gray)
     return mixed.astype(np.uint8)

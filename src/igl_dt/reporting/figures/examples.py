@@ -9,9 +9,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from igl_dt.reporting.figures.style import DPI, NEUTRAL, WIDTH, class_handles, legend_rows, new_figure
+from igl_dt.reporting.figures.style import DPI, WIDTH, class_handles, legend_rows, new_figure
 from igl_dt.reporting.networks import NetworksInfo, label, label_all, main_network
-from igl_dt.utils.palette import class_palette
+from igl_dt.utils.palette import id_colors
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 # Inches.
@@ -144,9 +144,7 @@ def _paint(ids: np.ndarray, truth: np.ndarray, pixels: tuple[int, int], num_clas
         for axis, (size, length) in enumerate(zip(pixels, ids.shape, strict=True))
     )
     ids, truth = ids[rows, columns], truth[rows, columns]
-    colors = np.full((256, 3), np.array(to_rgb(NEUTRAL)) * 255, dtype=np.uint8)
-    colors[:num_classes] = class_palette(num_classes)
-    painted = colors[np.where(truth == IGNORE_INDEX, IGNORE_INDEX, ids)]
+    painted = id_colors(num_classes)[np.where(truth == IGNORE_INDEX, IGNORE_INDEX, ids)]
     wrong = (ids != truth) & (truth != IGNORE_INDEX)
     phase = np.add.outer(np.arange(pixels[0]), np.arange(pixels[1])) % _PERIOD
     painted[wrong & (phase < _WHITE)] = 255

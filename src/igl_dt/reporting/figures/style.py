@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.textpath import TextPath
 
-from igl_dt.utils.palette import class_palette
+from igl_dt.utils.palette import IGNORED, class_palette
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 WIDTH = 9.0
@@ -23,7 +23,7 @@ WIDTH = 9.0
 
 DPI = 200
 
-NEUTRAL = "#e1e1e1"
+NEUTRAL = IGNORED
 """Ignored pixels and empty cells."""
 
 FAINT = "#8a8a8a"
