@@ -36,8 +36,8 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: setup
-	for subject in steps methods loading splitting startup prediction portable; do \
-	    $(BIN)/python benchmarks/run.py $$subject --json benchmarks/results.json || exit 1; \
+	for subject in steps methods loading splitting startup prediction portable plain; do \
+	    $(BIN)/python -m benchmarks $$subject --json benchmarks/results.json || exit 1; \
 	done
 
 # What `kedro viz run` shows, as files for any web server; of another recipe: KEDRO_ENV=camvid make site.

@@ -6,7 +6,7 @@ two take turns step by step, so that a slow moment of the machine hits both, and
 Batches are made beforehand: that is how the engine finds them once the loader has warmed up; what making one costs is
 printed beside it.
 
-``make bench``, or ``python benchmarks/run.py [SUBJECT]``; exit code 1 where a limit is not kept. Subjects:
+``make bench``, or ``python -m benchmarks [SUBJECT]``; exit code 1 where a limit is not kept. Subjects:
 
 ``steps`` (the default): the above; the limit is a ratio of 1.05.
 
@@ -26,6 +26,8 @@ loading the weights excluded, beside the bare network's forward passes on the sa
 
 ``portable``: seconds per step of the built-in environment's teachers with ``runtime.portable`` over those without; each
 measurement in a process of its own, as instruction sets are pinned per process, the two kinds in turns. No limit.
+
+``plain``: see ``benchmarks/plain_unimatch.py``; in the faster precision, 1.5 times the images per second.
 
 ``--json FILE`` adds the figures to a file, ``benchmarks/results.json`` for those that are committed.
 """
@@ -59,6 +61,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
+from benchmarks.plain_unimatch import is_within_limit, measure_plain
 from igl_dt.data import loading
 from igl_dt.data.image_io import read_image
 from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
@@ -219,8 +222,9 @@ def main() -> int:
         "startup": measure_startup,
         "prediction": measure_prediction,
         "portable": measure_portable,
+        "plain": measure_plain_training,
     }
-    parser = argparse.ArgumentParser(prog="python benchmarks/run.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("subject", nargs="?", choices=tuple(subjects), default="steps")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the figures to this file")
     arguments = parser.parse_args()
@@ -526,6 +530,13 @@ def measure_portable() -> int:
     return 0
 
 
+def measure_plain_training() -> int:
+    """Time training and validation beside the plain way; gives the exit code."""
+    ratios = measure_plain()
+    note("plain", **ratios)
+    return int(not is_within_limit(ratios))
+
+
 def _run_in_own_process(function: Callable[..., float], *arguments: Any) -> float:
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
@@ -629,7 +640,3 @@ def _make_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
 def _network(role: str) -> SegmentationNetwork:
     with seeded(0, "initial weights", role):
         return build_network(NETWORKS[role], CLASS_NAMES, role)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import igl_dt.methods
+from benchmarks import plain_unimatch
 from benchmarks import run as benchmark
 from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.data.transforms import crop_image, crop_mask, draw_window
@@ -169,3 +170,21 @@ def test_commands_are_timed_to_their_end_or_until_they_say_something(tmp_path: P
         benchmark._type_command(tmp_path, "-c", "nonsense")
     with pytest.raises(RuntimeError, match=r"(?s)failed.*last"):
         benchmark._type_command(tmp_path, "-c", code, until="never")
+
+
+def test_plain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    small = {"IMAGE_SIZE": (64, 64), "CROP": 32, "IMAGES": 12, "VALIDATED": 2, "STEPS": 1, "ROUNDS": 2, "BATCH_SIZE": 2}
+    for name, value in (small | {"LIMIT": 0}).items():
+        monkeypatch.setattr(plain_unimatch, name, value)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "plain"])
+    assert benchmark.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines if "images/s" in line and "INFO" not in line] == [
+        f"{name}, {precision}" for name in plain_unimatch.METHODS for precision in ("float32", "bfloat16")
+    ]
+
+
+def test_plain_keeps_its_limit_in_the_faster_precision() -> None:
+    ratios = {"unimatch, float32: ratio": 1.1, "unimatch, bfloat16: ratio": 1.6, "supervised, float32: ratio": 1.5}
+    assert plain_unimatch.is_within_limit(ratios)
+    assert not plain_unimatch.is_within_limit(ratios | {"unimatch, bfloat16: ratio": 1.4})
