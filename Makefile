@@ -36,7 +36,7 @@ docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: setup
-	for subject in steps methods loading splitting startup prediction portable plain; do \
+	for subject in steps methods loading supply splitting startup prediction portable plain; do \
 	    $(BIN)/python -m benchmarks $$subject --json benchmarks/results.json || exit 1; \
 	done
 

@@ -18,6 +18,10 @@ training, and the multiply-adds of a step likewise; the methods take turns. No l
 ``loading``: how many views a thread makes, beside the plain way of scaling the whole image and then cropping: 1.8 times
 as many.
 
+``supply``: what two loader processes take to make a batch, over a step on it, of supervised training, CPS, IGL-DT and
+UniMatch as the environments base, idd_lite and camvid define them, on drawn images of their sizes that are in memory:
+1, so that no step waits. The batches are made by one thread, which nothing disturbs.
+
 ``startup``: from the command to the first training step of the environment ``smoke``, beside what importing torch and
 timm takes, in turns: 3 seconds more.
 
@@ -71,6 +75,8 @@ from igl_dt.data.splits import Splits, split_labels
 from igl_dt.data.transforms import CropWindow
 from igl_dt.inference.parameters import PredictionParameters
 from igl_dt.inference.predict import predict_images
+from igl_dt.kedro_ext.environments import load_configuration
+from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.networks.base import SegmentationNetwork
@@ -122,6 +128,11 @@ CROP_SIZE = (128, 128)
 LOADING_STEPS = 15
 LOADING_ROUNDS = 5
 LOADING_RATIO = 1.8
+
+SUPPLIED = ("base", "idd_lite", "camvid")
+SUPPLY_STEPS = 9
+SUPPLY_WORKERS = 2
+SUPPLY_RATIO = 1.0
 
 STARTUP_ROUNDS = 5
 STARTUP_SECONDS = 3.0
@@ -219,6 +230,7 @@ def main() -> int:
         "methods": measure_methods,
         "splitting": measure_splitting,
         "loading": measure_loading,
+        "supply": measure_supply,
         "startup": measure_startup,
         "prediction": measure_prediction,
         "portable": measure_portable,
@@ -422,6 +434,49 @@ def measure_loading() -> int:
     print(f"ratio {fast / plain:.2f} (limit {LOADING_RATIO})")
     note("loading", ratio=fast / plain)
     return int(fast / plain < LOADING_RATIO)
+
+
+def measure_supply() -> int:
+    """Time batches and the steps on them in the environments for two cores, in turns; gives the exit code."""
+    configure_torch(RUNTIME)
+    worst = 0.0
+    for env in SUPPLIED:
+        project = ProjectParameters.model_validate(load_configuration(PROJECT, env, "parameters"))
+        with tempfile.TemporaryDirectory() as folder:
+            size = project.dataset.image_size
+            reader, splits = _draw_images(folder, {"train": 48, "val": 1, "test": 0}, 0.25, image_size=size)
+            for name in ("supervised", "cps", "igl_dt", "unimatch"):
+                training = project.teacher_pretraining if name == "cps" else project.student_learning
+                making, step = _time_supply(name, training, project, reader, splits)
+                ratio = making / SUPPLY_WORKERS / step
+                print(
+                    f"{env}, {name}: a batch in {making:.4f} s by one thread, a step in {step:.4f} s, ratio with "
+                    f"{SUPPLY_WORKERS} processes {ratio:.2f} (limit {SUPPLY_RATIO})"
+                )
+                note("supply", **{f"{env}, {name}: ratio": ratio})
+                worst = max(worst, ratio)
+    return int(worst > SUPPLY_RATIO)
+
+
+def _time_supply(
+    name: str, training: TrainingParameters, project: ProjectParameters, reader: ImageReader, splits: Splits
+) -> tuple[float, float]:
+    """Give the median seconds of making a batch and of a step on it."""
+    choice = training.method.model_copy(update={"name": name})
+    parameters = training.model_copy(update={"method": choice})
+    networks = project.teacher_pretraining.networks.items()
+    teachers = {role: build_network(network, CLASS_NAMES, role) for role, network in networks}
+    method = create_method(parameters, CLASS_NAMES, 0, teachers, "benchmark").train()
+    augmentation = method.augmentation(parameters.augmentation)
+    batches = _batches(TrainingBatches, method, reader, splits, augmentation, SUPPLY_STEPS, parameters.batch_size)
+    optimizers = [build_optimizer(module, parameters.optimizer(role)) for role, module in method.trained().items()]
+    pairs = []
+    for step in range(SUPPLY_STEPS):
+        start = time.perf_counter()
+        batch = batches[step]
+        pairs.append((time.perf_counter() - start, _method_step(method, batch, optimizers, step)))
+    making, taken = zip(*pairs[1:], strict=True)  # the first warms up
+    return statistics.median(making), statistics.median(taken)
 
 
 def measure_startup() -> int:

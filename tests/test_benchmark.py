@@ -188,3 +188,13 @@ def test_plain_keeps_its_limit_in_the_faster_precision() -> None:
     ratios = {"unimatch, float32: ratio": 1.1, "unimatch, bfloat16: ratio": 1.6, "supervised, float32: ratio": 1.5}
     assert plain_unimatch.is_within_limit(ratios)
     assert not plain_unimatch.is_within_limit(ratios | {"unimatch, bfloat16: ratio": 1.4})
+
+
+def test_supply(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(benchmark, "SUPPLIED", ("base",))
+    monkeypatch.setattr(benchmark, "SUPPLY_STEPS", 2)
+    monkeypatch.setattr(benchmark, "SUPPLY_RATIO", 1e9)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "supply"])
+    assert benchmark.main() == 0
+    lines = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if "by one thread" in line]
+    assert lines == [f"base, {method}" for method in ("supervised", "cps", "igl_dt", "unimatch")]

@@ -177,3 +177,24 @@ def test_killed_at_twenty_random_moments(full: Path, make_project, start, type_c
         went_on = re.findall(r"(\S+) resumes after step (\d+)", said)
         print(f"run {number + 1} of 20: killed, went on {went_on or 'from the start'}, the same bytes", flush=True)
         shutil.rmtree(root)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes_that_train_together(make_project, start, type_command, outputs) -> None:
+    """Typed again, two processes end with the bytes of one."""
+    alone, root = make_project("alone"), make_project("stopped")
+    in_shards = (*COMMAND[:-1], f"{COMMAND[-1]},runtime.shards=2")
+    type_command(alone, *in_shards)
+    together = (*COMMAND[:-1], f"{in_shards[-1]},runtime.processes=2")
+    for pattern in (TEACHERS, STUDENT):
+        process = start(root, together)
+        wait_for_file(process, root, pattern)
+        said = kill(process, signal.SIGINT)
+        assert process.returncode != 0
+        assert "was stopped after step" in said
+        assert "the same command resumes from there" in said
+        assert "Traceback" not in said
+        found = subprocess.run(["pgrep", f"-g{process.pid}"], capture_output=True, text=True, check=False)
+        assert found.stdout == ""
+    assert "student_learning resumes after step" in type_command(root, *together)
+    assert_same(outputs(alone), outputs(root))

@@ -20,21 +20,21 @@ TEACHERS = ("global_teacher", "local_teacher")
 
 
 def train_methods(
-    names: Sequence[str], data: TrainingData, context: RunContext, group: Group = ALONE
+    names: Sequence[str], data: TrainingData, context: RunContext, steps: int = 4, group: Group = ALONE
 ) -> dict[str, str]:
     """Train a student by each method; give a digest of all that each leaves."""
-    return {name: digest_of_training(name, data, context, group) for name in names}
+    return {name: digest_of_training(name, data, context, group, steps) for name in names}
 
 
-def digest_of_training(name: str, data: TrainingData, context: RunContext, group: Group = ALONE) -> str:
+def digest_of_training(name: str, data: TrainingData, context: RunContext, group: Group = ALONE, steps: int = 4) -> str:
     """Train a student for a few steps; weights, statistics, losses, scores and multiply-adds count."""
     parameters = TrainingParameters(
         networks={"student": NETWORKS["student"]},
         method=MethodChoice(name=name),
         optimizers={"student": {"name": "adamw", "learning_rate": 0.01, "max_grad_norm": 1.0}},
-        steps=4,
+        steps=steps,
         batch_size=8,
-        validate_every=2,
+        validate_every=steps // 2,
         keep_every=2 if context.runtime.log_folder is not None else None,
         supervised_loss={"class_weights": "median_frequency"},
         augmentation={"crop_size": (24, 24), "strong_unlabeled": True, "cutmix_probability": 0.5},

@@ -37,11 +37,11 @@ def in_shards(context: RunContext):
     return in_shards
 
 
-def assert_one_result(names: list[str], data: TrainingData, in_shards, *numbers: int) -> None:
-    alone = train_methods(names, data, in_shards(1))
+def assert_one_result(names: list[str], data: TrainingData, in_shards, *numbers: int, steps: int = 4) -> None:
+    alone = train_methods(names, data, in_shards(1), steps)
     for processes in numbers:
         context = in_shards(processes)
-        assert launch(train_methods, (names, data, context), context.runtime, f"test-{processes}") == alone
+        assert launch(train_methods, (names, data, context, steps), context.runtime, f"test-{processes}") == alone
 
 
 class TestOneResult:
@@ -50,7 +50,7 @@ class TestOneResult:
 
     @pytest.mark.slow
     def test_of_every_method(self, data, in_shards) -> None:
-        assert_one_result(list(find_classes(igl_dt.methods, Method)), data, in_shards, 2, 4)
+        assert_one_result(list(find_classes(igl_dt.methods, Method)), data, in_shards, 2, 4, steps=30)
 
     def test_also_where_a_process_is_killed(self, data, in_shards, tmp_path: Path) -> None:
         undisturbed = digest_of_training("unimatch", data, in_shards(1))
