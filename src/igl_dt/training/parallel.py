@@ -329,8 +329,11 @@ def _work(path: str, on_cuda: bool, level: int) -> None:
         if not type(error).__module__.startswith("igl_dt."):
             time.sleep(PATIENCE)
             error.add_note("".join(traceback.format_exception(error)))
-        _report(error, folder / ERROR)
-        if not isinstance(error, InterruptedTrainingError):  # that one ends all processes after the same step
+        if isinstance(error, InterruptedTrainingError):  # all processes end after the same step
+            if group.leads:  # the one that knows whether the state was saved
+                _report(error, folder / ERROR)
+        else:
+            _report(error, folder / ERROR)
             raise SystemExit(1) from error  # elastic ends the others, which wait for this one, and restarts them all
     distributed.destroy_process_group()
 
