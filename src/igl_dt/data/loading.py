@@ -1,6 +1,7 @@
 """From a manifest to tensors: one image at its reading size, and the batch of one training step."""
 
 import math
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -255,12 +256,18 @@ class TrainingBatches(Dataset[Batch]):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pin_memory,
+            worker_init_fn=_ignore_interrupts,
         )
 
 
 @lru_cache(maxsize=4)
 def _permutation(seed: int, stream: str, name: str, epoch: int, count: int) -> np.ndarray:
     return generator(seed, stream, name, "order", epoch).permutation(count)
+
+
+def _ignore_interrupts(_: int) -> None:
+    """Leave Ctrl-C, which a terminal sends to all processes, to the one that trains."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
