@@ -4,13 +4,11 @@ import io
 import logging
 import os
 import sys
-import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from torch.nn import functional as F
 
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.base import IMAGE_SUFFIXES, show
-from igl_dt.data.image_io import read_image, reading_size
+from igl_dt.data.image_io import pillow_warnings, read_image, reading_size
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.inference.parameters import STDIN, PredictionParameters
@@ -44,9 +42,6 @@ AHEAD = 2
 
 
 Row = dict[str, Any]
-
-_reading = threading.local()
-"""Its ``sample``: the image that the thread is reading."""
 
 
 def predict_images(
@@ -102,8 +97,11 @@ def predict_images(
         row = {"image": sample, "width": image.shape[1], "height": image.shape[0], "error": ""}
         return row | {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(counts, pixels, strict=True))
 
+    def warn(file: Path, text: str) -> None:
+        logger.warning("%s: %s", file, text)
+
     # Images are read and masks are written while the network processes another image.
-    with _short_warnings(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, closing(progress):
+    with pillow_warnings(warn), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, closing(progress):
         written: deque[Future[Row]] = deque()
         for number, (sample, image) in enumerate(_read_ahead(reader, folder, samples), start=1):
             if isinstance(image, DataError):
@@ -190,36 +188,16 @@ def _check_nothing_exists(output: Path, targets: Iterable[Path]) -> None:
     raise DataError(f"{problem}. Nothing was written; give another prediction.output, or prediction.overwrite=true")
 
 
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    """Log what Pillow warns of as one line with the image's name."""
-    shown: Any = warnings.showwarning
-
-    def show_warning(message: Any, category: Any, filename: str, *others: Any) -> None:
-        if (sample := getattr(_reading, "sample", None)) is None:
-            shown(message, category, filename, *others)
-        else:
-            logger.warning("%s: %s", sample, " ".join(str(message).split()))
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("always", module=r"PIL\.")
-        warnings.showwarning = show_warning  # type: ignore[assignment]
-        yield
-
-
 def _read_ahead(
     reader: ThreadPoolExecutor, folder: Path, samples: list[str]
 ) -> Iterator[tuple[str, np.ndarray | DataError]]:
     """Yield each image, or the error if it cannot be read, while the reader loads the next ones."""
 
     def read(sample: str) -> np.ndarray | DataError:
-        _reading.sample = sample
         try:
             return read_image(folder / sample, lenient=True)
         except DataError as error:
             return error
-        finally:
-            _reading.sample = None
 
     coming = deque((sample, reader.submit(read, sample)) for sample in samples[:AHEAD])
     for following in [*samples[AHEAD:], *[None] * min(AHEAD, len(samples))]:
