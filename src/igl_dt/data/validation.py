@@ -167,10 +167,14 @@ def suggest_ids(values: Collection[int], class_names: Sequence[str]) -> str | No
             continue
         table = dict(zip(class_names, ids, strict=True))
         line = yaml.safe_dump(table, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
-        return (
+        hint = (
             f"the masks hold the values {show(map(str, sorted(values)))}: if these are the classes as follows, add to "
             f"dataset.options of the source folder:\n  ids: {line.strip()}"
         )
+        if all(re.fullmatch(r"\w+", name) for name in table):  # what --params can hold as a key
+            words = ",".join(f"dataset.options.ids.{name}={id_}" for name, id_ in table.items())
+            hint += f"\nor to --params:\n  {words}"
+        return hint
     return None
 
 
