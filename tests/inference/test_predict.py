@@ -236,3 +236,15 @@ def test_a_folder_without_a_readable_image_is_an_error(tmp_path: Path, weights: 
     (tmp_path / "images/a.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 images"):
         predict_images(parameters(tmp_path / "images", weights), AS_IT_IS, WHOLE, RUNTIME)
+
+
+def test_another_size_than_in_the_training_is_said(images: Path, tmp_path: Path, caplog) -> None:
+    network = tiny_network("student")
+    network.sizes = {"image_size": [32, 48], "short_side": None, "long_side": None}
+    save_network(network, tmp_path / "student.safetensors")
+    given = parameters(images / "a.png", tmp_path / "student.safetensors", overwrite=True)
+    for side, said in ((None, []), (40, ["--params=dataset.image_size=32x48,dataset.long_side=null"])):
+        dataset = DatasetParameters(root="unused", image_size=None if side else "32x48", long_side=side)
+        with caplog.at_level(logging.WARNING):
+            predict_images(given, dataset, WHOLE, RUNTIME)
+        assert [record.getMessage().split()[-1] for record in caplog.records] == said

@@ -59,7 +59,7 @@ def predict_images(
 
     Args:
         parameters: Images, weights, and what to write.
-        dataset: at which size images are given to the network, as in its training.
+        dataset: at which size images are given to the network; another than in its training gives a warning.
             Masks always have the image's own size.
         evaluation: Whole images or sliding windows.
         runtime: Device and precision.
@@ -82,6 +82,7 @@ def predict_images(
         _check_nothing_exists(output, targets.values())
 
     network = load_network(weights)
+    _warn_of_other_sizes(network, dataset)
     device = configure_torch(runtime)
     network.to(device).to(memory_format=torch.channels_last).eval()  # the layout of the images: converted only once
     counts, palette = [f"pixels.{name}" for name in network.class_names], class_palette(network.num_classes)
@@ -175,6 +176,23 @@ def _common_folder(paths: list[Path]) -> tuple[Path, list[str]]:
     """Give the deepest folder that holds all files, and their POSIX paths in it."""
     folder = Path(os.path.commonpath([path.parent for path in paths]))
     return folder, [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _warn_of_other_sizes(network: SegmentationNetwork, dataset: DatasetParameters) -> None:
+    now = dataset.sizes()
+    if network.sizes is None or network.sizes == now:
+        return
+    different = [f"dataset.{key}={_word(value)}" for key, value in network.sizes.items() if value != now[key]]
+    logger.warning(
+        "the network was trained on images of another size than it is given here, so masks may be worse; as in its "
+        "training: --params=%s",
+        ",".join(different),
+    )
+
+
+def _word(size: Any) -> str:
+    """Write a size, a number of pixels or nothing as --params takes it."""
+    return "null" if size is None else "x".join(map(str, size)) if isinstance(size, list) else str(size)
 
 
 def _check_nothing_exists(output: Path, targets: Iterable[Path]) -> None:
