@@ -248,3 +248,16 @@ def test_another_size_than_in_the_training_is_said(images: Path, tmp_path: Path,
         with caplog.at_level(logging.WARNING):
             predict_images(given, dataset, WHOLE, RUNTIME)
         assert [record.getMessage().split()[-1] for record in caplog.records] == said
+
+
+def test_the_list_of_a_run_names_images_of_the_data_set(images: Path, weights: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "test.csv"
+    manifest.write_text("id,split,image,mask\n1,test,more/with space.png,\n2,test,b.jpg,\n")
+    dataset = DatasetParameters(root=str(images))
+    table = predict_images(parameters(manifest, weights), dataset, WHOLE, RUNTIME)
+    assert table["image"].tolist() == ["more/with space.png", "b.jpg"]
+    assert (tmp_path / "output/masks/more/with space.png").is_file()
+    for content in ("id,split\n1,test\n", "id,split,image,mask\n"):
+        manifest.write_text(content)
+        with pytest.raises(DataError, match=r"test\.csv is no list of a run"):
+            predict_images(parameters(manifest, weights), dataset, WHOLE, RUNTIME)

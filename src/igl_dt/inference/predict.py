@@ -36,7 +36,7 @@ from igl_dt.utils.progress import Progress
 logger = logging.getLogger(__name__)
 
 TABLE = "table.csv"
-LIST_SUFFIX = ".txt"
+LIST_SUFFIX, MANIFEST_SUFFIX = ".txt", ".csv"
 AHEAD = 2
 """Images that are read ahead of the network, and masks that may still wait to be written."""
 
@@ -50,7 +50,7 @@ def predict_images(
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
 ) -> pd.DataFrame:
-    """Predict the images of a folder and its subfolders, a single image or a list, and write each mask as it is ready.
+    """Predict the images of a folder and its subfolders, one image or a list, and write each mask as it is ready.
 
     Everything is written into ``parameters.output``: ``masks/<name>.png`` (palette, the values are class ids),
     ``overlays/<name>.jpg``, on request ``probabilities/<name>.npy`` (N×H×W float16), and at the end ``table.csv``.
@@ -59,7 +59,8 @@ def predict_images(
 
     Args:
         parameters: Images, weights, and what to write.
-        dataset: at which size images are given to the network; another than in its training gives a warning.
+        dataset: folder of the images of a run's list; and at which size images are given to the network, with a
+            warning where it is another than in the training.
             Masks always have the image's own size.
         evaluation: Whole images or sliding windows.
         runtime: Device and precision.
@@ -74,7 +75,7 @@ def predict_images(
             already and ``overwrite`` is off.
         ValueError: The weights are not given, do not exist, or were not written by this project.
     """
-    folder, samples = _find_images(parameters.images)
+    folder, samples = _find_images(parameters.images, Path(dataset.root))
     weights = weight_file(parameters.weights, "prediction.weights")
     output = Path(parameters.output)
     targets = {sample: Path(sample).with_suffix(".png") for sample in samples}
@@ -130,7 +131,7 @@ def predict_images(
     return table
 
 
-def _find_images(images: str | None) -> tuple[Path, list[str]]:
+def _find_images(images: str | None, root: Path) -> tuple[Path, list[str]]:
     """Give a folder, and the images' POSIX paths in it: all of a folder, or those of a list in its order."""
     if images is None:
         raise DataError(
@@ -151,10 +152,15 @@ def _find_images(images: str | None) -> tuple[Path, list[str]]:
         folder, found = path.parent, [path.name]
     elif path.suffix.lower() == LIST_SUFFIX:
         folder, found = _common_folder(_listed(path.read_text("utf-8"), path.parent, str(path)))
+    elif path.suffix.lower() == MANIFEST_SUFFIX:
+        table = pd.read_csv(path, dtype=str)
+        if "image" not in table or table.empty:
+            raise DataError(f"prediction.images: {path} is no list of a run: it has no column image, or no rows")
+        folder, found = root, table["image"].tolist()
     else:
         raise DataError(
             f"prediction.images: {path} is neither a folder, nor an image ({', '.join(IMAGE_SUFFIXES)}), nor a list of "
-            f"images ({LIST_SUFFIX})"
+            f"images ({LIST_SUFFIX}, or a run's {MANIFEST_SUFFIX})"
         )
     masks: dict[Path, str] = {}
     for image in found:
