@@ -231,6 +231,17 @@ def test_masks_are_checked_and_read_alike(make: Make, colored: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    "table", [{"ids": {"a": 7, "b": [1, 3], "ignored": 0}}, {"colors": {"a": [0] * 3, "b": [1] * 3}}]
+)
+def test_without_class_names_a_table_names_the_classes(make: Make, table: dict[str, dict[str, object]]) -> None:
+    root = make("images/{1,2,3,4}.jpg", "masks/{1,2,3,4}.png")
+    (root / "classes.txt").write_text("other\nnames\n")
+    given = {key: value for key, value in (options() | table).items() if key != "class_names"}
+    assert list_samples(root, given).class_names == ("a", "b")
+    assert Folder(root, given).mask_format() == Folder(root, given | {"class_names": ["a", "b"]}).mask_format()
+
+
+@pytest.mark.parametrize(
     ("given", "named"),
     [
         ({"imags": "x"}, ["imags: unknown; did you mean 'images'?"]),

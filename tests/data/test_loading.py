@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from encoding import truncated_exif
 from igl_dt.data.datasets import DataError
 from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
@@ -356,3 +357,11 @@ def test_a_file_that_broke_since_it_was_checked_is_named(folder: Path, workers: 
     with pytest.raises(DataError, match=r"train/images/train\d\.png cannot be read as an image") as raised:
         next(iter(batches.loader(0, workers, pin_memory=False)))
     traceback.clear_frames(raised.tb)  # they hold the loader, whose end takes seconds when it is collected as garbage
+
+
+def test_what_pillow_warned_of_in_the_checks_is_not_said_again(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "odd.png").write_bytes(truncated_exif(np.zeros((4, 6, 3), np.uint8), "PNG"))
+    assert make_reader(tmp_path).image("odd.png").shape == (4, 6, 3)
+    assert not recwarn.list

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from encoding import truncated_exif
 from igl_dt.data import validation as checks
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.base import SHOWN
+from igl_dt.data.image_io import read_image
 from igl_dt.data.manifest import Manifest, read_manifest
 from igl_dt.data.parameters import DatasetParameters
 
@@ -213,3 +215,22 @@ def test_many_links_out_of_the_root_are_one_kind_of_problem(folder: Path) -> Non
         read(folder)
     assert str(raised.value).count("leads out of dataset.root") == SHOWN
     assert str(raised.value).endswith("… and 3 more")
+
+
+def test_what_pillow_warns_of_is_a_line_per_kind_of_warning(
+    folder: Path, memory: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    odd = [folder / f"train/images/train{number}.png" for number in (1, 2)]
+    for path in odd:
+        path.write_bytes(truncated_exif(np.asarray(Image.open(path)), "PNG"))
+    with pytest.warns(UserWarning, match="EXIF"):
+        read_image(odd[0])
+    recwarn.clear()
+    read(folder, memory)
+    lines = [record.getMessage() for record in caplog.records if "Pillow" in record.getMessage()]
+    exif = [line for line in lines if "EXIF" in line]
+    assert len(exif) == 1
+    assert exif[0].startswith("Pillow warns of files that are used all the same (2): ")
+    assert all(f"{path}: " in exif[0] for path in odd)
+    assert not any("\n" in line for line in lines)
+    assert not recwarn.list

@@ -111,6 +111,18 @@ def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
     assert rebuild_network(said["network"]).configuration == build("student").configuration
 
 
+def test_the_file_says_how_images_were_resized_for_the_training(tmp_path: Path) -> None:
+    network = build("student")
+    network.sizes = {"image_size": None, "short_side": None, "long_side": 64}
+    save_network(network, tmp_path / "mine.safetensors")
+    file = export_network(parameters(tmp_path / "mine.safetensors"), image_size=(48, 64))
+    metadata = (
+        onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
+    )
+    assert {key: json.loads(metadata[key]) for key in network.sizes} == network.sizes
+    assert "resized to 64 pixels on the longer side" in (file.with_suffix("") / "README.md").read_text("utf-8")
+
+
 def test_nothing_is_overwritten_unless_asked_and_the_same_network_is_the_same_file(weights: Path) -> None:
     file = weights.parent / "net.onnx"
     file.write_bytes(b"mine")

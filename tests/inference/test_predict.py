@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from encoding import truncated_exif
 from igl_dt.data.datasets import DataError
 from igl_dt.data.image_io import read_image
 from igl_dt.data.parameters import DatasetParameters
@@ -196,19 +197,14 @@ def test_a_leading_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_warning_of_pillow_is_one_line_with_the_image(images: Path, weights: Path, caplog, capsys) -> None:
-    with Image.open(images / "a.png") as image:
-        image.save(images / "odd.tif", tiffinfo={65000: "x"})
-    content = bytearray((images / "odd.tif").read_bytes())
-    position = content.index((65000).to_bytes(2, "little"))
-    content[position + 2 : position + 8] = (2).to_bytes(2, "little") + (10**6).to_bytes(4, "little")  # beyond the file
-    (images / "odd.tif").write_bytes(content)
+    (images / "odd.png").write_bytes(truncated_exif(np.zeros((32, 40, 3), np.uint8), "PNG"))
     with pytest.warns(UserWarning, match="."):
-        read_image(images / "odd.tif")
+        read_image(images / "odd.png")
     with caplog.at_level(logging.WARNING):
         predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     messages = [record.getMessage() for record in caplog.records]
     assert messages
-    assert all(message.startswith("odd.tif: ") and "\n" not in message for message in messages)
+    assert all(message.startswith(f"{images / 'odd.png'}: ") and "\n" not in message for message in messages)
     assert capsys.readouterr().err.count("Warning") == 0
 
 
@@ -240,3 +236,28 @@ def test_a_folder_without_a_readable_image_is_an_error(tmp_path: Path, weights: 
     (tmp_path / "images/a.png").write_bytes(b"")
     with pytest.raises(DataError, match="none of the 1 images"):
         predict_images(parameters(tmp_path / "images", weights), AS_IT_IS, WHOLE, RUNTIME)
+
+
+def test_another_size_than_in_the_training_is_said(images: Path, tmp_path: Path, caplog) -> None:
+    network = tiny_network("student")
+    network.sizes = {"image_size": [32, 48], "short_side": None, "long_side": None}
+    save_network(network, tmp_path / "student.safetensors")
+    given = parameters(images / "a.png", tmp_path / "student.safetensors", overwrite=True)
+    for side, said in ((None, []), (40, ["--params=dataset.image_size=32x48,dataset.long_side=null"])):
+        dataset = DatasetParameters(root="unused", image_size=None if side else "32x48", long_side=side)
+        with caplog.at_level(logging.WARNING):
+            predict_images(given, dataset, WHOLE, RUNTIME)
+        assert [record.getMessage().split()[-1] for record in caplog.records] == said
+
+
+def test_the_list_of_a_run_names_images_of_the_data_set(images: Path, weights: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "test.csv"
+    manifest.write_text("id,split,image,mask\n1,test,more/with space.png,\n2,test,b.jpg,\n")
+    dataset = DatasetParameters(root=str(images))
+    table = predict_images(parameters(manifest, weights), dataset, WHOLE, RUNTIME)
+    assert table["image"].tolist() == ["more/with space.png", "b.jpg"]
+    assert (tmp_path / "output/masks/more/with space.png").is_file()
+    for content in ("id,split\n1,test\n", "id,split,image,mask\n"):
+        manifest.write_text(content)
+        with pytest.raises(DataError, match=r"test\.csv is no list of a run"):
+            predict_images(parameters(manifest, weights), dataset, WHOLE, RUNTIME)

@@ -295,7 +295,12 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
             *(file(f"train/masks/train{i}.png", encode(np.where(MASK > 1, 255, 0).astype(np.uint8))) for i in range(8)),
             *(file(f"val/masks/val{i}.png", encode(np.where(MASK > 1, 255, 0).astype(np.uint8))) for i in range(2)),
         ),
-        ["so that 'road' never occurs", "dataset.options of the source folder:", "  ids: {ground: 0, road: 255}"],
+        [
+            "so that 'road' never occurs",
+            "dataset.options of the source folder:",
+            "  ids: {ground: 0, road: 255}",
+            "  dataset.options.ids.ground=0,dataset.options.ids.road=255",
+        ],
     ),
     "a val image without mask": (
         gone("val/masks/val1.png"),

@@ -464,12 +464,15 @@ class TestErrorsAreSaidPlainly:
             raise DataError("masks/a.png is missing")
 
         SayErrorsPlainly().before_pipeline_run()
-        pipeline = Pipeline([Node(fails, inputs=None, outputs="x", name="fails_node")])
-        with pytest.raises(DataError):
-            SequentialRunner().run(pipeline, DataCatalog())
-        assert "fails_node" in caplog.text
+        first = Node(lambda: 1, inputs=None, outputs="y", name="first_node")
+        for pipeline in (Pipeline([]), Pipeline([first])):
+            pipeline += Pipeline([Node(fails, inputs=None, outputs="x", name="second_node")])
+            with pytest.raises(DataError):
+                SequentialRunner().run(pipeline, DataCatalog())
+        assert "second_node" in caplog.text
         assert "masks/a.png" not in caplog.text
         assert "No nodes ran" not in caplog.text
+        assert "--from-nodes" not in caplog.text
 
     def test_a_full_disk(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         def full(_: int) -> None:

@@ -108,3 +108,11 @@ def test_files_are_hashed_by_their_path_in_the_project(tmp_path: Path) -> None:
 
 def test_versions_are_those_that_results_depend_on() -> None:
     assert {"python", "torch", "timm", "pillow", "kedro"} <= list_versions().keys()
+
+
+def test_an_environment_that_is_a_link_is_no_change_of_the_code(tmp_path: Path) -> None:
+    (tmp_path / ".gitignore").write_bytes((Path(__file__).parents[2] / ".gitignore").read_bytes())
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".venv").symlink_to("elsewhere")
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "check-ignore", ".venv"], cwd=tmp_path, check=True)

@@ -30,3 +30,10 @@ def turned(image: np.ndarray, orientation: int, kind: str) -> bytes:
     exif = Image.Exif()
     exif[274] = orientation
     return encode(image, kind, exif=exif)
+
+
+def truncated_exif(image: np.ndarray, kind: str) -> bytes:
+    """Write an image that Pillow reads, with a warning."""
+    exif = Image.Exif()
+    exif[270] = "a description that ends too early"
+    return encode(image, kind, exif=exif.tobytes()[:30])

@@ -242,6 +242,7 @@ class TestTraining:
         for name, network in result.networks.items():
             assert same(network.state_dict(), result_resumed.networks[name].state_dict())
             assert network.trained_by == "test_mean_teacher"
+            assert network.sizes == context.dataset.sizes()
             assert network.fingerprint is not None
         assert torch.equal(resumed["updates"], undisturbed["updates"])
 

@@ -4,8 +4,13 @@ Files that cannot be read faithfully are refused by name: a guess would go unnot
 """
 
 import io
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -21,6 +26,30 @@ IMAGE_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 CONVERTIBLE_MODES = ("CMYK", "HSV", "LAB", "YCbCr")
 MASK_MODES = ("1", "L", "P")
 NO_CLASS = -1
+
+_decoding = threading.local()
+"""Its ``path``: the file that the thread decodes."""
+
+
+@contextmanager
+def pillow_warnings(report: Callable[[Path, str], None]) -> Iterator[None]:
+    """Report what Pillow warns of while files are decoded, in any thread, instead of printing it without their names.
+
+    Args:
+        report: called with the file and the warning, in one line; for each warning, so a text may come twice.
+    """
+    shown: Any = warnings.showwarning
+
+    def show(message: Any, category: Any, filename: str, *others: Any) -> None:
+        if (path := getattr(_decoding, "path", None)) is None:
+            shown(message, category, filename, *others)
+        else:
+            report(path, " ".join(str(message).split()))
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", module=r"PIL\.")
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def reading_size(width: int, height: int, dataset: DatasetParameters) -> Size:
@@ -125,6 +154,7 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
 
 
 def _decode(content: bytes, path: Path, lenient: bool = False) -> Image.Image:
+    _decoding.path = path
     try:
         with Image.open(io.BytesIO(content)) as image:
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: a photograph and its preview
@@ -137,6 +167,8 @@ def _decode(content: bytes, path: Path, lenient: bool = False) -> Image.Image:
         raise DataError(f"{path} cannot be read as an image: its format is unknown, or it is damaged") from error
     except Exception as error:  # on broken files, Pillow's decoders raise exceptions of any kind
         raise DataError(f"{path} cannot be read as an image: {error}") from error
+    finally:
+        _decoding.path = None
     if frames > 1:
         raise DataError(f"{path} is animated or has several pages, {frames} in all: save one of them as a new file")
     if rotated and lenient:

@@ -2,6 +2,7 @@
 
 import math
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
@@ -61,7 +62,9 @@ class ImageReader:
         if path in self._cache:
             return self._cache[path]
         file = locate(self.root, path)
-        array = read_mask(file, self._mask_format) if is_mask else read_image(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, named with the file when it was checked
+            array = read_mask(file, self._mask_format) if is_mask else read_image(file)
         height, width = reading_size(array.shape[1], array.shape[0], self.dataset)
         if array.shape[:2] != (height, width):
             resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.BILINEAR

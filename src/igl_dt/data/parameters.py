@@ -40,6 +40,10 @@ class DatasetParameters(Parameters):
             )
         return self
 
+    def sizes(self) -> dict[str, Any]:
+        """Give ``image_size``, ``short_side`` and ``long_side`` as JSON-able values."""
+        return self.model_dump(mode="json", include={"image_size", "short_side", "long_side"})
+
 
 class SplittingParameters(Parameters):
     """Which training images are labelled: a fraction, or a list."""

@@ -22,7 +22,7 @@ import yaml
 from igl_dt.data import image_io, similarity
 from igl_dt.data.datasets import base
 from igl_dt.data.datasets.base import DataError, MaskFormat, Sample, locate, show
-from igl_dt.data.image_io import decode_image, decode_mask, read_bytes
+from igl_dt.data.image_io import decode_image, decode_mask, pillow_warnings, read_bytes
 from igl_dt.data.similarity import difference_hash
 from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import IGNORE_INDEX
@@ -88,6 +88,8 @@ def check_files(
         DataError: a file cannot be read, or lies outside the root; a mask's size differs from its image's, or it has an
             id that is neither a class nor 255; or of two classes, only 0 and 255 occur. All problems are in one error,
             grouped by kind, with the ``ids`` that the masks seem to need.
+
+    What Pillow warns of is logged: a line per kind of warning, with the first few files.
     """
     num_classes = len(class_names)
     identity = _identify(root, masks, num_classes)
@@ -96,13 +98,15 @@ def check_files(
     results = [None if stamp is None else known.get(stamp) for stamp in stamps]
     unread = [index for index, result in enumerate(results) if result is None]
     invalid: list[Invalid] = []
+    warned: list[Problem] = []
+    check = partial(_check, root, masks, num_classes)
     try:
-        check = partial(_check, root, masks, num_classes)
-        for index, result in zip(unread, _in_parallel(check, [samples[index] for index in unread]), strict=True):
-            if isinstance(result, Checked):
-                results[index] = result
-            else:
-                invalid.append(result)
+        with pillow_warnings(lambda file, text: warned.append(Problem(f"{file}:", text))):
+            for index, result in zip(unread, _in_parallel(check, [samples[index] for index in unread]), strict=True):
+                if isinstance(result, Checked):
+                    results[index] = result
+                else:
+                    invalid.append(result)
     finally:  # also after an interruption: what was checked need not be read again
         keep = {stamp: result for stamp, result in zip(stamps, results, strict=True) if stamp and result}
         if memory is not None and keep != known:
@@ -123,6 +127,8 @@ def check_files(
             f"the masks in {root} hold nothing but 0 and {IGNORE_INDEX}, and {IGNORE_INDEX} marks ignored pixels, so "
             f"that {class_names[1]!r} never occurs:\n{hint}"
         )
+    for alike in _by_kind(sorted(warned)):
+        logger.warning("Pillow warns of files that are used all the same (%d): %s", len(alike), show(alike))
     return valid
 
 
@@ -161,10 +167,14 @@ def suggest_ids(values: Collection[int], class_names: Sequence[str]) -> str | No
             continue
         table = dict(zip(class_names, ids, strict=True))
         line = yaml.safe_dump(table, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
-        return (
+        hint = (
             f"the masks hold the values {show(map(str, sorted(values)))}: if these are the classes as follows, add to "
             f"dataset.options of the source folder:\n  ids: {line.strip()}"
         )
+        if all(re.fullmatch(r"\w+", name) for name in table):  # what --params can hold as a key
+            words = ",".join(f"dataset.options.ids.{name}={id_}" for name, id_ in table.items())
+            hint += f"\nor to --params:\n  {words}"
+        return hint
     return None
 
 
@@ -217,10 +227,15 @@ def _check(root: Path, masks: MaskFormat, num_classes: int, sample: Sample) -> C
 
 def _describe(problems: Sequence[Problem]) -> str:
     """Name the first few files of each kind of problem, and count the rest."""
+    return "\n".join(show(lines, "\n") for lines in _by_kind(problems))
+
+
+def _by_kind(problems: Sequence[Problem]) -> list[list[str]]:
+    """Describe each problem once, those of one kind together."""
     kinds: dict[str, list[str]] = defaultdict(list)
-    for problem in problems:
+    for problem in dict.fromkeys(problems):
         kinds[problem.kind].append(f"{problem.file} {problem.what}")
-    return "\n".join(show(lines, "\n") for lines in kinds.values())
+    return list(kinds.values())
 
 
 def _stamp(root: Path, sample: Sample) -> str | None:

@@ -41,13 +41,14 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
     The ONNX file has one input ``images``, B×3×H×W uint8 RGB, and one output ``logits``, B×N×H×W float32; its axes are
     named ``batch``, ``height`` and ``width``. Normalisation, padding and cropping are part of the graph, so B, H and W
     are free unless ``parameters.size`` fixes the latter two. The metadata holds, each as JSON, ``class_names``,
-    ``colors``, ``layout``, ``normalization``, ``image_size``, ``network`` (as ``rebuild_network`` takes it),
-    ``trained_by`` and ``fingerprint``. The same weights and versions of packages give the same bytes.
+    ``colors``, ``layout``, ``normalization``, how images were resized for the training (``image_size``, ``short_side``
+    and ``long_side``, at most one of them not null), ``network`` (as ``rebuild_network`` takes it), ``trained_by`` and
+    ``fingerprint``. The same weights and versions of packages give the same bytes.
 
     Args:
         parameters: Weights, output, opset, and the image size if it is fixed.
-        image_size: (height, width) to which images are resized for the network, as in its training; None: not at all.
-            Recorded in the metadata only.
+        image_size: (height, width) to which images were resized for its training, where the weight file does not
+            record it; None: not at all. For the metadata only.
 
     Returns:
         Path of the file.
@@ -68,13 +69,14 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
             raise ExportError(f"{path} exists already: give another export.output, or export.overwrite=true")
 
     network = load_network(weights)
-    metadata = _metadata(network, image_size)
+    sizes = network.sizes or {"image_size": image_size, "short_side": None, "long_side": None}
+    metadata = _metadata(network, sizes)
     content = _convert(network, parameters.opset, parameters.size, metadata)
     difference = _check(content, network, parameters.size)
     atomic_write(target, content)
     atomic_write(folder / HUB_FILE, weights.read_bytes())
     atomic_write(folder / "config.json", json.dumps(metadata, indent=2, ensure_ascii=False).encode())
-    atomic_write(folder / "README.md", _model_card(network, image_size).encode())
+    atomic_write(folder / "README.md", _model_card(network, sizes).encode())
     size = "any size" if parameters.size is None else f"{parameters.size[0]}×{parameters.size[1]} (height×width)"
     logger.info(
         "%s: %s for images of %s, opset %d, %.1f MB; logits differ from PyTorch's by at most %.1e",
@@ -83,9 +85,14 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
     return target
 
 
-def _model_card(network: SegmentationNetwork, image_size: Size | None) -> str:
+def _model_card(network: SegmentationNetwork, sizes: dict[str, Any]) -> str:
     method = f" with the method {network.trained_by}" if network.trained_by else ""
-    size = "their own size" if image_size is None else f"{image_size[0]}×{image_size[1]} (height×width)"
+    size = "their own size"
+    if sizes["image_size"] is not None:
+        size = "{}×{} (height×width)".format(*sizes["image_size"])
+    for side in ("short", "long"):
+        if (pixels := sizes[f"{side}_side"]) is not None:
+            size = f"{pixels} pixels on the {side}er side"
     return f"""---
 library_name: igl-dt
 pipeline_tag: image-segmentation
@@ -128,7 +135,7 @@ def _need_packages() -> None:
         raise ExportError(f"exporting needs the extra onnx ({error}): pip install 'igl-dt[onnx]'") from error
 
 
-def _metadata(network: SegmentationNetwork, image_size: Size | None) -> dict[str, Any]:
+def _metadata(network: SegmentationNetwork, sizes: dict[str, Any]) -> dict[str, Any]:
     return {
         "class_names": list(network.class_names),
         "colors": class_palette(network.num_classes).tolist(),
@@ -141,7 +148,7 @@ def _metadata(network: SegmentationNetwork, image_size: Size | None) -> dict[str
             "mean": network.configuration["mean"],
             "std": network.configuration["std"],
         },
-        "image_size": image_size,
+        **sizes,
         "network": network.configuration,
         "trained_by": network.trained_by,
         "fingerprint": network.fingerprint,

@@ -29,7 +29,8 @@ class PredictionParameters(Parameters):
 
     images: Annotated[UserPath | None, BeforeValidator(_accept_dash)] = None
     """Required: a folder of images; an image; a list of images (.txt, a path per line, relative to the list's folder);
-    or ``-``: paths from the standard input, one per line."""
+    a list of a run, such as its test.csv, with images of ``dataset``; or ``-``: paths from the standard input, one per
+    line."""
     weights: UserPath | None = None
     """Required: weight file of any network of the project, or ``hf-hub:OWNER/NAME``; nothing else is needed."""
     output: UserPath

@@ -4,13 +4,11 @@ import io
 import logging
 import os
 import sys
-import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from torch.nn import functional as F
 
 from igl_dt.data.datasets import DataError
 from igl_dt.data.datasets.base import IMAGE_SUFFIXES, show
-from igl_dt.data.image_io import read_image, reading_size
+from igl_dt.data.image_io import pillow_warnings, read_image, reading_size
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.inference.parameters import STDIN, PredictionParameters
@@ -38,15 +36,12 @@ from igl_dt.utils.progress import Progress
 logger = logging.getLogger(__name__)
 
 TABLE = "table.csv"
-LIST_SUFFIX = ".txt"
+LIST_SUFFIX, MANIFEST_SUFFIX = ".txt", ".csv"
 AHEAD = 2
 """Images that are read ahead of the network, and masks that may still wait to be written."""
 
 
 Row = dict[str, Any]
-
-_reading = threading.local()
-"""Its ``sample``: the image that the thread is reading."""
 
 
 def predict_images(
@@ -55,7 +50,7 @@ def predict_images(
     evaluation: EvaluationParameters,
     runtime: RuntimeParameters,
 ) -> pd.DataFrame:
-    """Predict the images of a folder and its subfolders, a single image or a list, and write each mask as it is ready.
+    """Predict the images of a folder and its subfolders, one image or a list, and write each mask as it is ready.
 
     Everything is written into ``parameters.output``: ``masks/<name>.png`` (palette, the values are class ids),
     ``overlays/<name>.jpg``, on request ``probabilities/<name>.npy`` (N×H×W float16), and at the end ``table.csv``.
@@ -64,7 +59,8 @@ def predict_images(
 
     Args:
         parameters: Images, weights, and what to write.
-        dataset: at which size images are given to the network, as in its training.
+        dataset: folder of the images of a run's list; and at which size images are given to the network, with a
+            warning where it is another than in the training.
             Masks always have the image's own size.
         evaluation: Whole images or sliding windows.
         runtime: Device and precision.
@@ -79,7 +75,7 @@ def predict_images(
             already and ``overwrite`` is off.
         ValueError: The weights are not given, do not exist, or were not written by this project.
     """
-    folder, samples = _find_images(parameters.images)
+    folder, samples = _find_images(parameters.images, Path(dataset.root))
     weights = weight_file(parameters.weights, "prediction.weights")
     output = Path(parameters.output)
     targets = {sample: Path(sample).with_suffix(".png") for sample in samples}
@@ -87,6 +83,7 @@ def predict_images(
         _check_nothing_exists(output, targets.values())
 
     network = load_network(weights)
+    _warn_of_other_sizes(network, dataset)
     device = configure_torch(runtime)
     network.to(device).to(memory_format=torch.channels_last).eval()  # the layout of the images: converted only once
     counts, palette = [f"pixels.{name}" for name in network.class_names], class_palette(network.num_classes)
@@ -102,8 +99,11 @@ def predict_images(
         row = {"image": sample, "width": image.shape[1], "height": image.shape[0], "error": ""}
         return row | {"mean_confidence": round(float(confidence.mean()), 4)} | dict(zip(counts, pixels, strict=True))
 
+    def warn(file: Path, text: str) -> None:
+        logger.warning("%s: %s", file, text)
+
     # Images are read and masks are written while the network processes another image.
-    with _short_warnings(), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, closing(progress):
+    with pillow_warnings(warn), ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer, closing(progress):
         written: deque[Future[Row]] = deque()
         for number, (sample, image) in enumerate(_read_ahead(reader, folder, samples), start=1):
             if isinstance(image, DataError):
@@ -131,7 +131,7 @@ def predict_images(
     return table
 
 
-def _find_images(images: str | None) -> tuple[Path, list[str]]:
+def _find_images(images: str | None, root: Path) -> tuple[Path, list[str]]:
     """Give a folder, and the images' POSIX paths in it: all of a folder, or those of a list in its order."""
     if images is None:
         raise DataError(
@@ -152,10 +152,15 @@ def _find_images(images: str | None) -> tuple[Path, list[str]]:
         folder, found = path.parent, [path.name]
     elif path.suffix.lower() == LIST_SUFFIX:
         folder, found = _common_folder(_listed(path.read_text("utf-8"), path.parent, str(path)))
+    elif path.suffix.lower() == MANIFEST_SUFFIX:
+        table = pd.read_csv(path, dtype=str)
+        if "image" not in table or table.empty:
+            raise DataError(f"prediction.images: {path} is no list of a run: it has no column image, or no rows")
+        folder, found = root, table["image"].tolist()
     else:
         raise DataError(
             f"prediction.images: {path} is neither a folder, nor an image ({', '.join(IMAGE_SUFFIXES)}), nor a list of "
-            f"images ({LIST_SUFFIX})"
+            f"images ({LIST_SUFFIX}, or a run's {MANIFEST_SUFFIX})"
         )
     masks: dict[Path, str] = {}
     for image in found:
@@ -179,6 +184,23 @@ def _common_folder(paths: list[Path]) -> tuple[Path, list[str]]:
     return folder, [path.relative_to(folder).as_posix() for path in paths]
 
 
+def _warn_of_other_sizes(network: SegmentationNetwork, dataset: DatasetParameters) -> None:
+    now = dataset.sizes()
+    if network.sizes is None or network.sizes == now:
+        return
+    different = [f"dataset.{key}={_word(value)}" for key, value in network.sizes.items() if value != now[key]]
+    logger.warning(
+        "the network was trained on images of another size than it is given here, so masks may be worse; as in its "
+        "training: --params=%s",
+        ",".join(different),
+    )
+
+
+def _word(size: Any) -> str:
+    """Write a size, a number of pixels or nothing as --params takes it."""
+    return "null" if size is None else "x".join(map(str, size)) if isinstance(size, list) else str(size)
+
+
 def _check_nothing_exists(output: Path, targets: Iterable[Path]) -> None:
     existing = [str(target) for target in targets if (output / "masks" / target).exists()]
     if existing:
@@ -190,36 +212,16 @@ def _check_nothing_exists(output: Path, targets: Iterable[Path]) -> None:
     raise DataError(f"{problem}. Nothing was written; give another prediction.output, or prediction.overwrite=true")
 
 
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    """Log what Pillow warns of as one line with the image's name."""
-    shown: Any = warnings.showwarning
-
-    def show_warning(message: Any, category: Any, filename: str, *others: Any) -> None:
-        if (sample := getattr(_reading, "sample", None)) is None:
-            shown(message, category, filename, *others)
-        else:
-            logger.warning("%s: %s", sample, " ".join(str(message).split()))
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("always", module=r"PIL\.")
-        warnings.showwarning = show_warning  # type: ignore[assignment]
-        yield
-
-
 def _read_ahead(
     reader: ThreadPoolExecutor, folder: Path, samples: list[str]
 ) -> Iterator[tuple[str, np.ndarray | DataError]]:
     """Yield each image, or the error if it cannot be read, while the reader loads the next ones."""
 
     def read(sample: str) -> np.ndarray | DataError:
-        _reading.sample = sample
         try:
             return read_image(folder / sample, lenient=True)
         except DataError as error:
             return error
-        finally:
-            _reading.sample = None
 
     coming = deque((sample, reader.submit(read, sample)) for sample in samples[:AHEAD])
     for following in [*samples[AHEAD:], *[None] * min(AHEAD, len(samples))]:

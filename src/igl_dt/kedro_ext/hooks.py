@@ -399,7 +399,12 @@ class SayErrorsPlainly:
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    return not str(record.msg).startswith(("Node %s failed with error", "No nodes ran."))
+    """Sort out the error, and advice to repeat the run (after any error) or to start from the failed node.
+
+    What the node reads may have to change, and the whole command repeats no finished training.
+    """
+    message = str(record.msg)
+    return not (message.startswith(("Node %s failed with error", "No nodes ran.")) or "have not run." in message)
 
 
 def _stage(node: Node) -> str:

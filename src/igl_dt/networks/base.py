@@ -53,6 +53,8 @@ class SegmentationNetwork(nn.Module, ABC):
     """Digest of the parameters, images and initial weights that it was trained with; None if untrained."""
     trained_by: str | None = None
     """Name of the method that trained it; None if untrained."""
+    sizes: dict[str, Any] | None = None
+    """How images were resized for its training (``DatasetParameters.sizes``); None if untrained or not recorded."""
     compute: dict[str, int | None] | None = None
     """Multiply-adds of its training, forward and backward, of all networks that were trained together, and of what
     their teachers predicted: ``per_step`` on average, ``total`` of all ``steps``; and ``teachers``: those that the

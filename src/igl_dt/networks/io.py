@@ -21,7 +21,7 @@ FORMAT_VERSION = 2
 ARCHITECTURES_OF_VERSION_1 = {"swin_unet": "swin_unet", "res_unet": "res_unet", "student": "deeplab_v3_plus"}
 CLASSIFIER = "classifier."
 """What the names of a classifier's tensors begin with, in every architecture."""
-PROVENANCE = {"fingerprint", "trained_by", "compute", "pretrained_sha256"}
+PROVENANCE = {"fingerprint", "trained_by", "sizes", "compute", "pretrained_sha256"}
 """Attributes of a network that its weight file keeps."""
 HUB_FILE = "model.safetensors"
 """Name of the weight file in a repository of the Hugging Face Hub."""

@@ -39,7 +39,7 @@ def digest_of_parameters(
         "method": [method.name, method.options.model_dump(mode="json")],
         "optimizers": {role: optimizer.model_dump(mode="json") for role, optimizer in optimizers.items()},
         "evaluation": context.evaluation.model_dump(mode="json", exclude={"boundary_width"}),  # of no validation
-        "image_size": context.dataset.model_dump(include={"image_size", "short_side", "long_side"}),
+        "image_size": context.dataset.sizes(),
         "precision": context.runtime.precision,
         "seed": context.seed,
     }

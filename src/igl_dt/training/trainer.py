@@ -193,6 +193,7 @@ def train(
     fingerprint = digest(json.dumps(identity, sort_keys=True).encode())
     for network in method.evaluated().values():
         network.fingerprint, network.trained_by = fingerprint, method.name
+        network.sizes = context.dataset.sizes()
     identity |= {
         "code": digest_of_code({type(method), *map(type, method.evaluated().values())}, __name__),
         "environment": json.dumps(describe_environment(runtime)),

@@ -101,7 +101,8 @@ class FolderOptions(Parameters):
     """Folder or pattern of images without masks."""
 
     class_names: tuple[str, ...] | None = None
-    """In the order of their ids; null: one per line of ``classes.txt`` in ``dataset.root``."""
+    """In the order of their ids; null: those of ``ids`` or ``colors``, in their order, or else one per line of
+    ``classes.txt`` in ``dataset.root``."""
     ignore_id: NonNegativeInt = IGNORE_INDEX
     """Id of ignored pixels in the mask files, unless ``ids`` assigns it to a class."""
     ids: dict[str, Ids] | None = None
@@ -122,6 +123,15 @@ class FolderOptions(Parameters):
     group: str | None = None
     """Regular expression with one group, searched in the id: images with the same text in it, such as a patient or a
     video, are kept in one split."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tables_name_the_classes(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("class_names") is None:
+            for table in (values.get("ids"), values.get("colors")):
+                if isinstance(table, dict):
+                    return values | {"class_names": [name for name in table if name != IGNORED]}
+        return values
 
     @model_validator(mode="after")
     def _splits_are_given_once(self) -> "FolderOptions":
@@ -156,10 +166,8 @@ class FolderOptions(Parameters):
     @model_validator(mode="after")
     def _classes_are_told_apart(self) -> "FolderOptions":
         if self.class_names is None:
-            tables = {"ids": self.ids, "colors": self.colors, "rest": self.rest}
-            given = [key for key, table in tables.items() if table is not None]
-            if given or self.ignore_id != IGNORE_INDEX:
-                raise ValueError(f"class_names is missing: {show(given) or 'ignore_id'} needs it")
+            if self.rest is not None or self.ignore_id != IGNORE_INDEX:
+                raise ValueError(f"class_names is missing: {'ignore_id' if self.rest is None else 'rest'} needs it")
             return self
         if problem := name_problem(self.class_names):
             raise ValueError(f"class_names {problem}")
