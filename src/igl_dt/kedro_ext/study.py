@@ -5,6 +5,7 @@ holds a lock of its own, so they need neither clones nor DVC to run at once, and
 """
 
 import copy
+import hashlib
 import json
 import math
 import os
@@ -29,8 +30,8 @@ from igl_dt.kedro_ext.environments import load_configuration
 from igl_dt.kedro_ext.hooks import IN_USE
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import rebuild_command
-from igl_dt.reporting.study.definition import Cell, Study, list_cells, read_study
-from igl_dt.reporting.study.results import DONE, FAILED, FAILURE
+from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
+from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, read_tables
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.parameters import explain
@@ -50,6 +51,8 @@ class Plan:
     cells: list[Cell]
     parameters: dict[str, ProjectParameters]
     """By run."""
+    recorded: Tables
+    """What the study's folder says of runs that may have been made elsewhere."""
 
     def command(self, cell: Cell) -> list[str]:
         """Give the words of the command that makes a cell."""
@@ -58,11 +61,12 @@ class Plan:
         return shlex.split(rebuild_command(run))
 
     def status(self, cell: Cell) -> str:
-        """Tell whether a cell is done, failed, unfinished, or missing.
+        """Tell whether a cell is done, recorded, failed, unfinished, or missing.
 
         It is done if its pipelines have finished with the parameters that the definition gives it now, each on the
         files that the one before left, and its teachers likewise. Changed code does not undo a cell: the commit of each
-        is in the results.
+        is in the results. A cell that has never been run here is recorded, or failed, if the study's tables have rows
+        of it with the digest of these parameters.
         """
         account = self._account(cell.run)
         stages, ready = list(account.values()), self._is_finished(cell, account)
@@ -73,15 +77,55 @@ class Plan:
             return DONE
         if (self.reporting(cell) / FAILURE).is_file():
             return FAILED
-        return UNFINISHED if account else MISSING
+        if account:
+            return UNFINISHED
+        return self._record(cell) or MISSING
 
     def reporting(self, cell: Cell) -> Path:
         """Give the folder of a cell's metrics."""
         return self.project / "data/08_reporting" / cell.run
 
     def seconds(self, cell: Cell) -> float:
-        """Give how long a cell took that is done."""
-        return float(sum(stage["seconds"] for stage in self._account(cell.run).values()))
+        """Give how long a cell took that is done or recorded."""
+        if account := self._account(cell.run):
+            return float(sum(stage["seconds"] for stage in account.values()))
+        costs = self.recorded.costs
+        return float(costs["seconds"][costs["run"] == cell.run].sum(min_count=1))
+
+    def digest(self, cell: Cell) -> str:
+        """Give a short digest of what decides a cell's result: its parameters, and those of its teachers."""
+        made = [other for other in self.cells if other.run in (cell.run, cell.teachers)]
+        values = json.dumps([decisive(self.parameters[each.run], each) for each in made], sort_keys=True)
+        return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+    def todo(self) -> list[Cell]:
+        """Give the cells that are to be run: teachers only where a student that is to be run needs them."""
+        states = {cell.run: self.status(cell) for cell in self.cells}
+        wanted = {
+            cell.run for cell in self.cells if states[cell.run] not in (DONE, RECORDED) and cell.method != TEACHERS
+        }
+        wanted |= {
+            cell.teachers for cell in self.cells if cell.run in wanted and states.get(cell.teachers or "") != DONE
+        }
+        return [cell for cell in self.cells if cell.run in wanted]
+
+    def dropped(self) -> list[str]:
+        """Give the runs in the study's tables that are in them no longer once these are written again."""
+        kept = {cell.run for cell in self.cells if self.status(cell) in (DONE, RECORDED, FAILED)}
+        return [
+            run
+            for run in dict.fromkeys([*self.recorded.results["run"], *self.recorded.costs["run"]])
+            if run not in kept
+        ]
+
+    def _record(self, cell: Cell) -> str | None:
+        """Give the status of a cell by the study's tables; None where they do not have it with today's digest."""
+        if cell.method == TEACHERS:
+            costs = self.recorded.costs
+            return RECORDED if self.digest(cell) in set(costs["digest"][costs["run"] == cell.run]) else None
+        rows = self.recorded.results
+        status = set(rows["status"][(rows["run"] == cell.run) & (rows["digest"] == self.digest(cell))])
+        return RECORDED if DONE in status else FAILED if FAILED in status else None
 
     def _account(self, run: str) -> dict[str, Any]:
         try:
@@ -133,27 +177,32 @@ def load_plan(project: Path, name: str) -> Plan:
             checked[cell.variant] = list(explain(error, ProjectParameters))
         if problems := checked[cell.variant]:
             raise ValueError("\n".join(f"{path}: {cell.variant}: {problem}" for problem in problems))
-    return Plan(project, name, study, cells, parameters)
+    return Plan(project, name, study, cells, parameters, read_tables(path.parent))
 
 
 def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
-    """Give the values that decide a cell's result; those of methods and networks that are not chosen do not."""
+    """Give the values that decide a cell's result; those of methods and networks that are not chosen do not.
+
+    Defaults are left out: a parameter that is new in the code, and optional, undoes no cell.
+    """
     from igl_dt.methods.registry import method_parameters
 
     training = getattr(parameters, cell.pipelines[1])
-    dumped = parameters.model_dump(mode="json", include={"seed", "dataset", "splitting", "evaluation", "runtime"})
+    groups = {"seed", "dataset", "splitting", "evaluation", "runtime"}
+    dumped = parameters.model_dump(mode="json", include=groups, exclude_defaults=True)
     del dumped["dataset"]["root"]
     for name in RuntimeParameters.CHANGING_NO_RESULT:
-        del dumped["runtime"][name]
+        dumped["runtime"].pop(name, None)
     networks = training.networks.items()
     chosen = {role: [choice.architecture, choice.section(choice.architecture)] for role, choice in networks}
-    method = [training.method.name, method_parameters(training.method).model_dump(mode="json")]
-    rest = training.model_dump(mode="json", exclude={"networks", "method", "reference"})
+    method = [training.method.name, method_parameters(training.method).model_dump(mode="json", exclude_defaults=True)]
+    others = {"networks", "method", "reference"}
+    rest = training.model_dump(mode="json", exclude=others, exclude_defaults=True)
     return dumped | {"training": rest, "networks": chosen, "method": method}
 
 
 def run_cells(plan: Plan, jobs: int, say: Callable[[str], None]) -> list[Cell]:
-    """Run the cells that are not done, ``jobs`` at once; gives those that failed, whose students are left out.
+    """Run the cells that are to be run, ``jobs`` at once; gives those that failed, whose students are left out.
 
     ``say`` takes lines about what starts and ends.
 
@@ -161,7 +210,7 @@ def run_cells(plan: Plan, jobs: int, say: Callable[[str], None]) -> list[Cell]:
         KeyboardInterrupt: by Ctrl-C; the cells under way have saved their states.
     """
     processes = _Processes(plan, say)
-    todo = [cell for cell in plan.cells if plan.status(cell) != DONE]
+    todo = plan.todo()
     results: dict[str, Future[bool]] = {}
     with ThreadPoolExecutor(jobs) as pool:
         try:
@@ -248,23 +297,26 @@ def describe_plan(plan: Plan, jobs: int) -> str:
     A cell is expected to take as long as the median of the finished ones of its method and ablation, at any fraction;
     where there are none, of all.
     """
+    finished = (DONE, RECORDED)
     rows = pd.DataFrame(
         [
-            (cell.variant, cell.fraction, status, plan.seconds(cell) if status == DONE else math.nan)
+            (cell.run, cell.variant, cell.fraction, status, plan.seconds(cell) if status in finished else math.nan)
             for cell in plan.cells
             for status in [plan.status(cell)]
         ],
-        columns=["variant", "fraction", "status", "seconds"],
+        columns=["run", "variant", "fraction", "status", "seconds"],
     )
     lines = []
     for (variant, fraction), group in rows.groupby(["variant", "fraction"], sort=False):
         counts = ", ".join(f"{number} {status}" for status, number in group["status"].value_counts(sort=False).items())
         lines.append(f"{variant:40} {fraction:8g}  {counts}")
     expected = rows.groupby("variant")["seconds"].transform("median").fillna(rows["seconds"].median())
-    done = rows["status"] == DONE
-    hours = expected[~done].sum(skipna=False) / 3600 / jobs
+    todo = {cell.run for cell in plan.todo()}
+    hours = expected[rows["run"].isin(todo)].sum(skipna=False) / 3600 / jobs
+    done, elsewhere = rows["status"].isin(finished).sum(), (rows["status"] == RECORDED).sum()
+    counted = f"{done} of {len(rows)} runs are done" + (f" ({elsewhere} recorded elsewhere)" if elsewhere else "")
     left = "unknown until a run is done" if math.isnan(hours) else f"{hours:.1f} hours with --jobs={jobs}"
-    return "\n".join([*lines, f"{done.sum()} of {len(rows)} runs are done; left: {left}"])
+    return "\n".join([*lines, f"{counted}; left: {left}"])
 
 
 def _agree(stages: list[Mapping[str, Any]]) -> bool:

@@ -3,14 +3,13 @@
 import json
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from igl_dt.reporting.study.comparison import compare_ablations, compare_classes
 from igl_dt.reporting.study.definition import Cell, read_study
 from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
-from igl_dt.reporting.study.results import DONE, FAILED, read_results
+from igl_dt.reporting.study.results import DONE, FAILED, RECORDED, Tables, read_results, read_tables
 
 STUDIES = Path(__file__).parents[3] / "studies"
 COMMITTED = sorted(STUDIES.glob("*/results.csv"))
@@ -41,18 +40,18 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def gathered(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     project = tmp_path_factory.mktemp("study")
     cells = []
     for variant, scores in MIOU.items():
         method, _, ablation = variant.partition("-")
         for seed, miou in enumerate(scores):
             cell = Cell("tiny", method, ablation, 0.25, seed, {}, "tiny-teachers-0.25-0" if "igl" in method else None)
-            cells.append((cell, FAILED if miou is None else DONE))
+            cells.append((cell, FAILED if miou is None else DONE, f"{seed}e5"))
             if miou is not None:
                 write_run(project, cell, miou)
-    cells.append((Cell("tiny", "supervised", "", 0.25, 3, {}), "unfinished"))
-    return read_results(project, cells)
+    cells.append((Cell("tiny", "supervised", "", 0.25, 3, {}), "unfinished", ""))
+    return read_results(project, cells, read_tables(project))
 
 
 def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> None:
@@ -67,7 +66,34 @@ def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> 
     assert best[["val_miou", "test_miou", "iou.sky"]].tolist() == pytest.approx([0.3, 0.43, 0.53])
     assert results["iou.pole"].isna().all()
     assert results.iloc[-1][["status", "val_miou"]].tolist()[0] == "failed"
-    assert costs.iloc[0].tolist() == ["tiny-supervised-0.25-0", 61.0, 9, "abc", False, "cpu", "avx2"]
+    assert costs.iloc[0].tolist() == ["tiny-supervised-0.25-0", "0e5", 61.0, 9, "abc", False, "cpu", "avx2"]
+
+
+def write(tables: Tables, folder: Path) -> list[str]:
+    """Write tables as the catalog does; give their text."""
+    for name, table in tables._asdict().items():
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    return [(folder / f"{name}.csv").read_text("utf-8") for name in tables._fields]
+
+
+def test_rows_of_recorded_runs_stay_as_they_are(gathered, tmp_path: Path) -> None:
+    before = write(gathered, tmp_path)
+    runs = gathered.results.drop_duplicates("run")
+    cells = [
+        (Cell("tiny", row.method, row.ablation, row.fraction, row.seed, {}), status, row.digest)
+        for row in runs.itertuples()
+        for status in [RECORDED if row.status == DONE else FAILED]
+    ]
+    nowhere = tmp_path / "another clone"
+    assert write(read_results(nowhere, cells, read_tables(tmp_path)), tmp_path) == before
+    assert ",1e5,8," in before[0]  # a digest is no number; nor does a failed run, without a count, turn counts into 8.0
+    kept, _ = read_results(nowhere, cells[1:2], read_tables(tmp_path))
+    assert kept["run"].tolist() == ["tiny-supervised-0.25-1"] * 2
+
+
+def test_tables_of_an_older_version_belong_to_no_run(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("method,seed,weights\nigl_dt,0,last\n", "utf-8")
+    assert read_tables(tmp_path).results["run"].tolist() == ["an older version"]
 
 
 def test_the_table_has_scores_and_paired_differences(gathered) -> None:
@@ -102,7 +128,8 @@ def test_figures_and_page_show_what_there_is(gathered) -> None:
 
 
 def test_without_any_result_there_is_an_empty_table(tmp_path: Path) -> None:
-    results, costs = read_results(tmp_path, [(Cell("tiny", "supervised", "", 0.25, 0, {}), "missing")])
+    cells = [(Cell("tiny", "supervised", "", 0.25, 0, {}), "missing", "")]
+    results, costs = read_results(tmp_path, cells, read_tables(tmp_path))
     assert plot_study(results, ["igl_dt"]) == {}
     assert "0 of 1 runs" in render_study("tiny", 1, results, costs, tabulate(results, ["igl_dt"]), [])
 
@@ -110,5 +137,5 @@ def test_without_any_result_there_is_an_empty_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", COMMITTED, ids=[path.parent.name for path in COMMITTED])
 def test_committed_tables_say_what_the_results_say(path: Path) -> None:
     study = read_study(path.with_name("study.yml"))
-    table = write_markdown(tabulate(pd.read_csv(path), study.candidates))
+    table = write_markdown(tabulate(read_tables(path.parent).results, study.candidates))
     assert path.with_name("table.md").read_text("utf-8") == table, f"kedro study report {path.parent.name}"
