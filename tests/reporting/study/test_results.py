@@ -28,9 +28,10 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
     }
     trained = {"seconds": 60.04, "peak_memory_mib": 7, "commit": "abc", "dirty": False}
     trained["environment"] = {"device": "cpu", "kernels": "avx2"}
+    compute = {"total": 10**17 + 1, "teachers": 5 * 10**16 if cell.teachers else 0}
     files = {
         reporting / "metrics.json": scores,
-        reporting / "networks.json": {name: {"fingerprint": f"f-{name}"} for name in scores},
+        reporting / "networks.json": {name: {"fingerprint": f"f-{name}", "compute": compute} for name in scores},
         reporting / "run_manifest.json": {"data_splitting": {"seconds": 1, "peak_memory_mib": 9}, "student": trained},
         splits / "split_summary.json": {"images": {"labeled": 8, "test": 6}, "sha256": {"labeled": "l"}},
     }
@@ -65,6 +66,10 @@ def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> 
     assert best[["fingerprint", "steps"]].tolist() == ["f-student_best", 2]
     assert best[["val_miou", "test_miou", "iou.sky"]].tolist() == pytest.approx([0.3, 0.43, 0.53])
     assert results["iou.pole"].isna().all()
+    compute = results.loc[results["weights"] == "last", ["multiply_adds", "multiply_adds_with_teachers"]]
+    assert compute.iloc[0].tolist() == [10**17 + 1, 10**17 + 1]
+    assert compute.iloc[3].tolist() == [10**17 + 1, 15 * 10**16 + 1]
+    assert compute.iloc[-1].isna().all()  # failed
     assert results.iloc[-1][["status", "val_miou"]].tolist()[0] == "failed"
     assert costs.iloc[0].tolist() == ["tiny-supervised-0.25-0", "0e5", 61.0, 9, "abc", False, "cpu", "avx2"]
 
@@ -93,18 +98,28 @@ def test_rows_of_recorded_runs_stay_as_they_are(gathered, tmp_path: Path) -> Non
 
 def test_tables_of_an_older_version_belong_to_no_run(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("method,seed,weights\nigl_dt,0,last\n", "utf-8")
-    assert read_tables(tmp_path).results["run"].tolist() == ["an older version"]
+    results = read_tables(tmp_path).results
+    assert results["run"].tolist() == ["an older version"]
+    assert results["multiply_adds"].isna().all()
+
+
+def test_compute_that_is_not_recorded_is_a_dash_and_not_drawn(gathered) -> None:
+    results = gathered.results.assign(multiply_adds_with_teachers=None)
+    assert set(tabulate(results, [])["compute"]) == {"–"}
+    assert "compute" not in plot_study(results, [])
+    without = gathered.results[gathered.results["method"] != "supervised"]
+    assert set(tabulate(without, [])["compute"]) == {"–"}
 
 
 def test_the_table_has_scores_and_paired_differences(gathered) -> None:
     """Of 2, 2 and 5 points: mean 3, deviation √3, so the interval is 3 ± 4.303; of 1 and 1 point there is no spread."""
     table = write_markdown(tabulate(gathered[0], ["igl_dt", "igl_dt_plus"]))
     assert table.splitlines() == [
-        "| method | labelled | n | mIoU, last | mIoU, best | igl_dt minus it |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | +3.0 [−1.3, +7.3] |",
-        "| igl_dt | 0.25 | 3 | 53.0 ± 11.5 | 54.0 ± 11.5 |  |",
-        "| igl_dt-no_local | 0.25 | 2 (1 failed) | 46.0 ± 7.1 | 47.0 ± 7.1 | +1.0 [+1.0, +1.0] |",
+        "| method | labelled | n | mIoU, last | mIoU, best | compute | igl_dt minus it |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +3.0 [−1.3, +7.3] |",
+        "| igl_dt | 0.25 | 3 | 53.0 ± 11.5 | 54.0 ± 11.5 | 1.50 |  |",
+        "| igl_dt-no_local | 0.25 | 2 (1 failed) | 46.0 ± 7.1 | 47.0 ± 7.1 | 1.50 | +1.0 [+1.0, +1.0] |",
     ]
 
 
@@ -119,7 +134,14 @@ def test_ablations_and_classes_are_compared_the_other_way_and_to_supervised(gath
 def test_figures_and_page_show_what_there_is(gathered) -> None:
     results, costs = gathered
     figures = plot_study(results, ["igl_dt"])
-    assert list(figures) == ["label_efficiency", "differences", "ablations", "classes"]
+    assert list(figures) == ["label_efficiency", "compute", "differences", "ablations", "classes"]
+    (axes,) = figures["compute"].axes
+    handles, names = axes.get_legend_handles_labels()
+    assert names == ["supervised", "igl_dt"]
+    assert [handle.lines[0].get_xydata().tolist() for handle in handles] == [
+        [pytest.approx([1e17, 50])],
+        [pytest.approx([1.5e17, 53])],
+    ]
     page = render_study("tiny", 10, results, costs, tabulate(results, ["igl_dt"]), figures)
     assert "8 of 10 runs are done, in 0.1 hours" in page
     assert "on the test\nimages" in page

@@ -24,6 +24,8 @@ class Scores(NamedTuple):
     last: Summary
     best: Summary
     """Of the weights of the best validation."""
+    compute: Summary
+    """Multiply-adds of the training and of its teachers'; not in points."""
 
 
 class Difference(NamedTuple):
@@ -48,19 +50,25 @@ def values_by_variant(
         weights: ``last`` or ``best``.
         column: of the score; None: mIoU.
     """
+    column = column or score_column(results)
+    return {name: 100 * values for name, values in _by_variant(results, fraction, weights, column).items()}
+
+
+def _by_variant(results: pd.DataFrame, fraction: float, weights: str, column: str) -> dict[str, pd.Series]:
     rows = results[(results["fraction"] == fraction) & (results["weights"] == weights)]
     ablations = rows["ablation"].fillna("")
     names = rows["method"].where(ablations == "", rows["method"] + "-" + ablations)
-    values = 100 * rows.set_index("seed")[column or score_column(results)].astype(float)
+    values = rows.set_index("seed")[column].astype(float)
     return {name: values[(names == name).to_numpy()] for name in dict.fromkeys(names)}
 
 
 def tabulate_scores(results: pd.DataFrame) -> list[Scores]:
-    """Summarize the mIoU of each method and ablation at each fraction."""
+    """Summarize the mIoU and the compute of each method and ablation at each fraction."""
     return [
-        Scores(name, fraction, int(last.isna().sum()), summarize(last), summarize(best[name]))
+        Scores(name, fraction, int(last.isna().sum()), summarize(last), summarize(best[name]), summarize(compute[name]))
         for fraction in fractions(results)
         for best in [values_by_variant(results, fraction, "best")]
+        for compute in [_by_variant(results, fraction, "last", "multiply_adds_with_teachers")]
         for name, last in values_by_variant(results, fraction).items()
     ]
 

@@ -35,6 +35,8 @@ def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Fi
         "classes": (compare_classes(results, candidates), "IoU: {} minus supervised"),
     }
     drawn = {"label_efficiency": plot_label_efficiency(results, candidates)}
+    if results["multiply_adds_with_teachers"].notna().any():
+        drawn["compute"] = plot_compute(results)
     return drawn | {name: plot_differences(found, title) for name, (found, title) in compared.items() if found}
 
 
@@ -61,6 +63,30 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
         axes.set_xlabel("share of the training images that is labelled")
         axes.set_ylabel("mIoU [%], last weights")
         figure.legend(loc="outside upper center", ncols=4)
+    return figure
+
+
+def plot_compute(results: pd.DataFrame) -> Figure:
+    """Draw the mIoU of each method over the multiply-adds of its training and its teachers': a panel per fraction."""
+    table = [row for row in tabulate_scores(results) if "-" not in row.variant]
+    methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
+    with new_figure(height=4.6) as figure:
+        panels = figure.subplots(1, len(at), squeeze=False, sharex=True, sharey=True)[0]
+        for row in table:
+            index, axes = methods.index(row.variant), panels[at.index(row.fraction)]
+            axes.errorbar(
+                row.compute.mean, row.last.mean, np.nan_to_num(row.last.deviation), label=row.variant, capsize=3,
+                color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linestyle="",
+            )  # fmt: skip
+        for axes, fraction in zip(panels, at, strict=True):
+            axes.set_xscale("log")
+            axes.set_title(f"{fraction:g} of the training images labelled")
+        panels[0].set_ylabel("mIoU [%], last weights")
+        figure.supxlabel("multiply-adds of the training, its teachers’ included", fontsize=10)
+        shown = {
+            text: handle for axes in panels for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
     return figure
 
 

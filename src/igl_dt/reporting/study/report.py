@@ -1,15 +1,23 @@
 """The table and the page of a study."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from igl_dt.reporting.study.comparison import show_difference, show_score, tabulate_scores, values_by_variant
+from igl_dt.reporting.study.comparison import (
+    BASELINE,
+    show_difference,
+    show_score,
+    tabulate_scores,
+    values_by_variant,
+)
 from igl_dt.reporting.study.results import score_column
 from igl_dt.reporting.study.statistics import paired_difference
 
 CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
+    "compute": "mIoU over multiply-adds of training, teachers’ included: mean and standard deviation over seeds.",
     "differences": "Paired differences to each other method, with 95 % t-intervals over seeds.",
     "ablations": "What changes without a part of the method: paired differences, with 95 % t-intervals over seeds.",
     "classes": "IoU per class against supervised training: paired differences, with 95 % t-intervals over seeds.",
@@ -26,7 +34,8 @@ img {{ width: 100%; }}
 <body><h1>Study {name}</h1>
 <p>{done} of {cells} runs are done, in {hours:.1f} hours of computation. Scores are mIoU in percent on the {split}
 images: mean ± standard deviation over n seeds, of the last weights and of those of the best validation. Differences are
-in points, paired by seed, with 95 % t-intervals that are not corrected for their number.</p>
+in points, paired by seed, with 95 % t-intervals that are not corrected for their number. Compute is in multiply-adds,
+the training of teachers included, over that of supervised training.</p>
 {table}
 {figures}</body></html>
 """
@@ -35,8 +44,10 @@ in points, paired by seed, with 95 % t-intervals that are not corrected for thei
 def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
     """Give scores and differences as text, a row per variant and fraction."""
     there = [name for name in candidates if name in set(results["method"])]
+    scored = tabulate_scores(results)
+    baselines = {row.fraction: row.compute.mean for row in scored if row.variant == BASELINE}
     rows = []
-    for row in tabulate_scores(results):
+    for row in scored:
         method, _, ablation = row.variant.partition("-")
         values = values_by_variant(results, row.fraction)
         shown = dict.fromkeys((f"{name} minus it" for name in there), "")
@@ -45,7 +56,10 @@ def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
                 shown[f"{name} minus it"] = show_difference(paired_difference(values[name], values[row.variant]))
         count = f"{row.last.n}" + (f" ({row.failed} failed)" if row.failed else "")
         scores = {"mIoU, last": show_score(row.last), "mIoU, best": show_score(row.best)}
-        rows.append({"method": row.variant, "labelled": f"{row.fraction:g}", "n": count} | scores | shown)
+        relative = row.compute.mean / baselines.get(row.fraction, math.nan)
+        compute = "–" if math.isnan(relative) else f"{relative:.2f}"
+        named = {"method": row.variant, "labelled": f"{row.fraction:g}", "n": count}
+        rows.append(named | scores | {"compute": compute} | shown)
     return pd.DataFrame(rows)
 
 

@@ -17,11 +17,12 @@ FAILURE = "failed.txt"
 IOU = "iou."
 _RESULTS = (
     *("method", "ablation", "fraction", "seed", "weights", "status", "run", "digest", "labeled_images"),
-    *("labeled_sha256", "fingerprint", "teachers", "steps", "val_miou", "test_miou"),
+    *("labeled_sha256", "fingerprint", "teachers", "steps", "multiply_adds", "multiply_adds_with_teachers", "val_miou"),
+    "test_miou",
 )
 _COSTS = ("run", "digest", "seconds", "peak_memory_mib", "commit", "changed", "device", "kernels")
 _TEXT = dict.fromkeys(("ablation", "run", "digest", "labeled_sha256", "fingerprint", "teachers", "commit"), "str")
-_COUNTS = dict.fromkeys(("labeled_images", "steps"), "Int64")  # whole numbers that a failed run does not have
+_COUNTS = dict.fromkeys(("labeled_images", "steps", "multiply_adds", "multiply_adds_with_teachers"), "Int64")
 
 
 class Tables(NamedTuple):
@@ -39,8 +40,8 @@ def read_tables(folder: Path) -> Tables:
         table = pd.DataFrame(columns=list(columns))
         if path.is_file():
             table = pd.read_csv(path, dtype=_TEXT | _COUNTS).fillna(dict.fromkeys(_TEXT, ""))
-            for key in {"run", "digest"} - set(table):
-                table[key] = "an older version"
+            for key in set(columns) - set(table):
+                table[key] = "an older version" if key in ("run", "digest") else None
         found.append(table)
     return Tables(*found)
 
@@ -56,7 +57,8 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
 
     Returns:
         The results, two rows per cell: the student with its last weights, and with those of its best validation. Scores
-        are between 0 and 1, ``test_miou`` is empty where there is no test split, and ``iou.<class>`` is of the test
+        are between 0 and 1, ``multiply_adds`` are of the whole training (see ``SegmentationNetwork.compute``) and empty
+        where not recorded, ``test_miou`` is empty where there is no test split, and ``iou.<class>`` is of the test
         split if there is one, else of the validation images. A failed cell has no scores. Then what varies from one
         execution to the next, a row per cell: seconds, memory, commit.
     """
@@ -75,7 +77,7 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
             scores = _scores(project, cell) if status == DONE else {"last": {}, "best": {}}
             rows += [key | {"weights": name, "status": status} | named | values for name, values in scores.items()]
     classes = dict.fromkeys(name for row in rows for name in row if name.startswith(IOU))
-    results = pd.DataFrame(rows, columns=[*_RESULTS, *classes], dtype=object).infer_objects().astype(_COUNTS)
+    results = pd.DataFrame(rows, columns=[*_RESULTS, *classes], dtype=object).astype(_COUNTS).infer_objects()
     return Tables(results, pd.DataFrame(costs, columns=list(_COSTS)))
 
 
@@ -94,13 +96,16 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     found = {}
     for weights, network in (("last", MAIN), ("best", MAIN + BEST)):
         row = -1 if weights == "last" else int(val.argmax())
-        scores = metrics[network]
+        scores, compute = metrics[network], networks[network].get("compute") or {}
+        total, teachers = compute.get("total"), compute.get("teachers")
         found[weights] = {
             "labeled_images": summary["images"]["labeled"],
             "labeled_sha256": summary["sha256"]["labeled"],
             "fingerprint": networks[network]["fingerprint"],
             "teachers": cell.teachers or "",
             "steps": int(steps[row]),
+            "multiply_adds": total,
+            "multiply_adds_with_teachers": None if teachers is None else total + teachers,
             "val_miou": round(float(val[row]), 6),
             "test_miou": round(scores["miou"], 6) if summary["images"]["test"] else None,
             **{IOU + name: None if iou is None else round(iou, 6) for name, iou in scores["per_class"].items()},
