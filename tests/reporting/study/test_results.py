@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from igl_dt.reporting.study.comparison import compare_ablations, compare_classes
@@ -117,9 +118,9 @@ def test_the_table_has_scores_and_paired_differences(gathered) -> None:
     assert table.splitlines() == [
         "| method | labelled | n | mIoU, last | mIoU, best | compute | igl_dt minus it |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +3.0 [−1.3, +7.3] |",
+        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +3.0 [−1.3, +7.3], n=3 |",
         "| igl_dt | 0.25 | 3 | 53.0 ± 11.5 | 54.0 ± 11.5 | 1.50 |  |",
-        "| igl_dt-no_local | 0.25 | 2 (1 failed) | 46.0 ± 7.1 | 47.0 ± 7.1 | 1.50 | +1.0 [+1.0, +1.0] |",
+        "| igl_dt-no_local | 0.25 | 2 (1 failed) | 46.0 ± 7.1 | 47.0 ± 7.1 | 1.50 | +1.0 [+1.0, +1.0], n=2 |",
     ]
 
 
@@ -129,6 +130,38 @@ def test_ablations_and_classes_are_compared_the_other_way_and_to_supervised(gath
     sky, pole = compare_classes(gathered[0], ["igl_dt"])
     assert (sky.other, sky.difference.n, round(sky.difference.mean, 6)) == ("sky", 3, 3)
     assert (pole.other, pole.difference.n) == ("pole", 0)
+
+
+@pytest.fixture
+def partial(gathered) -> pd.DataFrame:
+    """What is there when a study has come half way: IGL-DT has one seed, another method none of the same."""
+    results = gathered.results
+    kept = results[(results["method"] == "supervised") | (results["seed"] == 1)]
+    alone = results[results["run"] == "tiny-supervised-0.25-2"].assign(method="fixmatch")
+    failed = results[results["status"] == "failed"].assign(method="cps", ablation="")
+    return pd.concat([kept, alone, failed], ignore_index=True)
+
+
+def test_of_a_partly_finished_study_only_common_seeds_are_compared(partial: pd.DataFrame) -> None:
+    assert write_markdown(tabulate(partial, ["igl_dt"])).splitlines()[2:] == [
+        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +2.0, n=1 |",
+        "| igl_dt | 0.25 | 1 | 52.0 | 53.0 | 1.50 |  |",
+        "| igl_dt-no_local | 0.25 | 1 | 51.0 | 52.0 | 1.50 | +1.0, n=1 |",
+        "| fixmatch | 0.25 | 1 | 60.0 | 61.0 | 1.00 | – |",
+        "| cps | 0.25 | 0 (1 failed) | – | – | – | – |",
+    ]
+
+
+def test_figures_of_a_partly_finished_study_leave_out_what_has_no_pairs(partial: pd.DataFrame) -> None:
+    figures = plot_study(partial, ["igl_dt", "cps"])
+    shown = {name: [text.get_text() for text in figure.axes[0].get_yticklabels()] for name, figure in figures.items()}
+    assert shown["differences"] == ["supervised, n=1"]
+    assert shown["ablations"] == ["no_local, n=1"]
+    assert shown["classes"] == ["sky, n=1"]
+    names = figures["compute"].axes[0].get_legend_handles_labels()[1]
+    assert names == ["supervised", "igl_dt", "fixmatch"]  # all of cps failed
+    alone = partial[partial["method"] == "fixmatch"]
+    assert list(plot_study(alone, ["igl_dt", "fixmatch"])) == ["label_efficiency", "compute"]
 
 
 def test_figures_and_page_show_what_there_is(gathered) -> None:

@@ -123,8 +123,8 @@ def show_score(summary: Summary) -> str:
 
 
 def show_difference(summary: Summary) -> str:
-    """Write a difference in points with its interval, where there is one."""
+    """Write a difference in points with its interval, where there is one, and the number of pairs."""
     if not summary.n:
         return "–"
     interval = "" if math.isnan(summary.low) else f" [{signed(summary.low)}, {signed(summary.high)}]"
-    return signed(summary.mean) + interval
+    return f"{signed(summary.mean)}{interval}, n={summary.n}"

@@ -37,12 +37,15 @@ def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Fi
     drawn = {"label_efficiency": plot_label_efficiency(results, candidates)}
     if results["multiply_adds_with_teachers"].notna().any():
         drawn["compute"] = plot_compute(results)
-    return drawn | {name: plot_differences(found, title) for name, (found, title) in compared.items() if found}
+    for name, (differences, title) in compared.items():
+        if found := [each for each in differences if each.difference.n]:
+            drawn[name] = plot_differences(found, title)
+    return drawn
 
 
 def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> Figure:
     """Draw the mIoU of each method over the labelled fraction: mean, standard deviation, and each seed as a dot."""
-    table = [row for row in tabulate_scores(results) if "-" not in row.variant]
+    table = [row for row in tabulate_scores(results) if "-" not in row.variant and row.last.n]
     methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
     with new_figure(height=4.6) as figure:
         axes = figure.add_subplot()
@@ -68,7 +71,7 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
 
 def plot_compute(results: pd.DataFrame) -> Figure:
     """Draw the mIoU of each method over the multiply-adds of its training and its teachers': a panel per fraction."""
-    table = [row for row in tabulate_scores(results) if "-" not in row.variant]
+    table = [row for row in tabulate_scores(results) if "-" not in row.variant and row.last.n]
     methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
     with new_figure(height=4.6) as figure:
         panels = figure.subplots(1, len(at), squeeze=False, sharex=True, sharey=True)[0]
@@ -105,7 +108,9 @@ def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
                 filled = color if summary.sign else "white"  # only where the interval leaves out 0
                 axes.plot([summary.low, summary.high], [height, height], color=color, linewidth=2)
                 axes.plot(summary.mean, height, "o", color=color, markerfacecolor=filled, markersize=6)
-            axes.set_yticks(heights, [f"{row.other} ({row.fraction:g})" if several else row.other for row in rows])
+            names = [f"{row.other} ({row.fraction:g})" if several else row.other for row in rows]
+            counted = [f"{name}, n={row.difference.n}" for name, row in zip(names, rows, strict=True)]
+            axes.set_yticks(heights, counted)
             axes.set_ylim(heights[-1] - 0.7, 0.7)
             axes.tick_params(axis="y", length=0)
             axes.set_xlabel(f"{title.format(group)} [points]")
