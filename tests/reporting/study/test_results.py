@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from igl_dt.reporting.study.comparison import compare_ablations, compare_classes
+from igl_dt.reporting.study.comparison import compare_ablated_classes, compare_ablations, compare_classes
 from igl_dt.reporting.study.definition import Cell, read_study
 from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
@@ -106,16 +106,16 @@ def test_tables_of_an_older_version_belong_to_no_run(tmp_path: Path) -> None:
 
 def test_compute_that_is_not_recorded_is_a_dash_and_not_drawn(gathered) -> None:
     results = gathered.results.assign(multiply_adds_with_teachers=None)
-    assert set(tabulate(results, [])["compute"]) == {"–"}
+    assert set(tabulate(results, [])[0]["compute"]) == {"–"}
     assert "compute" not in plot_study(results, [])
     without = gathered.results[gathered.results["method"] != "supervised"]
-    assert set(tabulate(without, [])["compute"]) == {"–"}
+    assert set(tabulate(without, [])[0]["compute"]) == {"–"}
 
 
 def test_the_table_has_scores_and_paired_differences(gathered) -> None:
     """Of 2, 2 and 5 points: mean 3, deviation √3, so the interval is 3 ± 4.303; of 1 and 1 point there is no spread."""
     table = write_markdown(tabulate(gathered[0], ["igl_dt", "igl_dt_plus"]))
-    assert table.splitlines() == [
+    assert table.splitlines()[:5] == [
         "| method | labelled | n | mIoU, last | mIoU, best | compute | igl_dt minus it |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +3.0 [−1.3, +7.3], n=3 |",
@@ -124,12 +124,34 @@ def test_the_table_has_scores_and_paired_differences(gathered) -> None:
     ]
 
 
-def test_ablations_and_classes_are_compared_the_other_way_and_to_supervised(gathered) -> None:
+def test_the_whole_method_is_compared_with_its_ablations_also_where_it_is_no_candidate(gathered) -> None:
+    table = write_markdown(tabulate(gathered.results, []))
+    assert [line.split(" | ")[-1] for line in table.splitlines()[2:5]] == [" |", " |", "+1.0 [+1.0, +1.0], n=2 |"]
+
+
+def test_a_second_table_has_the_differences_by_class(gathered) -> None:
+    table = write_markdown(tabulate(gathered.results, ["igl_dt"]))
+    assert table.splitlines()[5:] == [
+        "",
+        "| IoU | igl_dt minus supervised (0.25) | igl_dt minus no_local (0.25) |",
+        "| --- | --- | --- |",
+        "| sky | +3.0 [−1.3, +7.3], n=3 | +1.0 [+1.0, +1.0], n=2 |",
+        "| pole | – | – |",
+    ]
+    results = gathered.results
+    elsewhere = results[(results["method"] == "supervised") | (results["ablation"] != "")].assign(fraction=0.1)
+    both = pd.concat([elsewhere, results], ignore_index=True)  # the method itself has no run at this fraction
+    assert write_markdown(tabulate(both, ["igl_dt"])[1:]).splitlines() == table.splitlines()[6:]
+
+
+def test_ablations_and_classes_are_compared(gathered) -> None:
     (ablation,) = compare_ablations(gathered[0])
-    assert (ablation.group, ablation.other, round(ablation.difference.mean, 6)) == ("igl_dt", "no_local", -1)
+    assert (ablation.group, ablation.other, round(ablation.difference.mean, 6)) == ("igl_dt", "no_local", 1)
     sky, pole = compare_classes(gathered[0], ["igl_dt"])
     assert (sky.other, sky.difference.n, round(sky.difference.mean, 6)) == ("sky", 3, 3)
     assert (pole.other, pole.difference.n) == ("pole", 0)
+    sky, _ = compare_ablated_classes(gathered[0])
+    assert (sky.group, sky.other, round(sky.difference.mean, 6)) == ("igl_dt minus no_local", "sky", 1)
 
 
 @pytest.fixture
@@ -143,7 +165,7 @@ def partial(gathered) -> pd.DataFrame:
 
 
 def test_of_a_partly_finished_study_only_common_seeds_are_compared(partial: pd.DataFrame) -> None:
-    assert write_markdown(tabulate(partial, ["igl_dt"])).splitlines()[2:] == [
+    assert write_markdown(tabulate(partial, ["igl_dt"])).splitlines()[2:7] == [
         "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +2.0, n=1 |",
         "| igl_dt | 0.25 | 1 | 52.0 | 53.0 | 1.50 |  |",
         "| igl_dt-no_local | 0.25 | 1 | 51.0 | 52.0 | 1.50 | +1.0, n=1 |",
@@ -167,7 +189,7 @@ def test_figures_of_a_partly_finished_study_leave_out_what_has_no_pairs(partial:
 def test_figures_and_page_show_what_there_is(gathered) -> None:
     results, costs = gathered
     figures = plot_study(results, ["igl_dt"])
-    assert list(figures) == ["label_efficiency", "compute", "differences", "ablations", "classes"]
+    assert list(figures) == ["label_efficiency", "compute", "differences", "ablations", "classes", "ablated_classes"]
     (axes,) = figures["compute"].axes
     handles, names = axes.get_legend_handles_labels()
     assert names == ["supervised", "igl_dt"]

@@ -27,6 +27,7 @@ def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
         )  # fmt: skip
     cells = [(cell, plan.status(cell), plan.digest(cell)) for cell in plan.cells]
     results, costs = read_results(plan.project, cells, plan.recorded)
-    figures, table = plot_study(results, plan.study.candidates), tabulate(results, plan.study.candidates)
-    page = render_study(study, len(plan.cells), results, costs, table, figures)
-    return results, costs, figures, write_markdown(table), page
+    candidates = plan.study.candidates
+    figures, tables = plot_study(results, candidates), tabulate(results, candidates)
+    page = render_study(study, len(plan.cells), results, costs, tables, figures)
+    return results, costs, figures, write_markdown(tables), page

@@ -1,5 +1,6 @@
 """Figures of a study, from its table of results."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from igl_dt.reporting.figures.style import FAINT, new_figure
 from igl_dt.reporting.study.comparison import (
     Difference,
+    compare_ablated_classes,
     compare_ablations,
     compare_classes,
     compare_methods,
@@ -31,8 +33,9 @@ def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Fi
         return {}
     compared = {
         "differences": (compare_methods(results, candidates), "mIoU: {} minus …"),
-        "ablations": (compare_ablations(results), "mIoU: without this minus all of {}"),
-        "classes": (compare_classes(results, candidates), "IoU: {} minus supervised"),
+        "ablations": (compare_ablations(results), "mIoU: {} minus its ablation …"),
+        "classes": (compare_classes(results, candidates), "IoU: {}"),
+        "ablated_classes": (compare_ablated_classes(results), "IoU: {}"),
     }
     drawn = {"label_efficiency": plot_label_efficiency(results, candidates)}
     if results["multiply_adds_with_teachers"].notna().any():
@@ -95,11 +98,16 @@ def plot_compute(results: pd.DataFrame) -> Figure:
 
 def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
     """Draw differences, at least one, with their intervals: a row each, a panel per group, ``{}`` in its title."""
+    wide = 2  # the longest names fit
     groups = {each.group: [other for other in differences if other.group == each.group] for each in differences}
     several = len({each.fraction for each in differences}) > 1
-    with new_figure(height=0.26 * max(map(len, groups.values())) + 1.1) as figure:
-        panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)[0]
-        for axes, (group, rows) in zip(panels, groups.items(), strict=True):
+    high = math.ceil(len(groups) / wide)
+    with new_figure(height=high * (0.26 * max(map(len, groups.values())) + 1.1)) as figure:
+        panels = figure.subplots(high, min(wide, len(groups)), squeeze=False, sharex=True).ravel()
+        for axes in panels[len(groups) :]:
+            axes.remove()
+        for axes, (group, rows) in zip(panels, groups.items(), strict=False):
+            axes.tick_params(labelbottom=True)
             heights = -np.arange(len(rows))
             axes.axvline(0, color="#222222", linewidth=1)
             for height, row in zip(heights, rows, strict=True):
