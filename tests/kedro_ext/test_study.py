@@ -3,8 +3,10 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -173,13 +175,16 @@ def test_wrong_parameters_are_found_before_anything_runs(project: Path, old: str
         load_plan(project, "tiny")
 
 
+@pytest.mark.parametrize("address", [None, "local"])
 def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, address: str | None
 ) -> None:
+    if address:
+        pytest.importorskip("ray")
     (plan.project / "double.py").write_text(DOUBLE, "utf-8")
     monkeypatch.setattr(Plan, "command", lambda self, cell: ["double", cell.run])
     said: list[str] = []
-    assert [cell.run for cell in run_cells(plan, 2, said.append)] == [SUPERVISED, TEACHERS, IGL_DT]
+    assert [cell.run for cell in run_cells(plan, 2, said.append, address)] == [SUPERVISED, TEACHERS, IGL_DT]
     assert sorted(said) == [
         f"{IGL_DT} is skipped: its teachers failed",
         f"{SUPERVISED} started",
@@ -191,5 +196,27 @@ def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
     assert (plan.reporting(plan.cells[1]) / "failed.txt").read_text("utf-8") == "no such image\n"
     finish(plan, SUPERVISED, TEACHERS)
     said.clear()
-    assert run_cells(plan, 1, said.append) == []
+    assert run_cells(plan, 1, said.append, address) == []
     assert said == [f"{IGL_DT} started", f"{IGL_DT} done"]
+
+
+def test_without_ray_an_address_says_what_to_install(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=re.escape("--address needs the extra ray: pip install 'igl-dt[ray]'")):
+        run_cells(plan, 1, print, "local")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"])
+def test_an_address_without_a_cluster_is_said(plan: Plan, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: "there")
+    with pytest.raises(ValueError, match=re.escape(f"--address: there is no Ray cluster at '{address}'")):
+        run_cells(plan, 1, print, address)
+
+
+def test_a_cluster_that_does_not_start_is_said(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = MagicMock()
+    ray.init.side_effect = Exception("The current node timed out during startup.")
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: "there")
+    with pytest.raises(ValueError, match="--address=local: The current node timed out during startup"):
+        run_cells(plan, 1, print, "local")

@@ -11,15 +11,19 @@ import math
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -101,22 +105,16 @@ class Plan:
     def todo(self) -> list[Cell]:
         """Give the cells that are to be run: teachers only where a student that is to be run needs them."""
         states = {cell.run: self.status(cell) for cell in self.cells}
-        wanted = {
-            cell.run for cell in self.cells if states[cell.run] not in (DONE, RECORDED) and cell.method != TEACHERS
-        }
-        wanted |= {
-            cell.teachers for cell in self.cells if cell.run in wanted and states.get(cell.teachers or "") != DONE
-        }
+        students = [cell for cell in self.cells if cell.method != TEACHERS and states[cell.run] not in (DONE, RECORDED)]
+        wanted = {cell.run for cell in students}
+        wanted |= {cell.teachers for cell in students if cell.teachers and states[cell.teachers] != DONE}
         return [cell for cell in self.cells if cell.run in wanted]
 
     def dropped(self) -> list[str]:
         """Give the runs in the study's tables that are in them no longer once these are written again."""
         kept = {cell.run for cell in self.cells if self.status(cell) in (DONE, RECORDED, FAILED)}
-        return [
-            run
-            for run in dict.fromkeys([*self.recorded.results["run"], *self.recorded.costs["run"]])
-            if run not in kept
-        ]
+        named = dict.fromkeys([*self.recorded.results["run"], *self.recorded.costs["run"]])
+        return [run for run in named if run not in kept]
 
     def _record(self, cell: Cell) -> str | None:
         """Give the status of a cell by the study's tables; None where they do not have it with today's digest."""
@@ -201,18 +199,24 @@ def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
     return dumped | {"training": rest, "networks": chosen, "method": method}
 
 
-def run_cells(plan: Plan, jobs: int, say: Callable[[str], None]) -> list[Cell]:
+def run_cells(plan: Plan, jobs: int, say: Callable[[str], None], address: str | None = None) -> list[Cell]:
     """Run the cells that are to be run, ``jobs`` at once; gives those that failed, whose students are left out.
 
-    ``say`` takes lines about what starts and ends.
+    Args:
+        plan: of the study.
+        jobs: cells at once.
+        say: takes lines about what starts and ends.
+        address: of a Ray cluster whose machines have the project's folder, under the same path; ``local``: one that is
+            started on this machine; None: processes on this machine, without Ray.
 
     Raises:
         KeyboardInterrupt: by Ctrl-C; the cells under way have saved their states.
+        ValueError: Ray is not installed, not at this address, or does not start.
     """
-    processes = _Processes(plan, say)
+    processes = _RayTasks(plan, say, jobs, address) if address else _Processes(plan, say)
     todo = plan.todo()
     results: dict[str, Future[bool]] = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    with closing(processes), ThreadPoolExecutor(jobs) as pool:
         try:
             for cell in todo:  # in their order: a student's teachers are under way or done before it waits for them
                 results[cell.run] = pool.submit(processes.run, cell, results.get(cell.teachers or ""))
@@ -270,6 +274,9 @@ class _Processes:
             for process in self._running:
                 process.terminate()  # one that has ended ignores it
 
+    def close(self) -> None:
+        """Give back what it holds, once all have ended."""
+
     def _wait_for(self, lock: Path) -> bool:
         """Wait until nobody holds a run's lock; tells whether there is still something to do then."""
         while not self._stopped:
@@ -278,6 +285,7 @@ class _Processes:
         return False
 
     def _execute(self, cell: Cell, log: Path) -> int:
+        """Run a cell's process to its end; gives its exit status, negative where a signal ended it."""
         with log.open("wb") as output, self._lock:
             if self._stopped:
                 return -signal.SIGTERM
@@ -289,6 +297,78 @@ class _Processes:
             )  # fmt: skip
             self._running.append(process)
         return process.wait()
+
+
+class _RayTasks(_Processes):
+    """Cells as tasks of a Ray cluster, each of which runs the same process as here."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None], jobs: int, address: str) -> None:
+        super().__init__(plan, say)
+        if find_spec("ray") is None:
+            raise ValueError("--address needs the extra ray: pip install 'igl-dt[ray]'")
+        place = urlsplit(address if "//" in address else f"//{address}")
+        try:
+            if place.port is not None:  # Ray itself tries for many minutes
+                socket.create_connection((place.hostname, place.port), timeout=10).close()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--address: there is no Ray cluster at {address!r}: {error}") from error
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports on its use to its makers
+        import ray
+
+        runtimes = [parameters.runtime for parameters in plan.parameters.values()]
+        threads = max(runtime.threads or 1 for runtime in runtimes)
+        local = {"num_cpus": jobs * threads, "include_dashboard": False} if address == "local" else {}
+        try:
+            ray.init(address, log_to_driver=False, logging_level="warning", **local)
+        except Exception as error:  # Ray raises just this where its processes do not start within 30 s
+            raise ValueError(f"--address={address}: {error}") from error
+        self._ray = ray
+        needs = {"num_cpus": threads, "num_gpus": int(any(runtime.device == "cuda" for runtime in runtimes))}
+        self._task = ray.remote(**needs)(_make_task())
+        self._tasks: list[Any] = []
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for task in self._tasks:
+                self._ray.cancel(task)  # one that has ended ignores it
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+    def _execute(self, cell: Cell, log: Path) -> int:
+        with self._lock:
+            if self._stopped:
+                return -signal.SIGTERM
+            task = self._task.remote(self._plan.command(cell), str(self._plan.project), str(log))
+            self._tasks.append(task)
+        try:
+            return int(self._ray.get(task))
+        except self._ray.exceptions.RayError as error:  # cancelled; or the machine is gone, or has no such folder
+            log.write_text(str(error), "utf-8")
+            return 1
+
+
+def _make_task() -> Callable[[list[str], str, str], int]:
+    """Give what a Ray worker does for a cell; a closure, as Ray ships by value: workers need not import this module."""
+
+    def task(words: list[str], project: str, log: str) -> int:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with open(log, "wb") as output:  # noqa: PTH123
+            process = subprocess.Popen(
+                [sys.executable, "-m", *words], cwd=project, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True, env=environment,
+            )  # fmt: skip
+            try:
+                while process.poll() is None:
+                    time.sleep(0.5)  # Ray's cancellation does not interrupt a wait for the process
+                return process.returncode
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+
+    return task
 
 
 def describe_plan(plan: Plan, jobs: int) -> str:

@@ -62,8 +62,8 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
         split if there is one, else of the validation images. A failed cell has no scores. Then what varies from one
         execution to the next, a row per cell: seconds, memory, commit.
     """
-    rows: list[dict[str, Any]] = []
-    costs: list[dict[str, Any]] = []
+    rows: list[dict[Any, Any]] = []
+    costs: list[dict[Any, Any]] = []
     for cell, status, digest in cells:
         if status == RECORDED:
             for gathered, table in ((rows, recorded.results), (costs, recorded.costs)):
