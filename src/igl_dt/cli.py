@@ -136,9 +136,13 @@ def plan_study(metadata: ProjectMetadata, name: str, jobs: int) -> None:
 @study.command(name="run", short_help="Run what is not done yet, and gather the results.")
 @click.argument("name")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at once, of a thread each.")
+@click.option(
+    "--address",
+    help="Ray cluster (extra ray) whose machines share this folder: HOST:PORT, auto, or local to start one.",
+)
 @click.pass_obj
 @click.pass_context
-def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs: int) -> None:
+def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs: int, address: str | None) -> None:
     """Run what is not done yet, and gather the results as `kedro study report` does.
 
     Runs that were cut off resume. A run that fails does not end the others. Ctrl-C ends all, and keeps their states.
@@ -146,7 +150,11 @@ def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs
     from igl_dt.kedro_ext.study import run_cells
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends the runs too, as Ctrl-C does
-    failed = run_cells(_load_plan(metadata, name), jobs, click.echo)
+    plan = _load_plan(metadata, name)
+    try:
+        failed = run_cells(plan, jobs, click.echo, address)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     context.invoke(report_study, name=name)
     if failed:
         raise click.ClickException(f"failed: {', '.join(cell.run for cell in failed)}")

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -78,6 +79,22 @@ def test_killed_at_random_and_typed_again_it_gives_the_same(once: Path, make_stu
 def test_two_at_once_give_the_same(once: Path, make_study, type_command) -> None:
     root = make_study("twice")
     type_command(root, *COMMAND, "--jobs=2", code=1)
+    assert tables(root) == tables(once)
+
+
+def test_as_tasks_of_a_ray_cluster_they_give_the_same(once: Path, make_study, type_command) -> None:
+    pytest.importorskip("ray")
+    root = make_study("ray")
+    type_command(root, *COMMAND, "--jobs=2", "--address=local", code=1)
+    assert tables(root) == tables(once)
+
+
+def test_another_clone_runs_only_what_the_tables_do_not_have(once: Path, make_study, type_command) -> None:
+    root = make_study("clone")
+    for name in ("results.csv", "costs.csv"):
+        shutil.copy(once / "studies/tiny" / name, root / "studies/tiny")
+    said = type_command(root, *COMMAND, code=1)
+    assert [line for line in said.splitlines() if line.endswith("started")] == ["tiny-fixmatch-1-0 started"]
     assert tables(root) == tables(once)
 
 

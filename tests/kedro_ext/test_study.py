@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
-from igl_dt.kedro_ext.study import Plan, describe_plan, load_plan, run_cells
+from igl_dt.kedro_ext.study import Plan, decisive, describe_plan, load_plan, run_cells
+from igl_dt.pipelines.study.nodes import gather_study
 
 STUDY = """\
 env: smoke
@@ -82,6 +85,69 @@ def test_a_run_is_done_with_its_teachers_and_the_same_parameters(plan: Plan, pro
     assert statuses(load_plan(project, "tiny"))[SUPERVISED] == "done"  # neither changes its result
 
 
+def record(plan: Plan, *runs: str, status: str = "done") -> None:
+    """Write into the study's tables what another clone has of runs."""
+    cells = [cell for cell in plan.cells if cell.run in runs]
+    rows = [f"{cell.run},{plan.digest(cell)}" for cell in cells]
+    students = [
+        f"{cell.method},,{cell.fraction},0,{weights},{status},{row}"
+        for cell, row in zip(cells, rows, strict=True)
+        for weights in ("last", "best")
+        if cell.run != TEACHERS
+    ]
+    folder = plan.project / "studies/tiny"
+    header = "method,ablation,fraction,seed,weights,status,run,digest"
+    (folder / "results.csv").write_text("\n".join([header, *students]), "utf-8")
+    (folder / "costs.csv").write_text("\n".join(["run,digest,seconds", *(f"{row},7200" for row in rows)]), "utf-8")
+
+
+def test_a_run_that_another_clone_has_recorded_is_not_run_here(plan: Plan, project: Path) -> None:
+    record(plan, SUPERVISED, TEACHERS)
+    here = load_plan(project, "tiny")
+    assert statuses(here) == {SUPERVISED: "recorded", TEACHERS: "recorded", IGL_DT: "missing"}
+    assert [cell.run for cell in here.todo()] == [TEACHERS, IGL_DT]  # the student needs the weights
+    assert describe_plan(here, 1).endswith("2 of 3 runs are done (2 recorded elsewhere); left: 4.0 hours with --jobs=1")
+    record(plan, IGL_DT)
+    assert [cell.run for cell in load_plan(project, "tiny").todo()] == [SUPERVISED]  # no teachers
+    record(plan, SUPERVISED, IGL_DT, status="failed")
+    here = load_plan(project, "tiny")
+    assert statuses(here)[IGL_DT] == "failed"
+    assert len(here.todo()) == 3
+    finish(plan, TEACHERS, unfinished=["train_teachers"])
+    record(plan, SUPERVISED, TEACHERS, IGL_DT)
+    here = load_plan(project, "tiny")
+    assert statuses(here) == {SUPERVISED: "recorded", TEACHERS: "unfinished", IGL_DT: "recorded"}
+    said: list[str] = []
+    assert run_cells(here, 1, said.append) == []
+    assert said == []
+    assert here.dropped() == [TEACHERS]
+
+
+def test_a_recorded_run_counts_only_with_the_parameters_of_the_definition(
+    plan: Plan, project: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    record(plan, SUPERVISED, TEACHERS, IGL_DT)
+    define(project, STUDY + "parameters: {teacher_pretraining.steps: 3}")
+    here = load_plan(project, "tiny")
+    assert statuses(here) == {SUPERVISED: "recorded", TEACHERS: "missing", IGL_DT: "missing"}
+    assert here.dropped() == [IGL_DT, TEACHERS]
+    monkeypatch.chdir(project)
+    results, costs, *_ = gather_study("tiny")
+    assert (results["run"].tolist(), costs["run"].tolist()) == ([SUPERVISED] * 2, [SUPERVISED])
+    assert f"studies/tiny: rows of {IGL_DT}, {TEACHERS} are dropped" in caplog.text
+    define(project, STUDY.replace("  igl_dt: {}\n", "") + "parameters: {runtime.workers: 1, dataset.root: elsewhere}")
+    here = load_plan(project, "tiny")
+    assert statuses(here) == {SUPERVISED: "recorded"}  # neither changes its result
+    assert set(here.dropped()) == {TEACHERS, IGL_DT}
+
+
+def test_a_digest_does_not_hang_on_defaults_that_nobody_gave(plan: Plan) -> None:
+    """Else a new optional parameter would undo all that is recorded."""
+    found = decisive(plan.parameters[SUPERVISED], plan.cells[0])
+    assert "short_side" not in found["dataset"]
+    assert found["method"] == ["supervised", {}]
+
+
 def test_the_plan_expects_what_other_runs_took(plan: Plan) -> None:
     assert describe_plan(plan, 1).endswith("0 of 3 runs are done; left: unknown until a run is done")
     finish(plan, SUPERVISED)  # three stages of 20 minutes
@@ -109,13 +175,16 @@ def test_wrong_parameters_are_found_before_anything_runs(project: Path, old: str
         load_plan(project, "tiny")
 
 
+@pytest.mark.parametrize("address", [None, "local"])
 def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, address: str | None
 ) -> None:
+    if address:
+        pytest.importorskip("ray")
     (plan.project / "double.py").write_text(DOUBLE, "utf-8")
     monkeypatch.setattr(Plan, "command", lambda self, cell: ["double", cell.run])
     said: list[str] = []
-    assert [cell.run for cell in run_cells(plan, 2, said.append)] == [SUPERVISED, TEACHERS, IGL_DT]
+    assert [cell.run for cell in run_cells(plan, 2, said.append, address)] == [SUPERVISED, TEACHERS, IGL_DT]
     assert sorted(said) == [
         f"{IGL_DT} is skipped: its teachers failed",
         f"{SUPERVISED} started",
@@ -127,5 +196,27 @@ def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
     assert (plan.reporting(plan.cells[1]) / "failed.txt").read_text("utf-8") == "no such image\n"
     finish(plan, SUPERVISED, TEACHERS)
     said.clear()
-    assert run_cells(plan, 1, said.append) == []
+    assert run_cells(plan, 1, said.append, address) == []
     assert said == [f"{IGL_DT} started", f"{IGL_DT} done"]
+
+
+def test_without_ray_an_address_says_what_to_install(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=re.escape("--address needs the extra ray: pip install 'igl-dt[ray]'")):
+        run_cells(plan, 1, print, "local")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:port"])
+def test_an_address_without_a_cluster_is_said(plan: Plan, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: "there")
+    with pytest.raises(ValueError, match=re.escape(f"--address: there is no Ray cluster at '{address}'")):
+        run_cells(plan, 1, print, address)
+
+
+def test_a_cluster_that_does_not_start_is_said(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = MagicMock()
+    ray.init.side_effect = Exception("The current node timed out during startup.")
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: "there")
+    with pytest.raises(ValueError, match="--address=local: The current node timed out during startup"):
+        run_cells(plan, 1, print, "local")

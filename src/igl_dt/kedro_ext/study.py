@@ -5,20 +5,25 @@ holds a lock of its own, so they need neither clones nor DVC to run at once, and
 """
 
 import copy
+import hashlib
 import json
 import math
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pandas as pd
 from filelock import FileLock, Timeout
@@ -29,8 +34,8 @@ from igl_dt.kedro_ext.environments import load_configuration
 from igl_dt.kedro_ext.hooks import IN_USE
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import rebuild_command
-from igl_dt.reporting.study.definition import Cell, Study, list_cells, read_study
-from igl_dt.reporting.study.results import DONE, FAILED, FAILURE
+from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
+from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, read_tables
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.parameters import explain
@@ -50,6 +55,8 @@ class Plan:
     cells: list[Cell]
     parameters: dict[str, ProjectParameters]
     """By run."""
+    recorded: Tables
+    """What the study's folder says of runs that may have been made elsewhere."""
 
     def command(self, cell: Cell) -> list[str]:
         """Give the words of the command that makes a cell."""
@@ -58,11 +65,12 @@ class Plan:
         return shlex.split(rebuild_command(run))
 
     def status(self, cell: Cell) -> str:
-        """Tell whether a cell is done, failed, unfinished, or missing.
+        """Tell whether a cell is done, recorded, failed, unfinished, or missing.
 
         It is done if its pipelines have finished with the parameters that the definition gives it now, each on the
         files that the one before left, and its teachers likewise. Changed code does not undo a cell: the commit of each
-        is in the results.
+        is in the results. A cell that has never been run here is recorded, or failed, if the study's tables have rows
+        of it with the digest of these parameters.
         """
         account = self._account(cell.run)
         stages, ready = list(account.values()), self._is_finished(cell, account)
@@ -73,15 +81,49 @@ class Plan:
             return DONE
         if (self.reporting(cell) / FAILURE).is_file():
             return FAILED
-        return UNFINISHED if account else MISSING
+        if account:
+            return UNFINISHED
+        return self._record(cell) or MISSING
 
     def reporting(self, cell: Cell) -> Path:
         """Give the folder of a cell's metrics."""
         return self.project / "data/08_reporting" / cell.run
 
     def seconds(self, cell: Cell) -> float:
-        """Give how long a cell took that is done."""
-        return float(sum(stage["seconds"] for stage in self._account(cell.run).values()))
+        """Give how long a cell took that is done or recorded."""
+        if account := self._account(cell.run):
+            return float(sum(stage["seconds"] for stage in account.values()))
+        costs = self.recorded.costs
+        return float(costs["seconds"][costs["run"] == cell.run].sum(min_count=1))
+
+    def digest(self, cell: Cell) -> str:
+        """Give a short digest of what decides a cell's result: its parameters, and those of its teachers."""
+        made = [other for other in self.cells if other.run in (cell.run, cell.teachers)]
+        values = json.dumps([decisive(self.parameters[each.run], each) for each in made], sort_keys=True)
+        return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+    def todo(self) -> list[Cell]:
+        """Give the cells that are to be run: teachers only where a student that is to be run needs them."""
+        states = {cell.run: self.status(cell) for cell in self.cells}
+        students = [cell for cell in self.cells if cell.method != TEACHERS and states[cell.run] not in (DONE, RECORDED)]
+        wanted = {cell.run for cell in students}
+        wanted |= {cell.teachers for cell in students if cell.teachers and states[cell.teachers] != DONE}
+        return [cell for cell in self.cells if cell.run in wanted]
+
+    def dropped(self) -> list[str]:
+        """Give the runs in the study's tables that are in them no longer once these are written again."""
+        kept = {cell.run for cell in self.cells if self.status(cell) in (DONE, RECORDED, FAILED)}
+        named = dict.fromkeys([*self.recorded.results["run"], *self.recorded.costs["run"]])
+        return [run for run in named if run not in kept]
+
+    def _record(self, cell: Cell) -> str | None:
+        """Give the status of a cell by the study's tables; None where they do not have it with today's digest."""
+        if cell.method == TEACHERS:
+            costs = self.recorded.costs
+            return RECORDED if self.digest(cell) in set(costs["digest"][costs["run"] == cell.run]) else None
+        rows = self.recorded.results
+        status = set(rows["status"][(rows["run"] == cell.run) & (rows["digest"] == self.digest(cell))])
+        return RECORDED if DONE in status else FAILED if FAILED in status else None
 
     def _account(self, run: str) -> dict[str, Any]:
         try:
@@ -133,37 +175,48 @@ def load_plan(project: Path, name: str) -> Plan:
             checked[cell.variant] = list(explain(error, ProjectParameters))
         if problems := checked[cell.variant]:
             raise ValueError("\n".join(f"{path}: {cell.variant}: {problem}" for problem in problems))
-    return Plan(project, name, study, cells, parameters)
+    return Plan(project, name, study, cells, parameters, read_tables(path.parent))
 
 
 def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
-    """Give the values that decide a cell's result; those of methods and networks that are not chosen do not."""
+    """Give the values that decide a cell's result; those of methods and networks that are not chosen do not.
+
+    Defaults are left out: a parameter that is new in the code, and optional, undoes no cell.
+    """
     from igl_dt.methods.registry import method_parameters
 
     training = getattr(parameters, cell.pipelines[1])
-    dumped = parameters.model_dump(mode="json", include={"seed", "dataset", "splitting", "evaluation", "runtime"})
+    groups = {"seed", "dataset", "splitting", "evaluation", "runtime"}
+    dumped = parameters.model_dump(mode="json", include=groups, exclude_defaults=True)
     del dumped["dataset"]["root"]
     for name in RuntimeParameters.CHANGING_NO_RESULT:
-        del dumped["runtime"][name]
+        dumped["runtime"].pop(name, None)
     networks = training.networks.items()
     chosen = {role: [choice.architecture, choice.section(choice.architecture)] for role, choice in networks}
-    method = [training.method.name, method_parameters(training.method).model_dump(mode="json")]
-    rest = training.model_dump(mode="json", exclude={"networks", "method", "reference"})
+    method = [training.method.name, method_parameters(training.method).model_dump(mode="json", exclude_defaults=True)]
+    others = {"networks", "method", "reference"}
+    rest = training.model_dump(mode="json", exclude=others, exclude_defaults=True)
     return dumped | {"training": rest, "networks": chosen, "method": method}
 
 
-def run_cells(plan: Plan, jobs: int, say: Callable[[str], None]) -> list[Cell]:
-    """Run the cells that are not done, ``jobs`` at once; gives those that failed, whose students are left out.
+def run_cells(plan: Plan, jobs: int, say: Callable[[str], None], address: str | None = None) -> list[Cell]:
+    """Run the cells that are to be run, ``jobs`` at once; gives those that failed, whose students are left out.
 
-    ``say`` takes lines about what starts and ends.
+    Args:
+        plan: of the study.
+        jobs: cells at once.
+        say: takes lines about what starts and ends.
+        address: of a Ray cluster whose machines have the project's folder, under the same path; ``local``: one that is
+            started on this machine; None: processes on this machine, without Ray.
 
     Raises:
         KeyboardInterrupt: by Ctrl-C; the cells under way have saved their states.
+        ValueError: Ray is not installed, not at this address, or does not start.
     """
-    processes = _Processes(plan, say)
-    todo = [cell for cell in plan.cells if plan.status(cell) != DONE]
+    processes = _RayTasks(plan, say, jobs, address) if address else _Processes(plan, say)
+    todo = plan.todo()
     results: dict[str, Future[bool]] = {}
-    with ThreadPoolExecutor(jobs) as pool:
+    with closing(processes), ThreadPoolExecutor(jobs) as pool:
         try:
             for cell in todo:  # in their order: a student's teachers are under way or done before it waits for them
                 results[cell.run] = pool.submit(processes.run, cell, results.get(cell.teachers or ""))
@@ -221,6 +274,9 @@ class _Processes:
             for process in self._running:
                 process.terminate()  # one that has ended ignores it
 
+    def close(self) -> None:
+        """Give back what it holds, once all have ended."""
+
     def _wait_for(self, lock: Path) -> bool:
         """Wait until nobody holds a run's lock; tells whether there is still something to do then."""
         while not self._stopped:
@@ -229,6 +285,7 @@ class _Processes:
         return False
 
     def _execute(self, cell: Cell, log: Path) -> int:
+        """Run a cell's process to its end; gives its exit status, negative where a signal ended it."""
         with log.open("wb") as output, self._lock:
             if self._stopped:
                 return -signal.SIGTERM
@@ -242,29 +299,104 @@ class _Processes:
         return process.wait()
 
 
+class _RayTasks(_Processes):
+    """Cells as tasks of a Ray cluster, each of which runs the same process as here."""
+
+    def __init__(self, plan: Plan, say: Callable[[str], None], jobs: int, address: str) -> None:
+        super().__init__(plan, say)
+        if find_spec("ray") is None:
+            raise ValueError("--address needs the extra ray: pip install 'igl-dt[ray]'")
+        place = urlsplit(address if "//" in address else f"//{address}")
+        try:
+            if place.port is not None:  # Ray itself tries for many minutes
+                socket.create_connection((place.hostname, place.port), timeout=10).close()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"--address: there is no Ray cluster at {address!r}: {error}") from error
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # else Ray reports on its use to its makers
+        import ray
+
+        runtimes = [parameters.runtime for parameters in plan.parameters.values()]
+        threads = max(runtime.threads or 1 for runtime in runtimes)
+        local = {"num_cpus": jobs * threads, "include_dashboard": False} if address == "local" else {}
+        try:
+            ray.init(address, log_to_driver=False, logging_level="warning", **local)
+        except Exception as error:  # Ray raises just this where its processes do not start within 30 s
+            raise ValueError(f"--address={address}: {error}") from error
+        self._ray = ray
+        needs = {"num_cpus": threads, "num_gpus": int(any(runtime.device == "cuda" for runtime in runtimes))}
+        self._task = ray.remote(**needs)(_make_task())
+        self._tasks: list[Any] = []
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for task in self._tasks:
+                self._ray.cancel(task)  # one that has ended ignores it
+
+    def close(self) -> None:
+        self._ray.shutdown()
+
+    def _execute(self, cell: Cell, log: Path) -> int:
+        with self._lock:
+            if self._stopped:
+                return -signal.SIGTERM
+            task = self._task.remote(self._plan.command(cell), str(self._plan.project), str(log))
+            self._tasks.append(task)
+        try:
+            return int(self._ray.get(task))
+        except self._ray.exceptions.RayError as error:  # cancelled; or the machine is gone, or has no such folder
+            log.write_text(str(error), "utf-8")
+            return 1
+
+
+def _make_task() -> Callable[[list[str], str, str], int]:
+    """Give what a Ray worker does for a cell; a closure, as Ray ships by value: workers need not import this module."""
+
+    def task(words: list[str], project: str, log: str) -> int:
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        with open(log, "wb") as output:  # noqa: PTH123
+            process = subprocess.Popen(
+                [sys.executable, "-m", *words], cwd=project, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True, env=environment,
+            )  # fmt: skip
+            try:
+                while process.poll() is None:
+                    time.sleep(0.5)  # Ray's cancellation does not interrupt a wait for the process
+                return process.returncode
+            except BaseException:
+                process.terminate()
+                process.wait()
+                raise
+
+    return task
+
+
 def describe_plan(plan: Plan, jobs: int) -> str:
     """Give a line per method or ablation and fraction, and the hours that are left.
 
     A cell is expected to take as long as the median of the finished ones of its method and ablation, at any fraction;
     where there are none, of all.
     """
+    finished = (DONE, RECORDED)
     rows = pd.DataFrame(
         [
-            (cell.variant, cell.fraction, status, plan.seconds(cell) if status == DONE else math.nan)
+            (cell.run, cell.variant, cell.fraction, status, plan.seconds(cell) if status in finished else math.nan)
             for cell in plan.cells
             for status in [plan.status(cell)]
         ],
-        columns=["variant", "fraction", "status", "seconds"],
+        columns=["run", "variant", "fraction", "status", "seconds"],
     )
     lines = []
     for (variant, fraction), group in rows.groupby(["variant", "fraction"], sort=False):
         counts = ", ".join(f"{number} {status}" for status, number in group["status"].value_counts(sort=False).items())
         lines.append(f"{variant:40} {fraction:8g}  {counts}")
     expected = rows.groupby("variant")["seconds"].transform("median").fillna(rows["seconds"].median())
-    done = rows["status"] == DONE
-    hours = expected[~done].sum(skipna=False) / 3600 / jobs
+    todo = {cell.run for cell in plan.todo()}
+    hours = expected[rows["run"].isin(todo)].sum(skipna=False) / 3600 / jobs
+    done, elsewhere = rows["status"].isin(finished).sum(), (rows["status"] == RECORDED).sum()
+    counted = f"{done} of {len(rows)} runs are done" + (f" ({elsewhere} recorded elsewhere)" if elsewhere else "")
     left = "unknown until a run is done" if math.isnan(hours) else f"{hours:.1f} hours with --jobs={jobs}"
-    return "\n".join([*lines, f"{done.sum()} of {len(rows)} runs are done; left: {left}"])
+    return "\n".join([*lines, f"{counted}; left: {left}"])
 
 
 def _agree(stages: list[Mapping[str, Any]]) -> bool:

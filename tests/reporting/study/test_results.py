@@ -6,11 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from igl_dt.reporting.study.comparison import compare_ablations, compare_classes
+from igl_dt.reporting.study.comparison import compare_ablated_classes, compare_ablations, compare_classes
 from igl_dt.reporting.study.definition import Cell, read_study
 from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
-from igl_dt.reporting.study.results import DONE, FAILED, read_results
+from igl_dt.reporting.study.results import DONE, FAILED, RECORDED, Tables, read_results, read_tables
 
 STUDIES = Path(__file__).parents[3] / "studies"
 COMMITTED = sorted(STUDIES.glob("*/results.csv"))
@@ -29,9 +29,10 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
     }
     trained = {"seconds": 60.04, "peak_memory_mib": 7, "commit": "abc", "dirty": False}
     trained["environment"] = {"device": "cpu", "kernels": "avx2"}
+    compute = {"total": 10**17 + 1, "teachers": 5 * 10**16 if cell.teachers else 0}
     files = {
         reporting / "metrics.json": scores,
-        reporting / "networks.json": {name: {"fingerprint": f"f-{name}"} for name in scores},
+        reporting / "networks.json": {name: {"fingerprint": f"f-{name}", "compute": compute} for name in scores},
         reporting / "run_manifest.json": {"data_splitting": {"seconds": 1, "peak_memory_mib": 9}, "student": trained},
         splits / "split_summary.json": {"images": {"labeled": 8, "test": 6}, "sha256": {"labeled": "l"}},
     }
@@ -41,18 +42,18 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def gathered(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+def gathered(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     project = tmp_path_factory.mktemp("study")
     cells = []
     for variant, scores in MIOU.items():
         method, _, ablation = variant.partition("-")
         for seed, miou in enumerate(scores):
             cell = Cell("tiny", method, ablation, 0.25, seed, {}, "tiny-teachers-0.25-0" if "igl" in method else None)
-            cells.append((cell, FAILED if miou is None else DONE))
+            cells.append((cell, FAILED if miou is None else DONE, f"{seed}e5"))
             if miou is not None:
                 write_run(project, cell, miou)
-    cells.append((Cell("tiny", "supervised", "", 0.25, 3, {}), "unfinished"))
-    return read_results(project, cells)
+    cells.append((Cell("tiny", "supervised", "", 0.25, 3, {}), "unfinished", ""))
+    return read_results(project, cells, read_tables(project))
 
 
 def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> None:
@@ -66,34 +67,136 @@ def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> 
     assert best[["fingerprint", "steps"]].tolist() == ["f-student_best", 2]
     assert best[["val_miou", "test_miou", "iou.sky"]].tolist() == pytest.approx([0.3, 0.43, 0.53])
     assert results["iou.pole"].isna().all()
+    compute = results.loc[results["weights"] == "last", ["multiply_adds", "multiply_adds_with_teachers"]]
+    assert compute.iloc[0].tolist() == [10**17 + 1, 10**17 + 1]
+    assert compute.iloc[3].tolist() == [10**17 + 1, 15 * 10**16 + 1]
+    assert compute.iloc[-1].isna().all()  # failed
     assert results.iloc[-1][["status", "val_miou"]].tolist()[0] == "failed"
-    assert costs.iloc[0].tolist() == ["tiny-supervised-0.25-0", 61.0, 9, "abc", False, "cpu", "avx2"]
+    assert costs.iloc[0].tolist() == ["tiny-supervised-0.25-0", "0e5", 61.0, 9, "abc", False, "cpu", "avx2"]
+
+
+def write(tables: Tables, folder: Path) -> list[str]:
+    """Write tables as the catalog does; give their text."""
+    for name, table in tables._asdict().items():
+        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    return [(folder / f"{name}.csv").read_text("utf-8") for name in tables._fields]
+
+
+def test_rows_of_recorded_runs_stay_as_they_are(gathered, tmp_path: Path) -> None:
+    before = write(gathered, tmp_path)
+    runs = gathered.results.drop_duplicates("run")
+    cells = [
+        (Cell("tiny", row.method, row.ablation, row.fraction, row.seed, {}), status, row.digest)
+        for row in runs.itertuples()
+        for status in [RECORDED if row.status == DONE else FAILED]
+    ]
+    nowhere = tmp_path / "another clone"
+    assert write(read_results(nowhere, cells, read_tables(tmp_path)), tmp_path) == before
+    assert ",1e5,8," in before[0]  # a digest is no number; nor does a failed run, without a count, turn counts into 8.0
+    kept, _ = read_results(nowhere, cells[1:2], read_tables(tmp_path))
+    assert kept["run"].tolist() == ["tiny-supervised-0.25-1"] * 2
+
+
+def test_tables_of_an_older_version_belong_to_no_run(tmp_path: Path) -> None:
+    (tmp_path / "results.csv").write_text("method,seed,weights\nigl_dt,0,last\n", "utf-8")
+    results = read_tables(tmp_path).results
+    assert results["run"].tolist() == ["an older version"]
+    assert results["multiply_adds"].isna().all()
+
+
+def test_compute_that_is_not_recorded_is_a_dash_and_not_drawn(gathered) -> None:
+    results = gathered.results.assign(multiply_adds_with_teachers=None)
+    assert set(tabulate(results, [])[0]["compute"]) == {"–"}
+    assert "compute" not in plot_study(results, [])
+    without = gathered.results[gathered.results["method"] != "supervised"]
+    assert set(tabulate(without, [])[0]["compute"]) == {"–"}
 
 
 def test_the_table_has_scores_and_paired_differences(gathered) -> None:
     """Of 2, 2 and 5 points: mean 3, deviation √3, so the interval is 3 ± 4.303; of 1 and 1 point there is no spread."""
     table = write_markdown(tabulate(gathered[0], ["igl_dt", "igl_dt_plus"]))
-    assert table.splitlines() == [
-        "| method | labelled | n | mIoU, last | mIoU, best | igl_dt minus it |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | +3.0 [−1.3, +7.3] |",
-        "| igl_dt | 0.25 | 3 | 53.0 ± 11.5 | 54.0 ± 11.5 |  |",
-        "| igl_dt-no_local | 0.25 | 2 (1 failed) | 46.0 ± 7.1 | 47.0 ± 7.1 | +1.0 [+1.0, +1.0] |",
+    assert table.splitlines()[:5] == [
+        "| method | labelled | n | mIoU, last | mIoU, best | compute | igl_dt minus it |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +3.0 [−1.3, +7.3], n=3 |",
+        "| igl_dt | 0.25 | 3 | 53.0 ± 11.5 | 54.0 ± 11.5 | 1.50 |  |",
+        "| igl_dt-no_local | 0.25 | 2 (1 failed) | 46.0 ± 7.1 | 47.0 ± 7.1 | 1.50 | +1.0 [+1.0, +1.0], n=2 |",
     ]
 
 
-def test_ablations_and_classes_are_compared_the_other_way_and_to_supervised(gathered) -> None:
+def test_the_whole_method_is_compared_with_its_ablations_also_where_it_is_no_candidate(gathered) -> None:
+    table = write_markdown(tabulate(gathered.results, []))
+    assert [line.split(" | ")[-1] for line in table.splitlines()[2:5]] == [" |", " |", "+1.0 [+1.0, +1.0], n=2 |"]
+
+
+def test_a_second_table_has_the_differences_by_class(gathered) -> None:
+    table = write_markdown(tabulate(gathered.results, ["igl_dt"]))
+    assert table.splitlines()[5:] == [
+        "",
+        "| IoU | igl_dt minus supervised (0.25) | igl_dt minus no_local (0.25) |",
+        "| --- | --- | --- |",
+        "| sky | +3.0 [−1.3, +7.3], n=3 | +1.0 [+1.0, +1.0], n=2 |",
+        "| pole | – | – |",
+    ]
+    results = gathered.results
+    elsewhere = results[(results["method"] == "supervised") | (results["ablation"] != "")].assign(fraction=0.1)
+    both = pd.concat([elsewhere, results], ignore_index=True)  # the method itself has no run at this fraction
+    assert write_markdown(tabulate(both, ["igl_dt"])[1:]).splitlines() == table.splitlines()[6:]
+
+
+def test_ablations_and_classes_are_compared(gathered) -> None:
     (ablation,) = compare_ablations(gathered[0])
-    assert (ablation.group, ablation.other, round(ablation.difference.mean, 6)) == ("igl_dt", "no_local", -1)
+    assert (ablation.group, ablation.other, round(ablation.difference.mean, 6)) == ("igl_dt", "no_local", 1)
     sky, pole = compare_classes(gathered[0], ["igl_dt"])
     assert (sky.other, sky.difference.n, round(sky.difference.mean, 6)) == ("sky", 3, 3)
     assert (pole.other, pole.difference.n) == ("pole", 0)
+    sky, _ = compare_ablated_classes(gathered[0])
+    assert (sky.group, sky.other, round(sky.difference.mean, 6)) == ("igl_dt minus no_local", "sky", 1)
+
+
+@pytest.fixture
+def partial(gathered) -> pd.DataFrame:
+    """What is there when a study has come half way: IGL-DT has one seed, another method none of the same."""
+    results = gathered.results
+    kept = results[(results["method"] == "supervised") | (results["seed"] == 1)]
+    alone = results[results["run"] == "tiny-supervised-0.25-2"].assign(method="fixmatch")
+    failed = results[results["status"] == "failed"].assign(method="cps", ablation="")
+    return pd.concat([kept, alone, failed], ignore_index=True)
+
+
+def test_of_a_partly_finished_study_only_common_seeds_are_compared(partial: pd.DataFrame) -> None:
+    assert write_markdown(tabulate(partial, ["igl_dt"])).splitlines()[2:7] == [
+        "| supervised | 0.25 | 3 | 50.0 ± 10.0 | 51.0 ± 10.0 | 1.00 | +2.0, n=1 |",
+        "| igl_dt | 0.25 | 1 | 52.0 | 53.0 | 1.50 |  |",
+        "| igl_dt-no_local | 0.25 | 1 | 51.0 | 52.0 | 1.50 | +1.0, n=1 |",
+        "| fixmatch | 0.25 | 1 | 60.0 | 61.0 | 1.00 | – |",
+        "| cps | 0.25 | 0 (1 failed) | – | – | – | – |",
+    ]
+
+
+def test_figures_of_a_partly_finished_study_leave_out_what_has_no_pairs(partial: pd.DataFrame) -> None:
+    figures = plot_study(partial, ["igl_dt", "cps"])
+    shown = {name: [text.get_text() for text in figure.axes[0].get_yticklabels()] for name, figure in figures.items()}
+    assert shown["differences"] == ["supervised, n=1"]
+    assert shown["ablations"] == ["no_local, n=1"]
+    assert shown["classes"] == ["sky, n=1"]
+    names = figures["compute"].axes[0].get_legend_handles_labels()[1]
+    assert names == ["supervised", "igl_dt", "fixmatch"]  # all of cps failed
+    alone = partial[partial["method"] == "fixmatch"]
+    assert list(plot_study(alone, ["igl_dt", "fixmatch"])) == ["label_efficiency", "compute"]
 
 
 def test_figures_and_page_show_what_there_is(gathered) -> None:
     results, costs = gathered
     figures = plot_study(results, ["igl_dt"])
-    assert list(figures) == ["label_efficiency", "differences", "ablations", "classes"]
+    assert list(figures) == ["label_efficiency", "compute", "differences", "ablations", "classes", "ablated_classes"]
+    (axes,) = figures["compute"].axes
+    handles, names = axes.get_legend_handles_labels()
+    assert names == ["supervised", "igl_dt"]
+    assert [handle.lines[0].get_xydata().tolist() for handle in handles] == [
+        [pytest.approx([1e17, 50])],
+        [pytest.approx([1.5e17, 53])],
+    ]
     page = render_study("tiny", 10, results, costs, tabulate(results, ["igl_dt"]), figures)
     assert "8 of 10 runs are done, in 0.1 hours" in page
     assert "on the test\nimages" in page
@@ -102,7 +205,8 @@ def test_figures_and_page_show_what_there_is(gathered) -> None:
 
 
 def test_without_any_result_there_is_an_empty_table(tmp_path: Path) -> None:
-    results, costs = read_results(tmp_path, [(Cell("tiny", "supervised", "", 0.25, 0, {}), "missing")])
+    cells = [(Cell("tiny", "supervised", "", 0.25, 0, {}), "missing", "")]
+    results, costs = read_results(tmp_path, cells, read_tables(tmp_path))
     assert plot_study(results, ["igl_dt"]) == {}
     assert "0 of 1 runs" in render_study("tiny", 1, results, costs, tabulate(results, ["igl_dt"]), [])
 
@@ -110,5 +214,5 @@ def test_without_any_result_there_is_an_empty_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", COMMITTED, ids=[path.parent.name for path in COMMITTED])
 def test_committed_tables_say_what_the_results_say(path: Path) -> None:
     study = read_study(path.with_name("study.yml"))
-    table = write_markdown(tabulate(pd.read_csv(path), study.candidates))
+    table = write_markdown(tabulate(read_tables(path.parent).results, study.candidates))
     assert path.with_name("table.md").read_text("utf-8") == table, f"kedro study report {path.parent.name}"

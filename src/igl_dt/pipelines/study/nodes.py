@@ -1,5 +1,6 @@
 """Node of ``study``."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,8 @@ from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
 from igl_dt.reporting.study.results import read_results
 
+LOGGER = logging.getLogger(__name__)
+
 
 def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure], str, str]:
     """Gather what a study's runs came to: scores, costs, figures, Markdown table and page."""
@@ -17,7 +20,14 @@ def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     if study is None:
         raise ValueError("study: give the name of a folder in studies/, --params=study=NAME")
     plan = load_plan(Path.cwd(), study)
-    results, costs = read_results(plan.project, [(cell, plan.status(cell)) for cell in plan.cells])
-    figures, table = plot_study(results, plan.study.candidates), tabulate(results, plan.study.candidates)
-    page = render_study(study, len(plan.cells), results, costs, table, figures)
-    return results, costs, figures, write_markdown(table), page
+    if dropped := plan.dropped():
+        LOGGER.warning(
+            "studies/%s: rows of %s are dropped: the study has no such run, or not with these parameters, or it is "
+            "unfinished here", study, ", ".join(dropped),
+        )  # fmt: skip
+    cells = [(cell, plan.status(cell), plan.digest(cell)) for cell in plan.cells]
+    results, costs = read_results(plan.project, cells, plan.recorded)
+    candidates = plan.study.candidates
+    figures, tables = plot_study(results, candidates), tabulate(results, candidates)
+    page = render_study(study, len(plan.cells), results, costs, tables, figures)
+    return results, costs, figures, write_markdown(tables), page

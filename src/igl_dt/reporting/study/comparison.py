@@ -1,7 +1,7 @@
 """Comparisons in a study: scores by method, paired differences, ablations, gains per class."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import pandas as pd
@@ -24,13 +24,15 @@ class Scores(NamedTuple):
     last: Summary
     best: Summary
     """Of the weights of the best validation."""
+    compute: Summary
+    """Multiply-adds of the training and of its teachers'; not in points."""
 
 
 class Difference(NamedTuple):
     """What is compared, paired by seed, in points, with the last weights."""
 
     group: str
-    """The candidate; of an ablation: its method."""
+    """The candidate; of an ablation: its method; of classes: what is compared."""
     other: str
     """Method, ablation or class."""
     fraction: float
@@ -48,19 +50,25 @@ def values_by_variant(
         weights: ``last`` or ``best``.
         column: of the score; None: mIoU.
     """
+    column = column or score_column(results)
+    return {name: 100 * values for name, values in _by_variant(results, fraction, weights, column).items()}
+
+
+def _by_variant(results: pd.DataFrame, fraction: float, weights: str, column: str) -> dict[str, pd.Series]:
     rows = results[(results["fraction"] == fraction) & (results["weights"] == weights)]
     ablations = rows["ablation"].fillna("")
     names = rows["method"].where(ablations == "", rows["method"] + "-" + ablations)
-    values = 100 * rows.set_index("seed")[column or score_column(results)].astype(float)
+    values = rows.set_index("seed")[column].astype(float)
     return {name: values[(names == name).to_numpy()] for name in dict.fromkeys(names)}
 
 
 def tabulate_scores(results: pd.DataFrame) -> list[Scores]:
-    """Summarize the mIoU of each method and ablation at each fraction."""
+    """Summarize the mIoU and the compute of each method and ablation at each fraction."""
     return [
-        Scores(name, fraction, int(last.isna().sum()), summarize(last), summarize(best[name]))
+        Scores(name, fraction, int(last.isna().sum()), summarize(last), summarize(best[name]), summarize(compute[name]))
         for fraction in fractions(results)
         for best in [values_by_variant(results, fraction, "best")]
+        for compute in [_by_variant(results, fraction, "last", "multiply_adds_with_teachers")]
         for name, last in values_by_variant(results, fraction).items()
     ]
 
@@ -78,9 +86,9 @@ def compare_methods(results: pd.DataFrame, candidates: Sequence[str]) -> list[Di
 
 
 def compare_ablations(results: pd.DataFrame) -> list[Difference]:
-    """Give each ablation minus its whole method: negative where what was left out had helped."""
+    """Give each whole method minus each of its ablations: positive where what is left out helps."""
     return [
-        Difference(method, ablation, fraction, paired_difference(values[name], values[method]))
+        Difference(method, ablation, fraction, paired_difference(values[method], values[name]))
         for fraction in fractions(results)
         for values in [values_by_variant(results, fraction)]
         for name in values
@@ -90,16 +98,27 @@ def compare_ablations(results: pd.DataFrame) -> list[Difference]:
 
 
 def compare_classes(results: pd.DataFrame, candidates: Sequence[str]) -> list[Difference]:
-    """Give the IoU per class of each candidate minus that of supervised training, at the smallest fraction."""
-    return [
-        Difference(name, column.removeprefix(IOU), fraction, paired_difference(values[name], values[BASELINE]))
-        for name in candidates
-        for fraction in fractions(results)[:1]
-        for column in results.columns
-        if column.startswith(IOU)
-        for values in [values_by_variant(results, fraction, column=column)]
-        if name in values and BASELINE in values and name != BASELINE
-    ]
+    """Give the IoU per class of each candidate minus supervised training, at the smallest fraction that has both."""
+    return _compare_classes(results, [(name, BASELINE) for name in candidates if name != BASELINE])
+
+
+def compare_ablated_classes(results: pd.DataFrame) -> list[Difference]:
+    """Give the IoU per class of each whole method minus each of its ablations, likewise."""
+    names = [name for fraction in fractions(results) for name in values_by_variant(results, fraction) if "-" in name]
+    return _compare_classes(results, [(name.partition("-")[0], name) for name in dict.fromkeys(names)])
+
+
+def _compare_classes(results: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> list[Difference]:
+    found = []
+    for name, other in pairs:
+        both = (at for at in fractions(results) if {name, other} <= values_by_variant(results, at).keys())
+        for fraction in list(both)[:1]:
+            for column in (column for column in results.columns if column.startswith(IOU)):
+                values = values_by_variant(results, fraction, column=column)
+                title = f"{name} minus {other.removeprefix(f'{name}-')}"
+                difference = paired_difference(values[name], values[other])
+                found.append(Difference(title, column.removeprefix(IOU), fraction, difference))
+    return found
 
 
 def fractions(results: pd.DataFrame) -> list[float]:
@@ -115,8 +134,8 @@ def show_score(summary: Summary) -> str:
 
 
 def show_difference(summary: Summary) -> str:
-    """Write a difference in points with its interval, where there is one."""
+    """Write a difference in points with its interval, where there is one, and the number of pairs."""
     if not summary.n:
         return "–"
     interval = "" if math.isnan(summary.low) else f" [{signed(summary.low)}, {signed(summary.high)}]"
-    return signed(summary.mean) + interval
+    return f"{signed(summary.mean)}{interval}, n={summary.n}"

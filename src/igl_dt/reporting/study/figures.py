@@ -1,5 +1,6 @@
 """Figures of a study, from its table of results."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 from igl_dt.reporting.figures.style import FAINT, new_figure
 from igl_dt.reporting.study.comparison import (
     Difference,
+    compare_ablated_classes,
     compare_ablations,
     compare_classes,
     compare_methods,
@@ -31,16 +33,22 @@ def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Fi
         return {}
     compared = {
         "differences": (compare_methods(results, candidates), "mIoU: {} minus …"),
-        "ablations": (compare_ablations(results), "mIoU: without this minus all of {}"),
-        "classes": (compare_classes(results, candidates), "IoU: {} minus supervised"),
+        "ablations": (compare_ablations(results), "mIoU: {} minus its ablation …"),
+        "classes": (compare_classes(results, candidates), "IoU: {}"),
+        "ablated_classes": (compare_ablated_classes(results), "IoU: {}"),
     }
     drawn = {"label_efficiency": plot_label_efficiency(results, candidates)}
-    return drawn | {name: plot_differences(found, title) for name, (found, title) in compared.items() if found}
+    if results["multiply_adds_with_teachers"].notna().any():
+        drawn["compute"] = plot_compute(results)
+    for name, (differences, title) in compared.items():
+        if found := [each for each in differences if each.difference.n]:
+            drawn[name] = plot_differences(found, title)
+    return drawn
 
 
 def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> Figure:
     """Draw the mIoU of each method over the labelled fraction: mean, standard deviation, and each seed as a dot."""
-    table = [row for row in tabulate_scores(results) if "-" not in row.variant]
+    table = [row for row in tabulate_scores(results) if "-" not in row.variant and row.last.n]
     methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
     with new_figure(height=4.6) as figure:
         axes = figure.add_subplot()
@@ -64,13 +72,42 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
     return figure
 
 
+def plot_compute(results: pd.DataFrame) -> Figure:
+    """Draw the mIoU of each method over the multiply-adds of its training and its teachers': a panel per fraction."""
+    table = [row for row in tabulate_scores(results) if "-" not in row.variant and row.last.n]
+    methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
+    with new_figure(height=4.6) as figure:
+        panels = figure.subplots(1, len(at), squeeze=False, sharex=True, sharey=True)[0]
+        for row in table:
+            index, axes = methods.index(row.variant), panels[at.index(row.fraction)]
+            axes.errorbar(
+                row.compute.mean, row.last.mean, np.nan_to_num(row.last.deviation), label=row.variant, capsize=3,
+                color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linestyle="",
+            )  # fmt: skip
+        for axes, fraction in zip(panels, at, strict=True):
+            axes.set_xscale("log")
+            axes.set_title(f"{fraction:g} of the training images labelled")
+        panels[0].set_ylabel("mIoU [%], last weights")
+        figure.supxlabel("multiply-adds of the training, its teachers’ included", fontsize=10)
+        shown = {
+            text: handle for axes in panels for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
+    return figure
+
+
 def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
     """Draw differences, at least one, with their intervals: a row each, a panel per group, ``{}`` in its title."""
+    wide = 2  # the longest names fit
     groups = {each.group: [other for other in differences if other.group == each.group] for each in differences}
     several = len({each.fraction for each in differences}) > 1
-    with new_figure(height=0.26 * max(map(len, groups.values())) + 1.1) as figure:
-        panels = figure.subplots(1, len(groups), squeeze=False, sharex=True)[0]
-        for axes, (group, rows) in zip(panels, groups.items(), strict=True):
+    high = math.ceil(len(groups) / wide)
+    with new_figure(height=high * (0.26 * max(map(len, groups.values())) + 1.1)) as figure:
+        panels = figure.subplots(high, min(wide, len(groups)), squeeze=False, sharex=True).ravel()
+        for axes in panels[len(groups) :]:
+            axes.remove()
+        for axes, (group, rows) in zip(panels, groups.items(), strict=False):
+            axes.tick_params(labelbottom=True)
             heights = -np.arange(len(rows))
             axes.axvline(0, color="#222222", linewidth=1)
             for height, row in zip(heights, rows, strict=True):
@@ -79,7 +116,9 @@ def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
                 filled = color if summary.sign else "white"  # only where the interval leaves out 0
                 axes.plot([summary.low, summary.high], [height, height], color=color, linewidth=2)
                 axes.plot(summary.mean, height, "o", color=color, markerfacecolor=filled, markersize=6)
-            axes.set_yticks(heights, [f"{row.other} ({row.fraction:g})" if several else row.other for row in rows])
+            names = [f"{row.other} ({row.fraction:g})" if several else row.other for row in rows]
+            counted = [f"{name}, n={row.difference.n}" for name, row in zip(names, rows, strict=True)]
+            axes.set_yticks(heights, counted)
             axes.set_ylim(heights[-1] - 0.7, 0.7)
             axes.tick_params(axis="y", length=0)
             axes.set_xlabel(f"{title.format(group)} [points]")

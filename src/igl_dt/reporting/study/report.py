@@ -1,18 +1,29 @@
 """The table and the page of a study."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
-from igl_dt.reporting.study.comparison import show_difference, show_score, tabulate_scores, values_by_variant
+from igl_dt.reporting.study.comparison import (
+    BASELINE,
+    compare_ablated_classes,
+    compare_classes,
+    show_difference,
+    show_score,
+    tabulate_scores,
+    values_by_variant,
+)
 from igl_dt.reporting.study.results import score_column
 from igl_dt.reporting.study.statistics import paired_difference
 
 CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
+    "compute": "mIoU over multiply-adds of training, teachers’ included: mean and standard deviation over seeds.",
     "differences": "Paired differences to each other method, with 95 % t-intervals over seeds.",
-    "ablations": "What changes without a part of the method: paired differences, with 95 % t-intervals over seeds.",
+    "ablations": "The whole method minus each of its ablations: positive where what is left out or changed helps.",
     "classes": "IoU per class against supervised training: paired differences, with 95 % t-intervals over seeds.",
+    "ablated_classes": "IoU per class: the whole method minus each of its ablations.",
 }
 PAGE = """\
 <!DOCTYPE html>
@@ -26,42 +37,79 @@ img {{ width: 100%; }}
 <body><h1>Study {name}</h1>
 <p>{done} of {cells} runs are done, in {hours:.1f} hours of computation. Scores are mIoU in percent on the {split}
 images: mean ± standard deviation over n seeds, of the last weights and of those of the best validation. Differences are
-in points, paired by seed, with 95 % t-intervals that are not corrected for their number.</p>
-{table}
+in points, paired by seed, with 95 % t-intervals that are not corrected for their number. Compute is in multiply-adds,
+the training of teachers included, over that of supervised training.</p>
+{tables}
 {figures}</body></html>
 """
 
 
-def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
-    """Give scores and differences as text, a row per variant and fraction."""
-    there = [name for name in candidates if name in set(results["method"])]
+def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> list[pd.DataFrame]:
+    """Give the tables of a study as text: scores by method, and differences by class if there are any."""
+    tables = [_tabulate_methods(results, candidates), _tabulate_classes(results, candidates)]
+    return [table for table in tables if len(table)]
+
+
+def _tabulate_methods(results: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
+    """Give scores and differences, a row per variant and fraction."""
+    ablated = results["method"][results["ablation"].fillna("") != ""]
+    there = [name for name in dict.fromkeys([*candidates, *ablated]) if name in set(results["method"])]
+    scored = tabulate_scores(results)
+    baselines = {row.fraction: row.compute.mean for row in scored if row.variant == BASELINE}
     rows = []
-    for row in tabulate_scores(results):
+    for row in scored:
         method, _, ablation = row.variant.partition("-")
         values = values_by_variant(results, row.fraction)
         shown = dict.fromkeys((f"{name} minus it" for name in there), "")
         for name in there:
-            if name in values and (method != name) != bool(ablation):  # other methods, and ablations of its own
+            own, other = ablation and method == name, not ablation and method != name and name in candidates
+            if name in values and (own or other):
                 shown[f"{name} minus it"] = show_difference(paired_difference(values[name], values[row.variant]))
         count = f"{row.last.n}" + (f" ({row.failed} failed)" if row.failed else "")
         scores = {"mIoU, last": show_score(row.last), "mIoU, best": show_score(row.best)}
-        rows.append({"method": row.variant, "labelled": f"{row.fraction:g}", "n": count} | scores | shown)
+        relative = row.compute.mean / baselines.get(row.fraction, math.nan)
+        compute = "–" if math.isnan(relative) else f"{relative:.2f}"
+        named = {"method": row.variant, "labelled": f"{row.fraction:g}", "n": count}
+        rows.append(named | scores | {"compute": compute} | shown)
     return pd.DataFrame(rows)
 
 
-def write_markdown(table: pd.DataFrame) -> str:
-    """Write a table of text in Markdown."""
-    lines: Iterable[Iterable[str]] = [table.columns, ["---"] * len(table.columns), *table.to_numpy().tolist()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def _tabulate_classes(results: pd.DataFrame, candidates: Sequence[str]) -> pd.DataFrame:
+    """Give differences in IoU, a row per class: of candidates to supervised training, of methods to their ablations."""
+    rows: dict[str, dict[str, str]] = {}
+    for each in [*compare_classes(results, candidates), *compare_ablated_classes(results)]:
+        shown = rows.setdefault(each.other, {"IoU": each.other})
+        shown[f"{each.group} ({each.fraction:g})"] = show_difference(each.difference)
+    return pd.DataFrame(rows.values())
+
+
+def write_markdown(tables: Iterable[pd.DataFrame]) -> str:
+    """Write tables of text in Markdown."""
+    written = []
+    for table in tables:
+        lines: Iterable[Iterable[str]] = [table.columns, ["---"] * len(table.columns), *table.to_numpy().tolist()]
+        written.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    return "\n".join(written)
 
 
 def render_study(
-    name: str, cells: int, results: pd.DataFrame, costs: pd.DataFrame, table: pd.DataFrame, figures: Iterable[str]
+    name: str,
+    cells: int,
+    results: pd.DataFrame,
+    costs: pd.DataFrame,
+    tables: Iterable[pd.DataFrame],
+    figures: Iterable[str],
 ) -> str:
-    """Render the page of a study, with its table and the figures that lie beside it."""
+    """Render the page of a study, with tables of text and the figures that lie beside it."""
     shown = [f'<p><img src="figures/{each}.png" alt="">{CAPTIONS[each]}</p>\n' for each in figures]
     split = "test" if score_column(results) == "test_miou" else "validation"
-    hours, rows = costs["seconds"].sum() / 3600, table.to_html(index=False, border=0)
+    hours, rows = costs["seconds"].sum() / 3600, [table.to_html(index=False, border=0) for table in tables]
     return PAGE.format(
-        name=name, done=len(costs), cells=cells, hours=hours, split=split, table=rows, figures="".join(shown)
+        name=name,
+        done=len(costs),
+        cells=cells,
+        hours=hours,
+        split=split,
+        tables="\n".join(rows),
+        figures="".join(shown),
     )

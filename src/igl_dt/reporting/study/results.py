@@ -3,48 +3,82 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from igl_dt.reporting.networks import BEST, MAIN
 from igl_dt.reporting.study.definition import TEACHERS, Cell
 
-DONE, FAILED = "done", "failed"
+DONE, RECORDED, FAILED = "done", "recorded", "failed"
+"""``recorded``: done elsewhere, and in the study's tables."""
 FAILURE = "failed.txt"
 """In a run's reporting folder: the end of what a failed cell printed."""
 IOU = "iou."
+_RESULTS = (
+    *("method", "ablation", "fraction", "seed", "weights", "status", "run", "digest", "labeled_images"),
+    *("labeled_sha256", "fingerprint", "teachers", "steps", "multiply_adds", "multiply_adds_with_teachers", "val_miou"),
+    "test_miou",
+)
+_COSTS = ("run", "digest", "seconds", "peak_memory_mib", "commit", "changed", "device", "kernels")
+_TEXT = dict.fromkeys(("ablation", "run", "digest", "labeled_sha256", "fingerprint", "teachers", "commit"), "str")
+_COUNTS = dict.fromkeys(("labeled_images", "steps", "multiply_adds", "multiply_adds_with_teachers"), "Int64")
 
 
-def read_results(project: Path, cells: Iterable[tuple[Cell, str]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+class Tables(NamedTuple):
+    """The tables of a study; of both, a run's rows have its name and the digest of its parameters."""
+
+    results: pd.DataFrame
+    costs: pd.DataFrame
+
+
+def read_tables(folder: Path) -> Tables:
+    """Read ``results.csv`` and ``costs.csv`` of a study's folder; one that is not there is empty."""
+    found = []
+    for name, columns in (("results", _RESULTS), ("costs", _COSTS)):
+        path = folder / f"{name}.csv"
+        table = pd.DataFrame(columns=list(columns))
+        if path.is_file():
+            table = pd.read_csv(path, dtype=_TEXT | _COUNTS).fillna(dict.fromkeys(_TEXT, ""))
+            for key in set(columns) - set(table):
+                table[key] = "an older version" if key in ("run", "digest") else None
+        found.append(table)
+    return Tables(*found)
+
+
+def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded: Tables) -> Tables:
     """Gather the scores of all cells that are done.
 
     Args:
         project: folder that has ``data/``.
-        cells: in the order of the table, each with its status; cells that are neither done nor failed are left out.
+        cells: in the order of the table, each with its status and its digest; cells that are neither done, recorded nor
+            failed are left out.
+        recorded: tables whose rows of recorded cells are kept.
 
     Returns:
         The results, two rows per cell: the student with its last weights, and with those of its best validation. Scores
-        are between 0 and 1, ``test_miou`` is empty where there is no test split, and ``iou.<class>`` is of the test
+        are between 0 and 1, ``multiply_adds`` are of the whole training (see ``SegmentationNetwork.compute``) and empty
+        where not recorded, ``test_miou`` is empty where there is no test split, and ``iou.<class>`` is of the test
         split if there is one, else of the validation images. A failed cell has no scores. Then what varies from one
         execution to the next, a row per cell: seconds, memory, commit.
     """
-    rows: list[dict[str, Any]] = []
-    costs = []
-    for cell, status in cells:
+    rows: list[dict[Any, Any]] = []
+    costs: list[dict[Any, Any]] = []
+    for cell, status, digest in cells:
+        if status == RECORDED:
+            for gathered, table in ((rows, recorded.results), (costs, recorded.costs)):
+                gathered += table[table["run"] == cell.run].to_dict("records")
+            continue
         key = {"method": cell.method, "ablation": cell.ablation, "fraction": cell.fraction, "seed": cell.seed}
+        named = {"run": cell.run, "digest": digest}
         if status == DONE:
-            costs.append({"run": cell.run, **_costs(project, cell)})
+            costs.append(named | _costs(project, cell))
         if cell.method != TEACHERS and status in (DONE, FAILED):
             scores = _scores(project, cell) if status == DONE else {"last": {}, "best": {}}
-            rows += [{**key, "weights": weights, "status": status, **values} for weights, values in scores.items()]
-    first = ["method", "ablation", "fraction", "seed", "weights", "status", "labeled_images", "labeled_sha256"]
-    first += ["fingerprint", "teachers", "steps", "val_miou", "test_miou"]
+            rows += [key | {"weights": name, "status": status} | named | values for name, values in scores.items()]
     classes = dict.fromkeys(name for row in rows for name in row if name.startswith(IOU))
-    results = pd.DataFrame(rows, columns=[*first, *classes])
-    return results, pd.DataFrame(
-        costs, columns=["run", "seconds", "peak_memory_mib", "commit", "changed", "device", "kernels"]
-    )
+    results = pd.DataFrame(rows, columns=[*_RESULTS, *classes], dtype=object).astype(_COUNTS).infer_objects()
+    return Tables(results, pd.DataFrame(costs, columns=list(_COSTS)))
 
 
 def score_column(results: pd.DataFrame) -> str:
@@ -62,13 +96,16 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     found = {}
     for weights, network in (("last", MAIN), ("best", MAIN + BEST)):
         row = -1 if weights == "last" else int(val.argmax())
-        scores = metrics[network]
+        scores, compute = metrics[network], networks[network].get("compute") or {}
+        total, teachers = compute.get("total"), compute.get("teachers")
         found[weights] = {
             "labeled_images": summary["images"]["labeled"],
             "labeled_sha256": summary["sha256"]["labeled"],
             "fingerprint": networks[network]["fingerprint"],
             "teachers": cell.teachers or "",
             "steps": int(steps[row]),
+            "multiply_adds": total,
+            "multiply_adds_with_teachers": None if teachers is None else total + teachers,
             "val_miou": round(float(val[row]), 6),
             "test_miou": round(scores["miou"], 6) if summary["images"]["test"] else None,
             **{IOU + name: None if iou is None else round(iou, 6) for name, iou in scores["per_class"].items()},
