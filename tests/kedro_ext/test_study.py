@@ -175,6 +175,18 @@ def test_wrong_parameters_are_found_before_anything_runs(project: Path, old: str
         load_plan(project, "tiny")
 
 
+def test_a_student_that_waits_for_its_teachers_keeps_no_other_from_running(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    define(project, STUDY.replace("  supervised: {}\n  igl_dt: {}\n", "  igl_dt: {}\n  supervised: {}\n"))
+    double = "import pathlib, sys, time\nteachers = 'teachers' in sys.argv[1]\nother = pathlib.Path('supervised')\n"
+    double += "if 'supervised' in sys.argv[1]: other.touch()\n"
+    double += "while teachers and not other.exists(): time.sleep(0.01)\n"
+    (project / "double.py").write_text(double, "utf-8")
+    monkeypatch.setattr(Plan, "command", lambda self, cell: ["double", cell.run])
+    assert run_cells(load_plan(project, "tiny"), 2, print) == []
+
+
 @pytest.mark.parametrize("address", [None, "local"])
 def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, address: str | None

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -215,12 +215,25 @@ def run_cells(plan: Plan, jobs: int, say: Callable[[str], None], address: str | 
     """
     processes = _RayTasks(plan, say, jobs, address) if address else _Processes(plan, say)
     todo = plan.todo()
-    results: dict[str, Future[bool]] = {}
+    waiting, failed = list(todo), set()
+    running: dict[Future[bool], Cell] = {}
     with closing(processes), ThreadPoolExecutor(jobs) as pool:
         try:
-            for cell in todo:  # in their order: a student's teachers are under way or done before it waits for them
-                results[cell.run] = pool.submit(processes.run, cell, results.get(cell.teachers or ""))
-            return [cell for cell in todo if not results[cell.run].result()]
+            while waiting or running:
+                missing = {cell.run for cell in [*waiting, *running.values()]}
+                ready = [cell for cell in waiting if cell.teachers not in missing]
+                for cell in ready[: jobs - len(running)]:
+                    waiting.remove(cell)
+                    if cell.teachers in failed:
+                        say(f"{cell.run} is skipped: its teachers failed")
+                        failed.add(cell.run)
+                    else:
+                        running[pool.submit(processes.run, cell)] = cell
+                for ended in wait(running, return_when=FIRST_COMPLETED).done:
+                    cell = running.pop(ended)
+                    if not ended.result():
+                        failed.add(cell.run)
+            return [cell for cell in todo if cell.run in failed]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             processes.stop()
@@ -236,14 +249,11 @@ class _Processes:
         self._lock = threading.Lock()
         self._stopped = False
 
-    def run(self, cell: Cell, teachers: Future[bool] | None) -> bool:
-        """Run a cell after its teachers, unless it is done; tells whether it succeeded.
+    def run(self, cell: Cell) -> bool:
+        """Run a cell unless it is done; tells whether it succeeded.
 
         Where another process trains it, such as one whose study was killed, this waits for that one first.
         """
-        if teachers is not None and not teachers.result():
-            self._say(f"{cell.run} is skipped: its teachers failed")
-            return False
         folder = self._plan.project / "data/09_recovery" / cell.run
         folder.mkdir(parents=True, exist_ok=True)
         log, failure = folder.with_name(f"{cell.run}.log"), self._plan.reporting(cell) / FAILURE
