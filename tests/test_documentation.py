@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -432,35 +433,83 @@ def test_the_architecture_shown_is_found_and_works(tmp_path: Path, monkeypatch: 
 
 
 NETWORK_ROWS = {
-    "student (IGL-DT)": "student",
-    "teacher SwinUnet": "swin_unet",
-    "teacher ResUnet": "res_unet",
-    "supervised only": "supervised",
+    "student (IGL-DT)": ("student", "student"),
+    "teacher SwinUnet": ("global_teacher", "swin_unet"),
+    "teacher ResUnet": ("local_teacher", "res_unet"),
+    "supervised only": ("supervised", "supervised"),
 }
-
-
-def percents(pattern: str, network: str, score: str) -> list[float]:
-    """Return a score of each committed result, in percent."""
-    results = [json.loads(path.read_text("utf-8")) for path in sorted((PROJECT / "docs/results").glob(pattern))]
-    assert results
-    return [100 * result[network][score] for result in results]
-
-
-def mean_and_deviation(values: list[float]) -> str:
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}"
+"""Rows of tables: the network's name now, and in the old results of CamVid."""
 
 
 @pytest.mark.parametrize("label", NETWORK_ROWS)
-def test_numbers_in_tables_are_those_of_the_results(label: str) -> None:
-    network = NETWORK_ROWS[label]
-    built_in = percents("shapes_seed_*.json", network, "miou")
-    seeds = " | ".join(f"{value:.1f}" for value in built_in)
-    boundaries = mean_and_deviation(percents("shapes_seed_*.json", network, "boundary_miou"))
+def test_scores_of_the_built_in_run_are_the_committed_ones(label: str) -> None:
+    scores = json.loads((PROJECT / "data/08_reporting/shapes/miou.json").read_text("utf-8"))
     readme = (PROJECT / "README.md").read_text("utf-8").replace("**", "")
-    assert f"| {label} | {seeds} | {mean_and_deviation(built_in)} |\n" in readme
+    assert f"| {label} | {100 * scores[NETWORK_ROWS[label][0]]:.1f} |\n" in readme
+
+
+@pytest.mark.parametrize("label", NETWORK_ROWS)
+def test_old_scores_of_camvid_are_the_committed_ones(label: str) -> None:
     results = (PROJECT / "docs/results.md").read_text("utf-8")
-    assert f"| {label} | {seeds} | {mean_and_deviation(built_in)} | {boundaries} |\n" in results
     for steps in (1000, 2000):
-        (miou,) = percents(f"camvid_{steps}_steps.json", network, "miou")
-        (boundary,) = percents(f"camvid_{steps}_steps.json", network, "boundary_miou")
+        scores = json.loads((PROJECT / f"docs/results/camvid_{steps}_steps.json").read_text("utf-8"))
+        miou, boundary = (100 * scores[NETWORK_ROWS[label][1]][score] for score in ("miou", "boundary_miou"))
         assert f"| {label} | {4500 if 'teacher' in label else steps} | {miou:.1f} | {boundary:.1f} |\n" in results
+
+
+STUDIED = {
+    "supervised only": "supervised",
+    "IGL-DT": "igl_dt",
+    "IGL-DT+ (ours)": "igl_dt_plus",
+    "FixMatch": "fixmatch",
+    "UniMatch V1": "unimatch",
+}
+"""Rows of the README's table of the study ``shapes``."""
+
+
+def test_methods_in_the_readme_have_the_scores_of_the_study() -> None:
+    results = pd.read_csv(PROJECT / "studies/shapes/results.csv")
+    results = results[results["ablation"].isna() & (results["weights"] == "last")]
+    readme = (PROJECT / "README.md").read_text("utf-8")
+    for label, method in STUDIED.items():
+        scores = 100 * results[results["method"] == method].set_index("seed")["test_miou"]
+        seeds = " | ".join(f"{scores[seed]:.1f}" if seed in scores else "–" for seed in range(3))
+        mean = f"{scores.mean():.1f} ± {scores.std():.1f}" if len(scores) == 3 else "–"
+        assert f"| {label} | {seeds} | {mean} |\n" in readme
+    assert set(results["method"]) <= set(STUDIED.values())
+
+
+WEIGHTS = {
+    "": "DeepLabV3+ | ImageNet",
+    "deeplab_scratch": "DeepLabV3+ | scratch",
+    "deeplab_balanced": "DeepLabV3+, balanced classes | ImageNet",
+    "deeplab_2000_steps": "DeepLabV3+, 2000 steps | ImageNet",
+    "deeplab_2000_steps_balanced": "DeepLabV3+, 2000 steps, balanced classes | ImageNet",
+    "res_unet": "ResUnet | ImageNet",
+    "res_unet_scratch": "ResUnet | scratch",
+    "swin_unet": "SwinUnet, pyramid stem | ImageNet",
+    "swin_unet_scratch": "SwinUnet, pyramid stem | scratch",
+    "swin_unet_stride8": "SwinUnet, pyramid stem from stride 8 | ImageNet",
+    "swin_unet_convolutional": "SwinUnet, convolutional stem | scratch",
+}
+"""By the ablation's name in the studies ``weights_*``: network and initial weights."""
+
+
+def tabulate_weights(results: pd.DataFrame) -> str:
+    """Give the table of docs/results.md."""
+    results = results[(results["weights"] == "last") & (results["status"] == "done")]
+    results = results.dropna(axis="columns", how="all")
+    score = "test_miou" if "test_miou" in results else "val_miou"
+    classes = [column for column in results if column.startswith("iou.")]
+    names = [column.removeprefix("iou.").replace("_", " ") for column in classes]
+    lines = [f"| network | weights | mIoU | {' | '.join(names)} |", "|---" * (3 + len(classes)) + "|"]
+    ablation = results["ablation"] if "ablation" in results else pd.Series("", results.index)
+    for name, label in WEIGHTS.items():
+        for _, row in results[ablation.fillna("") == name].iterrows():
+            lines.append(f"| {label} | {' | '.join(f'{100 * row[column]:.1f}' for column in [score, *classes])} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("path", sorted((PROJECT / "studies").glob("weights_*/results.csv")), ids=str)
+def test_table_of_initial_weights(path: Path) -> None:
+    assert tabulate_weights(pd.read_csv(path)) in (PROJECT / "docs/results.md").read_text("utf-8")
