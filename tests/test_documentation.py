@@ -31,6 +31,7 @@ from sphinx.cmd.build import build_main
 
 import igl_dt.data.datasets
 import igl_dt.losses
+import igl_dt.methods
 import igl_dt.networks.architectures
 from igl_dt.cli import cli
 from igl_dt.data.datasets import DataError
@@ -513,3 +514,13 @@ def tabulate_weights(results: pd.DataFrame) -> str:
 @pytest.mark.parametrize("path", sorted((PROJECT / "studies").glob("weights_*/results.csv")), ids=str)
 def test_table_of_initial_weights(path: Path) -> None:
     assert tabulate_weights(pd.read_csv(path)) in (PROJECT / "docs/results.md").read_text("utf-8")
+
+
+def test_costs_of_methods_are_those_of_the_benchmark() -> None:
+    figures = json.loads((PROJECT / "benchmarks/results.json").read_text("utf-8"))
+    page = (PROJECT / "docs/methods.md").read_text("utf-8")
+    for name in registry.find_classes(igl_dt.methods, Method):
+        seconds = figures["methods"][f"{name}: times supervised"]
+        assert re.search(rf"^\| `{name}` \|.* \| {seconds:.2f} \|$", page, re.MULTILINE), name
+    ratio = figures["portable"]["ratio"]
+    assert f"{ratio:.2f} times as long with `true`" in (PROJECT / "docs/reproduction.md").read_text("utf-8")
