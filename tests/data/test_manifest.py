@@ -227,7 +227,9 @@ def test_masks_with_other_ids_are_refused_with_the_ids_they_need(
     if ids is None:
         assert "ids:" not in str(raised.value)
     else:
-        assert re.search(HINT + re.escape(ids) + "$", str(raised.value)), raised.value
+        assert re.search(HINT + re.escape(ids) + "$", str(raised.value), re.MULTILINE), raised.value
+        words = ",".join(f"dataset.options.ids.{name}={id_}" for name, id_ in yaml.safe_load(ids).items())
+        assert str(raised.value).endswith(f"\nor to --params:\n  {words}") != ("d: e" in ids)
 
 
 def test_the_ids_of_the_hint_are_right(folder: Path, tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_the_ids_of_the_hint_are_right(folder: Path, tmp_path: Path) -> None:
     options["class_names"] = ["background", "polyp"]
     with pytest.raises(DataError, match="255 marks ignored pixels, so that 'polyp' never occurs") as raised:
         read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
-    options |= yaml.safe_load(str(raised.value).splitlines()[-1])
+    options |= yaml.safe_load(str(raised.value).splitlines()[-3])
     manifest = read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
     assert (manifest.class_pixels == 24 * 32 / 2).all(axis=None)
 
