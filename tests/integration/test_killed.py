@@ -195,7 +195,7 @@ def test_ctrl_c_ends_all_processes_that_train_together(make_project, start, type
         assert "was stopped after step" in said
         assert "the same command resumes from there" in said
         assert "Traceback" not in said
-        found = subprocess.run(["pgrep", f"-g{process.pid}"], capture_output=True, text=True, check=False)
+        found = subprocess.run(["pgrep", f"-g{process.pid}", "-rD,R,S,T"], capture_output=True, text=True, check=False)
         assert found.stdout == ""
     assert "student_learning resumes after step" in type_command(root, *together)
     assert_same(outputs(alone), outputs(root))
