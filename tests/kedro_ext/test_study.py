@@ -62,27 +62,23 @@ def finish(plan: Plan, *runs: str, **changes: Any) -> None:
             path.write_text(json.dumps(dict.fromkeys(cell.pipelines, account | changes)), "utf-8")
 
 
-def statuses(plan: Plan) -> dict[str, str]:
-    return {cell.run: plan.status(cell) for cell in plan.cells}
-
-
 def test_a_run_is_done_with_its_teachers_and_the_same_parameters(plan: Plan, project: Path) -> None:
-    assert statuses(plan) == {SUPERVISED: "missing", TEACHERS: "missing", IGL_DT: "missing"}
+    assert plan.statuses() == {SUPERVISED: "missing", TEACHERS: "missing", IGL_DT: "missing"}
     finish(plan, IGL_DT)
-    assert statuses(plan)[IGL_DT] == "unfinished"
+    assert plan.statuses()[IGL_DT] == "unfinished"
     finish(plan, SUPERVISED, TEACHERS)
-    assert set(statuses(plan).values()) == {"done"}
+    assert set(plan.statuses().values()) == {"done"}
     finish(plan, TEACHERS, sha256={"teacher": "b"})  # trained again
-    assert statuses(plan) == {SUPERVISED: "done", TEACHERS: "done", IGL_DT: "unfinished"}
+    assert plan.statuses() == {SUPERVISED: "done", TEACHERS: "done", IGL_DT: "unfinished"}
     finish(plan, TEACHERS, unfinished=["train_teachers"])
-    assert statuses(plan) == {SUPERVISED: "done", TEACHERS: "unfinished", IGL_DT: "unfinished"}
+    assert plan.statuses() == {SUPERVISED: "done", TEACHERS: "unfinished", IGL_DT: "unfinished"}
     finish(plan, TEACHERS)
     define(
         project, STUDY.replace("igl_dt: {}", "igl_dt: {parameters: {student_learning.method.igl_dt.local_weight: 0}}")
     )
-    assert statuses(load_plan(project, "tiny")) == {SUPERVISED: "done", TEACHERS: "done", IGL_DT: "unfinished"}
+    assert load_plan(project, "tiny").statuses() == {SUPERVISED: "done", TEACHERS: "done", IGL_DT: "unfinished"}
     define(project, STUDY + "parameters: {runtime.workers: 1, student_learning.method.igl_dt.local_weight: 0}")
-    assert statuses(load_plan(project, "tiny"))[SUPERVISED] == "done"  # neither changes its result
+    assert load_plan(project, "tiny").statuses()[SUPERVISED] == "done"  # neither changes its result
 
 
 def record(plan: Plan, *runs: str, status: str = "done") -> None:
@@ -104,23 +100,24 @@ def record(plan: Plan, *runs: str, status: str = "done") -> None:
 def test_a_run_that_another_clone_has_recorded_is_not_run_here(plan: Plan, project: Path) -> None:
     record(plan, SUPERVISED, TEACHERS)
     here = load_plan(project, "tiny")
-    assert statuses(here) == {SUPERVISED: "recorded", TEACHERS: "recorded", IGL_DT: "missing"}
-    assert [cell.run for cell in here.todo()] == [TEACHERS, IGL_DT]  # the student needs the weights
+    assert here.statuses() == {SUPERVISED: "recorded", TEACHERS: "recorded", IGL_DT: "missing"}
+    assert [cell.run for cell in here.todo(here.statuses())] == [TEACHERS, IGL_DT]  # the student needs the weights
     assert describe_plan(here, 1).endswith("2 of 3 runs are done (2 recorded elsewhere); left: 4.0 hours with --jobs=1")
     record(plan, IGL_DT)
-    assert [cell.run for cell in load_plan(project, "tiny").todo()] == [SUPERVISED]  # no teachers
+    again = load_plan(project, "tiny")
+    assert [cell.run for cell in again.todo(again.statuses())] == [SUPERVISED]  # no teachers
     record(plan, SUPERVISED, IGL_DT, status="failed")
     here = load_plan(project, "tiny")
-    assert statuses(here)[IGL_DT] == "failed"
-    assert len(here.todo()) == 3
+    assert here.statuses()[IGL_DT] == "failed"
+    assert len(here.todo(here.statuses())) == 3
     finish(plan, TEACHERS, unfinished=["train_teachers"])
     record(plan, SUPERVISED, TEACHERS, IGL_DT)
     here = load_plan(project, "tiny")
-    assert statuses(here) == {SUPERVISED: "recorded", TEACHERS: "unfinished", IGL_DT: "recorded"}
+    assert here.statuses() == {SUPERVISED: "recorded", TEACHERS: "unfinished", IGL_DT: "recorded"}
     said: list[str] = []
     assert run_cells(here, 1, said.append) == []
     assert said == []
-    assert here.dropped() == [TEACHERS]
+    assert here.dropped(here.statuses()) == [TEACHERS]
 
 
 def test_a_recorded_run_counts_only_with_the_parameters_of_the_definition(
@@ -129,16 +126,16 @@ def test_a_recorded_run_counts_only_with_the_parameters_of_the_definition(
     record(plan, SUPERVISED, TEACHERS, IGL_DT)
     define(project, STUDY + "parameters: {teacher_pretraining.steps: 3}")
     here = load_plan(project, "tiny")
-    assert statuses(here) == {SUPERVISED: "recorded", TEACHERS: "missing", IGL_DT: "missing"}
-    assert here.dropped() == [IGL_DT, TEACHERS]
+    assert here.statuses() == {SUPERVISED: "recorded", TEACHERS: "missing", IGL_DT: "missing"}
+    assert here.dropped(here.statuses()) == [IGL_DT, TEACHERS]
     monkeypatch.chdir(project)
     results, costs, *_ = gather_study("tiny")
     assert (results["run"].tolist(), costs["run"].tolist()) == ([SUPERVISED] * 2, [SUPERVISED])
     assert f"studies/tiny: rows of {IGL_DT}, {TEACHERS} are dropped" in caplog.text
     define(project, STUDY.replace("  igl_dt: {}\n", "") + "parameters: {runtime.workers: 1, dataset.root: elsewhere}")
     here = load_plan(project, "tiny")
-    assert statuses(here) == {SUPERVISED: "recorded"}  # neither changes its result
-    assert set(here.dropped()) == {TEACHERS, IGL_DT}
+    assert here.statuses() == {SUPERVISED: "recorded"}  # neither changes its result
+    assert set(here.dropped(here.statuses())) == {TEACHERS, IGL_DT}
 
 
 def test_a_digest_does_not_hang_on_defaults_that_nobody_gave(plan: Plan) -> None:
@@ -204,7 +201,7 @@ def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
         f"{TEACHERS} failed, see data/09_recovery/{TEACHERS}.log",
         f"{TEACHERS} started",
     ]
-    assert statuses(plan) == {SUPERVISED: "missing", TEACHERS: "failed", IGL_DT: "missing"}
+    assert plan.statuses() == {SUPERVISED: "missing", TEACHERS: "failed", IGL_DT: "missing"}
     assert (plan.reporting(plan.cells[1]) / "failed.txt").read_text("utf-8") == "no such image\n"
     finish(plan, SUPERVISED, TEACHERS)
     said.clear()

@@ -5,7 +5,6 @@ holds a lock of its own, so they need neither clones nor DVC to run at once, and
 """
 
 import copy
-import hashlib
 import json
 import math
 import os
@@ -37,7 +36,7 @@ from igl_dt.kedro_ext.provenance import rebuild_command
 from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
 from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, read_tables
 from igl_dt.runtime.parameters import RuntimeParameters
-from igl_dt.utils.files import atomic_write
+from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import explain
 
 UNFINISHED, MISSING = "unfinished", "missing"
@@ -100,19 +99,25 @@ class Plan:
         """Give a short digest of what decides a cell's result: its parameters, and those of its teachers."""
         made = [other for other in self.cells if other.run in (cell.run, cell.teachers)]
         values = json.dumps([decisive(self.parameters[each.run], each) for each in made], sort_keys=True)
-        return hashlib.sha256(values.encode()).hexdigest()[:16]
+        return digest(values.encode())[:16]
 
-    def todo(self) -> list[Cell]:
-        """Give the cells that are to be run: teachers only where a student that is to be run needs them."""
-        states = {cell.run: self.status(cell) for cell in self.cells}
+    def statuses(self) -> dict[str, str]:
+        """Give the status of each cell, by run."""
+        return {cell.run: self.status(cell) for cell in self.cells}
+
+    def todo(self, states: Mapping[str, str]) -> list[Cell]:
+        """Give the cells that are to be run: teachers only where a student that is to be run needs them.
+
+        ``states`` are what ``statuses`` gives.
+        """
         students = [cell for cell in self.cells if cell.method != TEACHERS and states[cell.run] not in (DONE, RECORDED)]
         wanted = {cell.run for cell in students}
         wanted |= {cell.teachers for cell in students if cell.teachers and states[cell.teachers] != DONE}
         return [cell for cell in self.cells if cell.run in wanted]
 
-    def dropped(self) -> list[str]:
+    def dropped(self, states: Mapping[str, str]) -> list[str]:
         """Give the runs in the study's tables that are in them no longer once these are written again."""
-        kept = {cell.run for cell in self.cells if self.status(cell) in (DONE, RECORDED, FAILED)}
+        kept = {run for run, status in states.items() if status in (DONE, RECORDED, FAILED)}
         named = dict.fromkeys([*self.recorded.results["run"], *self.recorded.costs["run"]])
         return [run for run in named if run not in kept]
 
@@ -214,7 +219,7 @@ def run_cells(plan: Plan, jobs: int, say: Callable[[str], None], address: str | 
         ValueError: Ray is not installed, not at this address, or does not start.
     """
     processes = _RayTasks(plan, say, jobs, address) if address else _Processes(plan, say)
-    todo = plan.todo()
+    todo = plan.todo(plan.statuses())
     waiting, failed = list(todo), set()
     running: dict[Future[bool], Cell] = {}
     with closing(processes), ThreadPoolExecutor(jobs) as pool:
@@ -387,12 +392,12 @@ def describe_plan(plan: Plan, jobs: int) -> str:
     A cell is expected to take as long as the median of the finished ones of its method and ablation, at any fraction;
     where there are none, of all.
     """
-    finished = (DONE, RECORDED)
+    finished, states = (DONE, RECORDED), plan.statuses()
     rows = pd.DataFrame(
         [
             (cell.run, cell.variant, cell.fraction, status, plan.seconds(cell) if status in finished else math.nan)
             for cell in plan.cells
-            for status in [plan.status(cell)]
+            for status in [states[cell.run]]
         ],
         columns=["run", "variant", "fraction", "status", "seconds"],
     )
@@ -401,7 +406,7 @@ def describe_plan(plan: Plan, jobs: int) -> str:
         counts = ", ".join(f"{number} {status}" for status, number in group["status"].value_counts(sort=False).items())
         lines.append(f"{variant:40} {fraction:8g}  {counts}")
     expected = rows.groupby("variant")["seconds"].transform("median").fillna(rows["seconds"].median())
-    todo = {cell.run for cell in plan.todo()}
+    todo = {cell.run for cell in plan.todo(states)}
     hours = expected[rows["run"].isin(todo)].sum(skipna=False) / 3600 / jobs
     done, elsewhere = rows["status"].isin(finished).sum(), (rows["status"] == RECORDED).sum()
     counted = f"{done} of {len(rows)} runs are done" + (f" ({elsewhere} recorded elsewhere)" if elsewhere else "")

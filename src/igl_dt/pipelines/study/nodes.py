@@ -20,12 +20,13 @@ def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     if study is None:
         raise ValueError("study: give the name of a folder in studies/, --params=study=NAME")
     plan = load_plan(Path.cwd(), study)
-    if dropped := plan.dropped():
+    states = plan.statuses()
+    if dropped := plan.dropped(states):
         LOGGER.warning(
             "studies/%s: rows of %s are dropped: the study has no such run, or not with these parameters, or it is "
             "unfinished here", study, ", ".join(dropped),
         )  # fmt: skip
-    cells = [(cell, plan.status(cell), plan.digest(cell)) for cell in plan.cells]
+    cells = [(cell, states[cell.run], plan.digest(cell)) for cell in plan.cells]
     results, costs = read_results(plan.project, cells, plan.recorded)
     candidates = plan.study.candidates
     figures, tables = plot_study(results, candidates), tabulate(results, candidates)
