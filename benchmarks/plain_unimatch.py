@@ -1,11 +1,10 @@
 """UniMatch V1 and supervised training as research code usually has them, beside the engine, in one run.
 
-``python -m benchmarks plain``. The plain way: one loader
-for labelled images and two for unlabelled ones, zipped; every image is opened, scaled as a whole and then cropped by
-Pillow; the loss is written out at every step, six values with ``.item()``; validation takes one image at a time; all
-in float32. The networks, their initial weights, crops, batch, views and optimiser are the engine's. Both take turns:
-some steps and a validation of the one, then as many of the other, in one process with two threads, which also reads
-the images.
+``python -m benchmarks plain``. The plain way: one loader for labelled images and two for unlabelled ones, zipped; every
+image is opened, scaled as a whole and then cropped by Pillow; the loss is written out at every step, six values with
+``.item()``; validation takes one image at a time; all in float32. The networks, their initial weights, crops, batch,
+views and optimiser are the engine's. Both take turns: some steps and a validation of the one, then as many of the
+other, in one process with two threads, which also reads the images.
 """
 
 import random
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ColorJitter
 
+from benchmarks.settings import BATCH_SIZE, CLASS_NAMES, CROP_SIZE, IMAGE_SIZE, NETWORKS, OPTIMIZER, RUNTIME
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
@@ -34,24 +34,17 @@ from igl_dt.evaluation.evaluator import evaluate
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.methods.unimatch import decode_with_dropout
 from igl_dt.networks.base import SegmentationNetwork
-from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.runtime.determinism import autocast
-from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
+from igl_dt.runtime.parameters import EvaluationParameters
 from igl_dt.training.optimizer import build_optimizer
-from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
+from igl_dt.training.parameters import TrainingParameters
 from igl_dt.training.trainer import create_method, fit
 from igl_dt.utils.parameters import IGNORE_INDEX
 
-IMAGE_SIZE, CROP = (360, 480), 128
+CROP = CROP_SIZE[0]
 IMAGES, VALIDATED = 56, 8
-CLASS_NAMES = tuple(f"class {index}" for index in range(9))
-BATCH_SIZE = 4
 STEPS, ROUNDS = 8, 7
 THRESHOLD = 0.95
-OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
-STUDENT = NetworkChoice.model_validate(
-    {"architecture": "deeplab_v3_plus", "deeplab_v3_plus": {"encoder": {"name": "resnet18"}, "channels": 128}}
-)
 METHODS = ("unimatch", "supervised")
 LIMIT = 1.5
 
@@ -208,11 +201,11 @@ def compare(name: str, precision: str) -> tuple[float, float]:
         name: ``unimatch`` or ``supervised``.
         precision: of the engine: ``float32`` or ``bfloat16``.
     """
-    runtime = RuntimeParameters(device="cpu", threads=2, workers=0, precision=precision)
+    runtime = RUNTIME.model_copy(update={"precision": precision})
     with tempfile.TemporaryDirectory() as folder, patch("igl_dt.training.cost.COUNTED_STEPS", 1):
         reader, splits = _images(Path(folder))
         parameters = TrainingParameters(
-            networks={"student": STUDENT},
+            networks={"student": NETWORKS["student"]},
             method=MethodChoice(name=name),
             optimizers={"student": OPTIMIZER},
             steps=STEPS * ROUNDS,

@@ -66,6 +66,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
 from benchmarks.plain_unimatch import is_within_limit, measure_plain
+from benchmarks.settings import BATCH_SIZE, CLASS_NAMES, CROP_SIZE, IMAGE_SIZE, NETWORKS, OPTIMIZER, RUNTIME
 from igl_dt.data import loading
 from igl_dt.data.image_io import read_image
 from igl_dt.data.loading import Batch, ImageReader, TrainingBatches
@@ -81,13 +82,12 @@ from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import load_network, save_network
-from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.determinism import configure_torch, seeded
 from igl_dt.runtime.memory import peak_memory
-from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
+from igl_dt.runtime.parameters import EvaluationParameters
 from igl_dt.training.optimizer import build_optimizer
-from igl_dt.training.parameters import OptimizerParameters, TeacherPretrainingParameters, TrainingParameters
+from igl_dt.training.parameters import TeacherPretrainingParameters, TrainingParameters
 from igl_dt.training.trainer import create_method, fit
 from igl_dt.utils.parameters import IGNORE_INDEX, Size
 from igl_dt.utils.registry import find_classes
@@ -97,24 +97,6 @@ LIMIT = 1.05
 WARMUP_STEPS = 3
 STEPS = 44
 METHOD_ROUNDS = 12
-BATCH_SIZE = 4
-OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
-RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
-CLASS_NAMES = tuple(f"class {index}" for index in range(9))
-RESNET = {"name": "resnet18"}
-SWIN = {
-    "name": "swin_tiny_patch4_window7_224",
-    "options": {"embed_dim": 48, "depths": [2, 2, 2, 2], "num_heads": [3, 6, 12, 24], "window_size": 4},
-}
-NETWORKS = {
-    role: NetworkChoice.model_validate({"architecture": architecture, architecture: parameters})
-    for role, architecture, parameters in (
-        ("global_teacher", "swin_unet", {"encoder": SWIN, "stem": "convolutional"}),
-        ("local_teacher", "res_unet", {"encoder": RESNET, "decoder_channels": [128, 64, 32, 32]}),
-        ("student", "deeplab_v3_plus", {"encoder": RESNET, "channels": 128}),
-    )
-}
-"""ResNet-18 networks and a narrow Swin-Unet, as one trains them without a GPU."""
 FIGURES: dict[str, dict[str, float]] = {}
 """What was measured, by subject, for ``--json``."""
 
@@ -123,8 +105,6 @@ CLASSES = 21
 SPLITTING_SECONDS = 60
 SPLITTING_MIB = 1024
 
-IMAGE_SIZE = (360, 480)
-CROP_SIZE = (128, 128)
 LOADING_STEPS = 15
 LOADING_ROUNDS = 5
 LOADING_RATIO = 1.8
@@ -380,6 +360,15 @@ def _batches(
     return kind(reader, splits.labeled, unlabeled, augmentation, **arguments, strong_views=views)
 
 
+def _prepare(
+    method: Method, parameters: TrainingParameters, reader: ImageReader, splits: Splits, steps: int
+) -> tuple[TrainingBatches, list[torch.optim.Optimizer]]:
+    """Give the batches and the optimisers of a training as an environment defines it."""
+    augmentation = method.augmentation(parameters.augmentation)
+    batches = _batches(TrainingBatches, method, reader, splits, augmentation, steps, parameters.batch_size)
+    return batches, [build_optimizer(module, parameters.optimizer(role)) for role, module in method.trained().items()]
+
+
 def measure_splitting() -> int:
     """Time the splitting of a made-up manifest, and see how much memory it takes; gives the exit code.
 
@@ -467,9 +456,7 @@ def _time_supply(
     networks = project.teacher_pretraining.networks.items()
     teachers = {role: build_network(network, CLASS_NAMES, role) for role, network in networks}
     method = create_method(parameters, CLASS_NAMES, 0, teachers, "benchmark").train()
-    augmentation = method.augmentation(parameters.augmentation)
-    batches = _batches(TrainingBatches, method, reader, splits, augmentation, SUPPLY_STEPS, parameters.batch_size)
-    optimizers = [build_optimizer(module, parameters.optimizer(role)) for role, module in method.trained().items()]
+    batches, optimizers = _prepare(method, parameters, reader, splits, SUPPLY_STEPS)
     pairs = []
     for step in range(SUPPLY_STEPS):
         start = time.perf_counter()
@@ -604,10 +591,8 @@ def _time_teachers(folder: str, portable: bool) -> float:
     parameters = TeacherPretrainingParameters.model_validate(conf["teacher_pretraining"])
     method = create_method(parameters, CLASS_NAMES, 0).train()
     reader, splits = _draw_images(folder, {"train": 64, "val": 1, "test": 0}, fraction=0.25)
-    augmentation = method.augmentation(parameters.augmentation)
-    batches = _batches(TrainingBatches, method, reader, splits, augmentation, PORTABLE_STEPS, parameters.batch_size)
+    batches, optimizers = _prepare(method, parameters, reader, splits, PORTABLE_STEPS)
     ready = [batches[step] for step in range(PORTABLE_STEPS)]
-    optimizers = [build_optimizer(module, parameters.optimizer(role)) for role, module in method.trained().items()]
     seconds = [_method_step(method, batch, optimizers, step) for step, batch in enumerate(ready)]
     return statistics.median(seconds[1:])  # the first warms up
 
