@@ -181,7 +181,7 @@ def test_figures_of_a_partly_finished_study_leave_out_what_has_no_pairs(partial:
     assert shown["ablations"] == ["no_local, n=1"]
     assert shown["classes"] == ["sky, n=1"]
     names = figures["compute"].axes[0].get_legend_handles_labels()[1]
-    assert names == ["supervised", "igl_dt", "fixmatch"]  # all of cps failed
+    assert names == ["supervised, n=3", "igl_dt, n=1", "fixmatch, n=1"]  # all of cps failed
     alone = partial[partial["method"] == "fixmatch"]
     assert list(plot_study(alone, ["igl_dt", "fixmatch"])) == ["label_efficiency", "compute"]
 
@@ -192,7 +192,7 @@ def test_figures_and_page_show_what_there_is(gathered) -> None:
     assert list(figures) == ["label_efficiency", "compute", "differences", "ablations", "classes", "ablated_classes"]
     (axes,) = figures["compute"].axes
     handles, names = axes.get_legend_handles_labels()
-    assert names == ["supervised", "igl_dt"]
+    assert names == ["supervised, n=3", "igl_dt, n=3"]
     assert [handle.lines[0].get_xydata().tolist() for handle in handles] == [
         [pytest.approx([1e17, 50])],
         [pytest.approx([1.5e17, 53])],

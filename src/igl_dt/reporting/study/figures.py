@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from igl_dt.reporting.figures.style import FAINT, new_figure
 from igl_dt.reporting.study.comparison import (
     Difference,
+    Scores,
     compare_ablated_classes,
     compare_ablations,
     compare_classes,
@@ -58,7 +59,7 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
             places = [at.index(row.fraction) + shift for row in rows]
             means, spread = ([getattr(row.last, name) for row in rows] for name in ("mean", "deviation"))
             axes.errorbar(
-                places, means, np.nan_to_num(spread), label=method, capsize=3,
+                places, means, np.nan_to_num(spread), label=_label(rows), capsize=3,
                 color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linewidth=1 + (method in candidates),
             )  # fmt: skip
             for place, row in zip(places, rows, strict=True):
@@ -78,12 +79,13 @@ def plot_compute(results: pd.DataFrame) -> Figure:
     methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
     with new_figure(height=4.6) as figure:
         panels = figure.subplots(1, len(at), squeeze=False, sharex=True, sharey=True)[0]
-        for row in table:
-            index, axes = methods.index(row.variant), panels[at.index(row.fraction)]
-            axes.errorbar(
-                row.compute.mean, row.last.mean, np.nan_to_num(row.last.deviation), label=row.variant, capsize=3,
-                color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linestyle="",
-            )  # fmt: skip
+        for index, method in enumerate(methods):
+            rows = [row for row in table if row.variant == method]
+            for row in rows:
+                panels[at.index(row.fraction)].errorbar(
+                    row.compute.mean, row.last.mean, np.nan_to_num(row.last.deviation), label=_label(rows), capsize=3,
+                    color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linestyle="",
+                )  # fmt: skip
         for axes, fraction in zip(panels, at, strict=True):
             axes.set_xscale("log")
             axes.set_title(f"{fraction:g} of the training images labelled")
@@ -94,6 +96,12 @@ def plot_compute(results: pd.DataFrame) -> Figure:
         }
         figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
     return figure
+
+
+def _label(rows: Sequence[Scores]) -> str:
+    """Name a method and how many seeds its means are of, at each fraction where these differ."""
+    counts = [row.last.n for row in rows]
+    return f"{rows[0].variant}, n={'/'.join(map(str, counts if len(set(counts)) > 1 else counts[:1]))}"
 
 
 def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
