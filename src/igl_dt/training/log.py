@@ -86,9 +86,9 @@ class TrainingLog:
             group, _, name = column.partition(".")
             self._writer.add_scalar(f"{group}/{name}" if group in _GROUPS else f"losses/{column}", value, step)
         for role, network in validated.items():
+            colors = id_colors(network.num_classes)
             for number, (image, mask) in enumerate(self._examples.pairs, start=1):
                 prediction = self._examples.predict(network, image)
-                colors = id_colors(network.num_classes)
                 panels = (image.permute(1, 2, 0).numpy(), *(colors[ids.cpu().numpy()] for ids in (mask, prediction)))
                 self._writer.add_image(f"{role}/{number}", np.hstack(panels), step, dataformats="HWC")
         self._writer.flush()

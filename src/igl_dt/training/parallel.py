@@ -329,11 +329,10 @@ def _work(path: str, on_cuda: bool, level: int) -> None:
         if not type(error).__module__.startswith("igl_dt."):
             time.sleep(PATIENCE)
             error.add_note("".join(traceback.format_exception(error)))
-        if isinstance(error, InterruptedTrainingError):  # all processes end after the same step
-            if group.leads:  # the one that knows whether the state was saved
-                _report(error, folder / ERROR)
-        else:
+        interrupted = isinstance(error, InterruptedTrainingError)  # all processes end after the same step
+        if group.leads or not interrupted:  # of an interruption, the leading one knows whether the state was saved
             _report(error, folder / ERROR)
+        if not interrupted:
             raise SystemExit(1) from error  # elastic ends the others, which wait for this one, and restarts them all
     distributed.destroy_process_group()
 
