@@ -1,5 +1,6 @@
 """What every network has to do."""
 
+import copy
 import math
 
 import pytest
@@ -53,6 +54,26 @@ def test_features_are_the_classifiers_input(network: SegmentationNetwork, images
     if expected.shape != logits.shape:  # heads of segmentation-models-pytorch resize themselves
         expected = F.interpolate(expected, size=images.shape[2:], mode="bilinear", align_corners=False)
     torch.testing.assert_close(logits, expected)
+
+
+def test_a_compiled_network_computes_the_same_and_its_copy_is_not_compiled(images: Tensor):
+    traced = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[Tensor]) -> torch.fx.GraphModule:
+        traced.append(graph)
+        return graph
+
+    network = build("res_unet", encoder=RESNET).eval()
+    with torch.no_grad():
+        expected = network(images).logits
+        network.compile(backend=backend)
+        assert torch.equal(network(images).logits, expected)
+        first = len(traced)
+        assert torch.equal(network.decode(network.encode(images)).logits, expected)
+        with torch.compiler.set_stance("force_eager"):
+            assert torch.equal(copy.deepcopy(network)(images[..., :40]).logits, network(images[..., :40]).logits)
+        copy.deepcopy(network)(images[..., :40])
+    assert len(traced) == first > 1
 
 
 def test_same_seed_same_bits(network: SegmentationNetwork, images: Tensor):

@@ -90,7 +90,7 @@ def test_the_environment_is_what_decides_bits() -> None:
     assert plain["torch"] == torch.__version__
     assert plain["device"] == "cpu"
     assert plain["cudnn"] == "none"
-    for name, value in {"threads": 2, "precision": "bfloat16", "portable": True}.items():
+    for name, value in {"threads": 2, "precision": "bfloat16", "portable": True, "compile": True}.items():
         changed = describe_environment(RuntimeParameters(**{"device": "cpu", "threads": 1} | {name: value}))
         assert {key for key in plain if plain[key] != changed[key]} == {name}
     without_effect = RuntimeParameters(device="cpu", threads=1, workers=3, cache_mib=1, recovery_folder="x")
@@ -151,6 +151,11 @@ def test_portable_is_refused_in_a_process_whose_libraries_have_chosen_already() 
     if found.returncode == 0:
         pytest.skip("without being pinned, this processor's libraries take what they are pinned to")
     assert "call igl_dt.runtime.portable.pin() first of all" in found.stderr
+
+
+def test_what_is_compiled_for_this_processor_is_not_portable() -> None:
+    with pytest.raises(ValueError, match=r"runtime\.compile makes code for this processor alone.*portable=false"):
+        configure_torch(RuntimeParameters(device="cpu", portable=True, compile=True))
 
 
 def test_portable_bits_are_known_for_the_locked_torch() -> None:

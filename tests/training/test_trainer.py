@@ -137,6 +137,18 @@ class TestSameBits:
         assert not same(last, learn()[0])
 
 
+    @pytest.mark.slow
+    @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the compiler's own
+    def test_compiled_trainings_agree(self, learn) -> None:
+        first, trained = learn(compile=True)
+        again, trained_again = learn(compile=True)
+        assert same(first, again)
+        pd.testing.assert_frame_equal(trained.history, trained_again.history, check_exact=True)
+        plain = learn()[0]
+        for name, tensor in plain.items():
+            torch.testing.assert_close(tensor, first[name], rtol=0.1, atol=0.02)
+
+
 class TestSteps:
     def test_parts_add_up_to_the_whole_batch(self, make_batches, tiny_network, runtime) -> None:
         def learn(parts: int) -> tuple[Weights, TrainingResult]:

@@ -1,6 +1,7 @@
 """What every segmentation network has in common: normalisation, padding, cropping, and a record to rebuild it from."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -64,6 +65,8 @@ class SegmentationNetwork(nn.Module, ABC):
     the weight file that the whole network started from (``init_from``)."""
     configuration: dict[str, Any]
     """What ``rebuild_network`` needs, as JSON-able values; without ``pretrained``, which trained weights replace."""
+    _compiled: tuple[Callable[..., Any], ...] | None = None
+    """Of ``encode_normalised`` and ``decode_padded``."""
     mean: Tensor
     """3×1×1 float: mean of the red, green and blue values 0 to 255 that the backbone expects."""
     std: Tensor
@@ -127,6 +130,19 @@ class SegmentationNetwork(nn.Module, ABC):
                     module.training = False
         return self
 
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Have torch compile the encoder's and the decoder's computations when they are first used.
+
+        Arguments are those of ``torch.compile``. Copies of the network are not compiled.
+        """
+        self._compiled = tuple(
+            torch.compile(function, *args, **kwargs) for function in (self.encode_normalised, self.decode_padded)
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what copies have: all but compiled functions."""
+        return super().__getstate__() | {"_compiled": None}
+
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Set and record the mean and standard deviation, of values of 0 to 1, that images are normalised with."""
         self.configuration |= {"mean": list(mean), "std": list(std)}
@@ -177,7 +193,8 @@ class SegmentationNetwork(nn.Module, ABC):
         images = (images.to(self.mean.dtype, memory_format=torch.channels_last) - self.mean) / self.std
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom), mode="replicate")
-        return Encoded(self.encode_normalised(images), (height, width))
+        encode = self._compiled[0] if self._compiled else self.encode_normalised
+        return Encoded(encode(images), (height, width))
 
     def decode(self, encoded: Encoded) -> NetworkOutput:
         """Compute logits from encoder features; what the padding added is cut off.
@@ -191,7 +208,8 @@ class SegmentationNetwork(nn.Module, ABC):
         """
         height, width = encoded.size
         padded_height, padded_width = height + -height % self.size_multiple, width + -width % self.size_multiple
-        output = self.decode_padded(encoded.features, (padded_height, padded_width))
+        decode = self._compiled[1] if self._compiled else self.decode_padded
+        output = decode(encoded.features, (padded_height, padded_width))
         if encoded.size == (padded_height, padded_width):
             return output
 

@@ -5,7 +5,7 @@ import importlib.metadata
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,8 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     """Make torch deterministic, set its threads, and choose the device.
 
     Raises:
-        ValueError: CUDA is asked for and absent, or ``portable`` on a processor or in a process that has no part in it.
+        ValueError: CUDA is asked for and absent; ``portable`` on a processor or in a process that has no part in it; or
+            ``portable`` and ``compile`` on the CPU.
     """
     if runtime.portable:
         pin()
@@ -49,7 +50,13 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
-    return torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
+    if runtime.compile and runtime.portable and device.type == "cpu":
+        raise ValueError(
+            "runtime.compile makes code for this processor alone, so its results are not portable: set "
+            "runtime.portable=false, or runtime.compile=false"
+        )
+    return device
 
 
 PORTABLE_BITS = {"2.15.0": {"matrix products": "8050177f", "convolutions": "576b900e"}}
@@ -94,6 +101,7 @@ def describe_environment(runtime: RuntimeParameters) -> dict[str, str]:
         "instruction sets": " ".join(instruction_sets()),
         "threads": str(runtime.threads or torch.get_num_threads()),
         "precision": runtime.precision,
+        "compile": str(runtime.compile).lower(),
         "portable": str(runtime.portable).lower(),
     }
 
@@ -111,6 +119,11 @@ def instruction_sets() -> list[str]:
 def autocast(device: torch.device, runtime: RuntimeParameters) -> torch.autocast:
     """Give the context in which networks compute: bfloat16 where ``runtime.precision`` says so, else float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=runtime.precision == "bfloat16")
+
+
+def uncompiled(runtime: RuntimeParameters) -> AbstractContextManager[object]:
+    """Give the context in which networks compute uncompiled."""
+    return torch.compiler.set_stance("force_eager") if runtime.compile else nullcontext()  # its import takes seconds
 
 
 @contextmanager

@@ -54,6 +54,9 @@ class RuntimeParameters(Parameters):
     """``auto``: CUDA where there is one, else the CPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """``bfloat16``: autocast; losses and weights stay in float32."""
+    compile: bool = False
+    """Whether networks are compiled by ``torch.compile`` while they train, which gives other last bits; validation and
+    prediction use them as they are. Excludes ``portable`` on the CPU, as it makes code for this processor."""
     threads: PositiveInt | None = None
     """Threads of one operation on the CPU; null: as many as torch would take. Kernels' last bits depend on it."""
     portable: bool = False

@@ -43,6 +43,8 @@ def digest_of_parameters(
         "precision": context.runtime.precision,
         "seed": context.seed,
     }
+    if context.runtime.compile:
+        decisive["compile"] = True
     if (shards := context.runtime.shards_per_step) > 1:
         decisive["shards"] = [shards, context.runtime.reduction]
     if (masks := mask_format(context.dataset)) != MaskFormat():  # then the masks' files are not all that counts

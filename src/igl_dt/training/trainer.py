@@ -26,7 +26,7 @@ from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import adopt_weights
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
-from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded
+from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded, uncompiled
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training.checkpoint import Checkpointer, State
 from igl_dt.training.cost import CostMeter
@@ -272,6 +272,10 @@ def fit(
     device = configure_torch(runtime)
     steps = len(batches)
     method.to(device)
+    if runtime.compile:
+        for network in method.modules():
+            if isinstance(network, SegmentationNetwork):
+                network.compile()
     modules = method.trained()
     state = TrainState(
         method,
@@ -321,14 +325,15 @@ def fit(
                     raise TrainingError(f"{name}: {error}. {REMEDIES}") from error
                 row |= {f"learning_rate.{role}": rates[role] * optimizers[role].learning_rate for role in modules}
                 speed = (done - shown) * batches.images_per_step / max(progress.seconds - since, 1e-9)
-                if validating:
-                    scores = _validate(validate, state.result, f"{name}: after {done} steps")
-                    method.after_validation(done, scores)
-                    row |= {f"val_miou.{network}": miou for network, miou in scores.items()}
-                news = {key: value for key, value in row.items() if not key.startswith(("step", "learn"))}
-                if validating and probe is not None:
-                    row |= probe(method.evaluated())
-                log.add(state.history, speed, method.evaluated() if validating else {})
+                with uncompiled(runtime):
+                    if validating:
+                        scores = _validate(validate, state.result, f"{name}: after {done} steps")
+                        method.after_validation(done, scores)
+                        row |= {f"val_miou.{network}": miou for network, miou in scores.items()}
+                    news = {key: value for key, value in row.items() if not key.startswith(("step", "learn"))}
+                    if validating and probe is not None:
+                        row |= probe(method.evaluated())
+                    log.add(state.history, speed, method.evaluated() if validating else {})
                 shown, since = done, progress.seconds
             log.keep(done, method.evaluated())
             progress.update(done, news)
