@@ -136,7 +136,6 @@ class TestSameBits:
             assert tensor.isfinite().all()
         assert not same(last, learn()[0])
 
-
     @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # the compiler's own
     def test_compiled_trainings_agree(self, learn) -> None:
