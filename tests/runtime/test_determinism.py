@@ -160,4 +160,5 @@ def test_what_is_compiled_for_this_processor_is_not_portable() -> None:
 
 def test_portable_bits_are_known_for_the_locked_torch() -> None:
     assert torch.__version__.partition("+")[0] in PORTABLE_BITS
-    assert _other_bits() is None  # tests/conftest.py pins first
+    configure_torch(RuntimeParameters(device="cpu", portable=True))  # tests/conftest.py pins first
+    assert _other_bits() is None

@@ -141,7 +141,8 @@ class SegmentationNetwork(nn.Module, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what copies have: all but compiled functions."""
-        return super().__getstate__() | {"_compiled": None}
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]
+        return state | {"_compiled": None}
 
     def normalise_with(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         """Set and record the mean and standard deviation, of values of 0 to 1, that images are normalised with."""

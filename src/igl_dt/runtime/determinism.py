@@ -12,6 +12,7 @@ import numpy as np
 import PIL
 import torch
 
+from igl_dt.runtime.matrix_products import use_onednn
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
 from igl_dt.utils.files import digest
@@ -25,6 +26,7 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
         ValueError: CUDA is asked for and absent; ``portable`` on a processor or in a process that has no part in it; or
             ``portable`` and ``compile`` on the CPU.
     """
+    use_onednn(runtime.portable)
     if runtime.portable:
         pin()
         if (kernels := torch.backends.cpu.get_cpu_capability()) != "AVX2":
@@ -59,7 +61,9 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     return device
 
 
-PORTABLE_BITS = {"2.15.0": {"matrix products": "8050177f", "convolutions": "576b900e"}}
+PORTABLE_BITS = {
+    "2.15.0": {"matrix products": "1af8a106", "batches of matrix products": "ce982d73", "convolutions": "576b900e"}
+}
 """By version of torch, how the sha256 of small results begins when the instruction sets are pinned."""
 
 
@@ -73,6 +77,7 @@ def _other_bits() -> str | None:
     torch.set_num_threads(1)
     results = {
         "matrix products": _numbers(64, 96) @ _numbers(96, 80),
+        "batches of matrix products": _numbers(3, 32, 48) @ _numbers(3, 48, 40),
         "convolutions": torch.nn.functional.conv2d(_numbers(2, 16, 24, 24), _numbers(24, 16, 3, 3), padding=1),
     }
     torch.set_num_threads(threads)

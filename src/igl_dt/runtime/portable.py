@@ -8,7 +8,7 @@ import os
 PINNED = {
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own kernels
     "ONEDNN_MAX_CPU_ISA": "AVX2",  # convolutions and linear layers
-    "MKL_CBWR": "COMPATIBLE",  # matrix products; on processors of both makers
+    "MKL_CBWR": "COMPATIBLE",  # batches of matrix products, on processors of both makers; see matrix_products
 }
 
 
