@@ -49,13 +49,11 @@ def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Fi
 
 def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> Figure:
     """Draw the mIoU of each method over the labelled fraction: mean, standard deviation, and each seed as a dot."""
-    table = [row for row in tabulate_scores(results) if "-" not in row.variant and row.last.n]
-    methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
+    methods, at = _scores_by_method(results), fractions(results)
     with new_figure(height=4.6) as figure:
         axes = figure.add_subplot()
-        for index, method in enumerate(methods):
+        for index, (method, rows) in enumerate(methods.items()):
             shift = 0.6 * ((index + 0.5) / len(methods) - 0.5)  # side by side, so that none hides another
-            rows = [row for row in table if row.variant == method]
             places = [at.index(row.fraction) + shift for row in rows]
             means, spread = ([getattr(row.last, name) for row in rows] for name in ("mean", "deviation"))
             axes.errorbar(
@@ -75,12 +73,10 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
 
 def plot_compute(results: pd.DataFrame) -> Figure:
     """Draw the mIoU of each method over the multiply-adds of its training and its teachers': a panel per fraction."""
-    table = [row for row in tabulate_scores(results) if "-" not in row.variant and row.last.n]
-    methods, at = list(dict.fromkeys(row.variant for row in table)), fractions(results)
+    at = fractions(results)
     with new_figure(height=4.6) as figure:
         panels = figure.subplots(1, len(at), squeeze=False, sharex=True, sharey=True)[0]
-        for index, method in enumerate(methods):
-            rows = [row for row in table if row.variant == method]
+        for index, rows in enumerate(_scores_by_method(results).values()):
             for row in rows:
                 panels[at.index(row.fraction)].errorbar(
                     row.compute.mean, row.last.mean, np.nan_to_num(row.last.deviation), label=_label(rows), capsize=3,
@@ -96,6 +92,15 @@ def plot_compute(results: pd.DataFrame) -> Figure:
         }
         figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=4)
     return figure
+
+
+def _scores_by_method(results: pd.DataFrame) -> dict[str, list[Scores]]:
+    """Give each method's scores by fraction, of those that have any; ablations are left out."""
+    methods: dict[str, list[Scores]] = {}
+    for row in tabulate_scores(results):
+        if "-" not in row.variant and row.last.n:
+            methods.setdefault(row.variant, []).append(row)
+    return methods
 
 
 def _label(rows: Sequence[Scores]) -> str:
