@@ -46,6 +46,7 @@ from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network, find_architecture
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.reporting.gallery import GALLERY
+from igl_dt.reporting.study.results import score_column
 from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.training.trainer import create_method
 from igl_dt.utils import registry
@@ -458,26 +459,36 @@ def test_old_scores_of_camvid_are_the_committed_ones(label: str) -> None:
         assert f"| {label} | {4500 if 'teacher' in label else steps} | {miou:.1f} | {boundary:.1f} |\n" in results
 
 
-STUDIED = {
+METHODS = {
     "supervised only": "supervised",
     "IGL-DT": "igl_dt",
     "IGL-DT+ (ours)": "igl_dt_plus",
+    "CPS": "cps",
     "FixMatch": "fixmatch",
     "UniMatch V1": "unimatch",
+    "MGD-style": "mgd",
 }
-"""Rows of the README's table of the study ``shapes``."""
+"""Rows of the README's tables of studies."""
 
 
-def test_methods_in_the_readme_have_the_scores_of_the_study() -> None:
-    results = pd.read_csv(PROJECT / "studies/shapes/results.csv")
-    results = results[results["ablation"].isna() & (results["weights"] == "last")]
-    readme = (PROJECT / "README.md").read_text("utf-8")
-    for label, method in STUDIED.items():
-        scores = 100 * results[results["method"] == method].set_index("seed")["test_miou"]
-        seeds = " | ".join(f"{scores[seed]:.1f}" if seed in scores else "–" for seed in range(3))
-        mean = f"{scores.mean():.1f} ± {scores.std():.1f}" if len(scores) == 3 else "–"
-        assert f"| {label} | {seeds} | {mean} |\n" in readme
-    assert set(results["method"]) <= set(STUDIED.values())
+def tabulate_methods(results: pd.DataFrame) -> str:
+    """Give the README's table of a study: scores of the last weights with each seed, and their mean."""
+    results = results[results["ablation"].isna() & (results["weights"] == "last") & (results["status"] == "done")]
+    assert set(results["method"]) <= set(METHODS.values())
+    lines = ["| method | seed 0 | seed 1 | seed 2 | mean ± deviation |", "|---|---|---|---|---|"]
+    for label, method in METHODS.items():
+        scores = 100 * results[results["method"] == method].set_index("seed")[score_column(results)]
+        if len(scores):
+            seeds = " | ".join(f"{scores[seed]:.1f}" if seed in scores else "–" for seed in range(3))
+            mean = f"{scores.mean():.1f} ± {scores.std():.1f}" if len(scores) == 3 else "–"
+            lines.append(f"| {label} | {seeds} | {mean} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("study", ["shapes", "idd_lite"])
+def test_methods_in_the_readme_have_the_scores_of_the_study(study: str) -> None:
+    results = pd.read_csv(PROJECT / f"studies/{study}/results.csv")
+    assert tabulate_methods(results) in (PROJECT / "README.md").read_text("utf-8")
 
 
 WEIGHTS = {
@@ -499,8 +510,8 @@ WEIGHTS = {
 def tabulate_weights(results: pd.DataFrame) -> str:
     """Give the table of docs/results.md."""
     results = results[(results["weights"] == "last") & (results["status"] == "done")]
+    score = score_column(results)
     results = results.dropna(axis="columns", how="all")
-    score = "test_miou" if "test_miou" in results else "val_miou"
     classes = [column for column in results if column.startswith("iou.")]
     names = [column.removeprefix("iou.").replace("_", " ") for column in classes]
     lines = [f"| network | weights | mIoU | {' | '.join(names)} |", "|---" * (3 + len(classes)) + "|"]
