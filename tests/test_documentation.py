@@ -46,6 +46,7 @@ from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network, find_architecture
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.reporting.gallery import GALLERY
+from igl_dt.reporting.study.comparison import fractions, values_by_variant
 from igl_dt.reporting.study.results import score_column
 from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.training.trainer import create_method
@@ -473,12 +474,13 @@ METHODS = {
 
 def tabulate_methods(results: pd.DataFrame) -> str:
     """Give the README's table of a study: scores of the last weights with each seed, and their mean."""
-    results = results[results["ablation"].isna() & (results["weights"] == "last") & (results["status"] == "done")]
-    assert set(results["method"]) <= set(METHODS.values())
+    (fraction,) = fractions(results)
+    values = values_by_variant(results, fraction)
+    assert {name for name in values if "-" not in name} <= set(METHODS.values())
     lines = ["| method | seed 0 | seed 1 | seed 2 | mean ± deviation |", "|---|---|---|---|---|"]
     for label, method in METHODS.items():
-        scores = 100 * results[results["method"] == method].set_index("seed")[score_column(results)]
-        if len(scores):
+        if method in values:
+            scores = values[method]
             seeds = " | ".join(f"{scores[seed]:.1f}" if seed in scores else "–" for seed in range(3))
             mean = f"{scores.mean():.1f} ± {scores.std():.1f}" if len(scores) == 3 else "–"
             lines.append(f"| {label} | {seeds} | {mean} |")
