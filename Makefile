@@ -35,12 +35,11 @@ lint: setup
 docs: setup
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+# Takes some half an hour; nothing else may run meanwhile.
 bench: setup
-	for subject in steps methods loading supply splitting startup prediction portable plain; do \
-	    $(BIN)/python -m benchmarks $$subject --json benchmarks/results.json || exit 1; \
-	done
+	$(BIN)/python -m benchmarks --write
 
-# What `kedro viz run` shows, as files for any web server; of another recipe: KEDRO_ENV=camvid make site.
+# What `kedro viz run` shows, as files for any web server; of another environment: KEDRO_ENV=camvid make site.
 # Paths in it start at the project's folder: whoever sees it need not know where that is.
 site: setup
 	rm -rf build

@@ -1,5 +1,6 @@
 """What the benchmarks measure on."""
 
+from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training.parameters import OptimizerParameters
@@ -7,6 +8,7 @@ from igl_dt.training.parameters import OptimizerParameters
 IMAGE_SIZE = (360, 480)
 CROP_SIZE = (128, 128)
 BATCH_SIZE = 4
+AUGMENTATION = AugmentationParameters(crop_size=CROP_SIZE, strong_unlabeled=True, cutmix_probability=0.5)
 OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
 RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
 CLASS_NAMES = tuple(f"class {index}" for index in range(9))

@@ -1,85 +1,130 @@
-"""The benchmarks run, on little, and their exit code says whether a limit was kept."""
+"""The benchmarks run, on little; figures, table, file and exit code."""
 
 import json
-import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
-from benchmarks import plain_unimatch
-from benchmarks import run as benchmark
+from benchmarks import __main__ as benchmark
+from benchmarks import commands, figures, images, memory, plain_unimatch, processes, settings, steps, trainings
+from benchmarks.figures import Figure, median
+from igl_dt.data.loading import TrainingBatches
 from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.data.transforms import crop_image, crop_mask, draw_window
 from igl_dt.methods.base import Method
 from igl_dt.utils.registry import find_classes
 from tiny import NETWORKS
 
-
-@pytest.mark.parametrize(("seconds", "code"), [(60, 0), (0, 1)])
-def test_splitting(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: int, code: int
-) -> None:
-    monkeypatch.setattr(benchmark, "IMAGES", 1000)
-    monkeypatch.setattr(benchmark, "SPLITTING_SECONDS", seconds)
-    monkeypatch.setattr(sys, "argv", ["benchmark", "splitting"])
-    assert benchmark.main() == code
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines[1:]] == [
-        "by a fraction",
-        "by lists, format ids",
-        "by lists, format UniMatch",
-        "by lists, format CPS",
-    ]
-    assert all("124 labelled and 866 unlabelled" in line for line in lines[1:])
+METHODS = list(find_classes(igl_dt.methods, Method))
 
 
-@pytest.mark.parametrize(("ratio", "code"), [(0, 0), (1e9, 1)])
-def test_loading(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int) -> None:
-    for name, value in {"LOADING_STEPS": 1, "LOADING_ROUNDS": 1, "LOADING_RATIO": ratio}.items():
-        monkeypatch.setattr(benchmark, name, value)
-    monkeypatch.setattr(sys, "argv", ["benchmark", "loading"])
-    assert benchmark.main() == code
-    rates, verdict = capsys.readouterr().out.splitlines()
-    assert rates.startswith("views per second and thread, 480×360 -> 128×128: scaling the crop alone ")
-    assert verdict.startswith("ratio ")
-    assert verdict.endswith(f"(limit {ratio})")
+@pytest.fixture(autouse=True)
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiny networks, crops and batches, one thread."""
+    small = (32, 32)
+    monkeypatch.setattr(settings, "NETWORKS", NETWORKS)
+    monkeypatch.setattr(settings, "CROP_SIZE", small)
+    monkeypatch.setattr(settings, "AUGMENTATION", settings.AUGMENTATION.model_copy(update={"crop_size": small}))
+    monkeypatch.setattr(settings, "BATCH_SIZE", 2)
+    monkeypatch.setattr(settings, "RUNTIME", settings.RUNTIME.model_copy(update={"threads": 1}))
 
 
-@pytest.mark.parametrize(("ratio", "code"), [(0, 0), (1e9, 1)])
-def test_prediction(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ratio: float, code: int
-) -> None:
-    tiny = {"PREDICTED": 2, "PREDICTION_ROUNDS": 1, "IMAGE_SIZE": (40, 56), "PREDICTION_RATIO": ratio}
-    for name, value in tiny.items():
-        monkeypatch.setattr(benchmark, name, value)
-    monkeypatch.setattr(sys, "argv", ["benchmark", "prediction"])
-    assert benchmark.main() == code
-    (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("prediction, images of 56×40: ")
-    assert f"(limit {ratio}; median of 1)" in line
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Call functions here that would have a process of their own; gives their arguments."""
+    calls: list[tuple[Any, ...]] = []
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        calls.append(arguments)
+        return function(*arguments)
+
+    for module in (benchmark, memory, processes, steps):
+        monkeypatch.setattr(module, "in_own_process", call)
+    return calls
 
 
-def test_portable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In turns and in this process, which the tests have pinned already."""
-    timed = []
+def set_all(monkeypatch: pytest.MonkeyPatch, module: Any, **values: Any) -> None:
+    for name, value in values.items():
+        monkeypatch.setattr(module, name, value)
 
-    def run(function: Callable[..., float], folder: str, portable: bool) -> float:
-        timed.append(portable)
-        seconds = function(folder, True) if len(timed) == 1 else 1.0
-        assert seconds > 0
-        return 3.0 if portable else 2.0
 
-    monkeypatch.setattr(benchmark, "_run_in_own_process", run)
-    monkeypatch.setattr(benchmark, "PORTABLE_STEPS", 2)
-    monkeypatch.setattr(benchmark, "PORTABLE_ROUNDS", 2)
-    monkeypatch.setattr(benchmark, "FIGURES", {})
-    monkeypatch.setattr(sys, "argv", ["benchmark", "portable"])
-    assert benchmark.main() == 0
-    assert timed == [True, False, True, False]
-    assert "portable 3.0000 s/step, not portable 2.0000 s/step, ratio 1.500" in capsys.readouterr().out
+def measured(subject: str) -> dict[str, Figure]:
+    found = list(benchmark.SUBJECTS[subject]())
+    assert len({figure.name for figure in found}) == len(found)
+    assert all(figure.value > 0 for figure in found)
+    return {figure.name: figure for figure in found}
+
+
+class TestFigures:
+    def test_have_median_quartiles_and_their_ratio_to_the_limit(self) -> None:
+        figure = median("seconds", [1, 2, 3, 4, 10], limit=2)
+        assert (figure.value, figure.spread, figure.of_limit) == (3, (2, 4), 1.5)
+        assert not figure.is_within_limit
+        assert median("rate", [4], limit=2, at_least=True).of_limit == 0.5
+        assert Figure("alone", 1e12).is_within_limit
+
+    def test_are_rows_beside_the_committed_ones(self) -> None:
+        figure = Figure("step", 0.5, (0.4, 0.6), limit=0.4)
+        row = figure.row("steps", {"steps": {"step": {"value": 0.25}}})
+        assert row.split() == ["steps", "step", "0.5", "0.4", "–", "0.6", "≤", "0.4", "1.250", "0.25"]
+        assert Figure("adds", 12345678).row("methods", {}).split() == ["methods", "adds", "1.235e+07"]
+        assert figure.as_json() == {"value": 0.5, "quartiles": [0.4, 0.6], "limit": 0.4, "of_limit": 1.25}
+        assert Figure("adds", 12345678).as_json() == {"value": 12345678}
+
+
+class TestCommand:
+    @pytest.fixture(autouse=True)
+    def subjects(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        of_subjects = {"good": lambda: iter([Figure("x", 1, limit=2)]), "bad": lambda: iter([Figure("y", 3, limit=2)])}
+        monkeypatch.setattr(benchmark, "SUBJECTS", of_subjects)
+        monkeypatch.setattr(figures, "RESULTS", tmp_path / "results.json")
+        (tmp_path / "results.json").write_text('{"good": {"x": {"value": 7}, "gone": {"value": 1}}, "other": {}}')
+
+    def test_tells_whether_limits_are_kept(self, in_this_process: list[Any]) -> None:
+        assert benchmark.main(["good"]) == 0
+        assert in_this_process == []
+        assert benchmark.main(["bad", "good"]) == 1
+        assert [subject for subject, _ in in_this_process] == ["bad", "good"]
+
+    def test_measures_all_and_prints_one_table(
+        self, in_this_process: list[Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert benchmark.main([]) == 1
+        header, good, bad = capsys.readouterr().out.splitlines()
+        assert header.split() == ["subject", "figure", "median", "quartiles", "limit", "of", "limit", "committed"]
+        assert good.split() == ["good", "x", "1", "≤", "2", "0.500", "7"]
+        assert bad.split() == ["bad", "y", "3", "≤", "2", "1.500"]
+
+    def test_writes_on_demand_what_it_measured_and_leaves_the_rest(self, tmp_path: Path) -> None:
+        before = (tmp_path / "results.json").read_text()
+        benchmark.main(["good"])
+        assert (tmp_path / "results.json").read_text() == before
+        benchmark.main(["good", "--write"])
+        figure = {"value": 1, "limit": 2, "of_limit": 0.5}
+        assert json.loads((tmp_path / "results.json").read_text()) == {"good": {"x": figure}, "other": {}}
+
+    def test_names_the_subjects_there_are(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            benchmark.main(["goood"])
+        assert "unknown subject goood; there are good, bad" in capsys.readouterr().err
+
+
+def test_splitting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "IMAGES", 1000)
+    formats = ["by a fraction", *(f"by lists, format {name}" for name in ("ids", "UniMatch", "CPS"))]
+    assert list(measured("splitting")) == [*(f"{name}: seconds" for name in formats), "MiB"]
+
+
+def test_loading(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, images, LOADING_STEPS=1, LOADING_ROUNDS=1)
+    assert measured("loading")["times the plain way"].limit == 1.8
 
 
 def test_the_plain_way_of_loading_gives_the_same_views() -> None:
@@ -92,20 +137,56 @@ def test_the_plain_way_of_loading_gives_the_same_views() -> None:
     for seed in range(30):
         window = draw_window(width, height, augmentation, np.random.default_rng(seed))
         ours = np.array(crop_image(image, window, (64, 64))).astype(int)
-        plain = np.array(benchmark._crop_image_plainly(image, window, (64, 64))).astype(int)
+        plain = np.array(images.crop_image_plainly(image, window, (64, 64))).astype(int)
         assert np.abs(ours - plain).max() <= 2
-        masks = crop_mask(mask, window, (64, 64)), benchmark._crop_mask_plainly(mask, window, (64, 64))
+        masks = crop_mask(mask, window, (64, 64)), images.crop_mask_plainly(mask, window, (64, 64))
         assert (masks[0] != masks[1]).mean() < 0.05  # where a pixel's middle lies between two
 
 
-def test_without_a_subject_it_times_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(benchmark, "measure_steps", lambda: 7)
-    monkeypatch.setattr(sys, "argv", ["benchmark"])
-    assert benchmark.main() == 7
+def test_supply(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, images, SUPPLIED=("base",), SUPPLY_STEPS=2)
+    names = [f"base, {method}: a batch over a step" for method in ("supervised", "cps", "igl_dt", "unimatch")]
+    assert list(measured("supply")) == names
 
 
-@pytest.mark.parametrize(("limit", "code"), [(100, 0), (-100, 1)])
-def test_startup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], limit: float, code: int) -> None:
+def test_steps_give_the_ratio_of_every_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, steps, STEPS=3, WARMUP_STEPS=0)
+    found = measured("steps")
+    assert list(found) == [f"{name}: {of}" for name in METHODS for of in ("seconds", "times the bare networks")]
+    assert found["igl_dt: times the bare networks"].limit == 1.03
+
+
+@pytest.mark.parametrize("name", ["igl_dt", "unimatch", "fixmatch"])
+def test_the_bare_step_repeats_the_passes_of_a_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Convolutions, of networks alone, are as many multiply-adds in both."""
+
+    def multiply_adds(function: Callable[[], Any]) -> dict[Any, int]:
+        with FlopCounterMode(display=False) as counter:
+            function()
+        counts = counter.get_flop_counts()["Global"]
+        return {kind: counts[kind] for kind in (torch.ops.aten.convolution, torch.ops.aten.convolution_backward)}
+
+    method, passes = trainings.any_method(name).train(), steps.Passes()
+    with tempfile.TemporaryDirectory() as folder:
+        reader, splits = trainings.draw_images(folder, {"train": 8, "val": 1, "test": 0, "min_side": 128}, 0.5)
+        batch = trainings.make_batches(TrainingBatches, method, reader, splits, settings.AUGMENTATION, 1)[0]
+    with passes.recorded():
+        step = multiply_adds(lambda: trainings.time_step(method, batch, [], 0))
+        assert multiply_adds(lambda: passes.repeat([])) == step
+    assert all(step.values())
+
+
+def test_methods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "METHOD_ROUNDS", 2)
+    found = measured("methods")
+    assert found["supervised: times supervised"].value == 1
+    assert found["supervised: multiply-adds times supervised"].value == 1
+    for name in METHODS:
+        assert found[f"{name}: seconds"].value > 0
+        assert found[f"{name}: multiply-adds"].value >= found["supervised: multiply-adds"].value
+
+
+def test_startup(monkeypatch: pytest.MonkeyPatch) -> None:
     """With commands that say how long they took: the real ones take long."""
     typed = []
 
@@ -115,86 +196,72 @@ def test_startup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
         assert (folder / "src/igl_dt").is_dir()
         return 10.0 if until is None else 12.0
 
-    monkeypatch.setattr(benchmark, "_type_command", type_command)
-    monkeypatch.setattr(benchmark, "STARTUP_SECONDS", limit)
-    monkeypatch.setattr(sys, "argv", ["benchmark", "startup"])
-    assert benchmark.main() == code
-    assert typed == [("kedro", None), *[("import torch, timm", None), ("kedro", "step 1/1")] * benchmark.STARTUP_ROUNDS]
-    said = capsys.readouterr().out
-    assert "importing torch and timm 10.0 s" in said
-    assert "training step 12.0 s: 2.0 s more (limit " in said
-
-
-def test_methods(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """Every registered method takes its turn; the figures go into the file, beside those that it has."""
-    monkeypatch.setattr(benchmark, "NETWORKS", NETWORKS)
-    monkeypatch.setattr(benchmark, "METHOD_ROUNDS", 2)
-    monkeypatch.setattr(benchmark, "BATCH_SIZE", 2)
-    monkeypatch.setattr(benchmark, "CROP_SIZE", (32, 32))
-    monkeypatch.setattr(benchmark, "RUNTIME", benchmark.RUNTIME.model_copy(update={"threads": 1}))
-    monkeypatch.setattr(benchmark, "FIGURES", {})
-    file = tmp_path / "results.json"
-    file.write_text('{"steps": {}}')
-    monkeypatch.setattr(sys, "argv", ["benchmark", "methods", "--json", str(file)])
-    assert benchmark.main() == 0
-    names = set(find_classes(igl_dt.methods, Method))
-    assert {line.split(":")[0] for line in capsys.readouterr().out.splitlines()} == names >= {"supervised", "igl_dt"}
-    figures = json.loads(file.read_text("utf-8"))
-    assert figures["steps"] == {}
-    assert figures["methods"]["supervised: times supervised"] == 1
-    assert figures["methods"]["supervised: multiply-adds times supervised"] == 1
-    for name in names:
-        assert figures["methods"][f"{name}: seconds"] > 0
-        assert figures["methods"][f"{name}: multiply-adds"] >= figures["methods"]["supervised: multiply-adds"]
-
-
-def test_steps_give_a_ratio_for_each_training(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(benchmark, "NETWORKS", NETWORKS)
-    monkeypatch.setattr(benchmark, "STEPS", benchmark.WARMUP_STEPS + 3)
-    monkeypatch.setattr(benchmark, "CROP_SIZE", (32, 32))
-    monkeypatch.setattr(benchmark, "LIMIT", 1e9)
-    monkeypatch.setattr(benchmark, "RUNTIME", benchmark.RUNTIME.model_copy(update={"threads": 1}))
-    assert benchmark.measure_steps() == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["teacher pretraining", "student learning"]
+    monkeypatch.setattr(commands, "type_command", type_command)
+    assert measured("startup")["difference: seconds"] == Figure("difference: seconds", 2.0, (2.0, 2.0), limit=3.0)
+    assert typed == [("kedro", None), *[("import torch, timm", None), ("kedro", "step 1/1")] * commands.STARTUP_ROUNDS]
 
 
 def test_commands_are_timed_to_their_end_or_until_they_say_something(tmp_path: Path) -> None:
     code = "import time; print('first', flush=True); time.sleep(0.5); print('last')"
-    whole, first = (benchmark._type_command(tmp_path, "-c", code, until=until) for until in (None, "first"))
+    whole, first = (commands.type_command(tmp_path, "-c", code, until=until) for until in (None, "first"))
     assert whole > 0.5
     assert first < whole
     with pytest.raises(RuntimeError, match=r"(?s)failed.*NameError"):
-        benchmark._type_command(tmp_path, "-c", "nonsense")
+        commands.type_command(tmp_path, "-c", "nonsense")
     with pytest.raises(RuntimeError, match=r"(?s)failed.*last"):
-        benchmark._type_command(tmp_path, "-c", code, until="never")
+        commands.type_command(tmp_path, "-c", code, until="never")
 
 
-def test_plain(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    small = {"IMAGE_SIZE": (64, 64), "CROP": 32, "IMAGES": 12, "VALIDATED": 2, "STEPS": 1, "ROUNDS": 2, "BATCH_SIZE": 2}
-    for name, value in (small | {"LIMIT": 0}).items():
-        monkeypatch.setattr(plain_unimatch, name, value)
-    monkeypatch.setattr(sys, "argv", ["benchmark", "plain"])
-    assert benchmark.main() == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines if "images/s" in line and "INFO" not in line] == [
-        f"{name}, {precision}" for name in plain_unimatch.METHODS for precision in ("float32", "bfloat16")
-    ]
+def test_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, commands, PREDICTED=2, PREDICTION_ROUNDS=1)
+    monkeypatch.setattr(settings, "IMAGE_SIZE", (40, 56))
+    assert measured("prediction")["times the bare network"].at_least
 
 
-def test_plain_keeps_its_limit_in_the_faster_precision() -> None:
-    ratios = {"unimatch, float32: ratio": 1.1, "unimatch, bfloat16: ratio": 1.6, "supervised, float32: ratio": 1.5}
-    assert plain_unimatch.is_within_limit(ratios)
-    assert not plain_unimatch.is_within_limit(ratios | {"unimatch, bfloat16: ratio": 1.4})
+def test_memory(monkeypatch: pytest.MonkeyPatch, in_this_process: list[Any]) -> None:
+    """In one process the second peak is at least the first."""
+    set_all(monkeypatch, memory, FEW=4, MANY=8, TRAINING_STEPS=1)
+    monkeypatch.setattr(settings, "IMAGE_SIZE", (40, 56))
+    found = measured("memory")
+    assert in_this_process == [(4,), (8,), (4,), (8,)]
+    assert list(found)[1::2] == ["prediction, 8 images: times that", "training, 8 images: times that"]
 
 
-def test_supply(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark, "SUPPLIED", ("base",))
-    monkeypatch.setattr(benchmark, "SUPPLY_STEPS", 2)
-    monkeypatch.setattr(benchmark, "SUPPLY_RATIO", 1e9)
-    monkeypatch.setattr(sys, "argv", ["benchmark", "supply"])
-    assert benchmark.main() == 0
-    lines = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if "by one thread" in line]
-    assert lines == [f"base, {method}" for method in ("supervised", "cps", "igl_dt", "unimatch")]
+def test_portable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In turns and in this process, which the tests have pinned already."""
+    timed = []
+
+    def run(function: Callable[..., float], folder: str, portable: bool) -> float:
+        timed.append(portable)
+        seconds = function(folder, True) if len(timed) == 1 else 1.0
+        assert seconds > 0
+        return 3.0 if portable else 2.0
+
+    monkeypatch.setattr(steps, "in_own_process", run)
+    set_all(monkeypatch, steps, PORTABLE_STEPS=2, PORTABLE_ROUNDS=2)
+    assert measured("portable")["portable, times not portable"].value == 1.5
+    assert timed == [True, False, True, False]
+
+
+def test_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With seconds that are made up: the real processes have tests of their own."""
+
+    def run(function: Callable[..., float], method: str, runtime: Any, images: int, steps: int) -> float:
+        assert runtime.shards == 2
+        if runtime.processes == 1:
+            return function(method, runtime.model_copy(update={"threads": 1}), 8, 1)
+        return 1e6
+
+    monkeypatch.setattr(processes, "in_own_process", run)
+    set_all(monkeypatch, processes, ROUNDS=1, STEPS=10)
+    assert measured("processes")["two processes: seconds"].value == 1e5
+
+
+def test_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "IMAGE_SIZE", (64, 64))
+    set_all(monkeypatch, plain_unimatch, IMAGES=12, VALIDATED=2, STEPS=1, ROUNDS=2)
+    found = measured("plain")
+    for name in plain_unimatch.METHODS:
+        ratios = [found[f"{name}, {kind}: times the plain way"].value for kind in ("float32", "bfloat16")]
+        faster = found[f"{name}, the faster precision: times the plain way"]
+        assert (faster.value, faster.limit, faster.at_least) == (max(ratios), 1.5, True)
