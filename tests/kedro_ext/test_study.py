@@ -12,6 +12,7 @@ import pytest
 
 from igl_dt.kedro_ext.study import Plan, decisive, describe_plan, load_plan, run_cells
 from igl_dt.pipelines.study.nodes import gather_study
+from igl_dt.reporting.study.results import measure_run
 
 STUDY = """\
 env: smoke
@@ -56,7 +57,8 @@ def finish(plan: Plan, *runs: str, **changes: Any) -> None:
     for cell in plan.cells:
         if cell.run in runs:
             parameters = plan.parameters[cell.run].model_dump(mode="json")
-            account = {"unfinished": [], "parameters": parameters, "seconds": 1200.0, "sha256": {"teacher": "a"}}
+            account = {"unfinished": [], "parameters": parameters, "sha256": {"teacher": "a"}}
+            account |= {"seconds": 1200.0, "peak_memory_mib": 0.0}
             path = plan.reporting(cell) / "run_manifest.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(dict.fromkeys(cell.pipelines, account | changes)), "utf-8")
@@ -113,11 +115,11 @@ def test_a_run_that_another_clone_has_recorded_is_not_run_here(plan: Plan, proje
     finish(plan, TEACHERS, unfinished=["train_teachers"])
     record(plan, SUPERVISED, TEACHERS, IGL_DT)
     here = load_plan(project, "tiny")
-    assert here.statuses() == {SUPERVISED: "recorded", TEACHERS: "unfinished", IGL_DT: "recorded"}
+    assert here.statuses() == {SUPERVISED: "recorded", TEACHERS: "recorded", IGL_DT: "recorded"}
     said: list[str] = []
     assert run_cells(here, 1, said.append) == []
     assert said == []
-    assert here.dropped(here.statuses()) == [TEACHERS]
+    assert here.dropped(here.statuses()) == []
 
 
 def test_a_recorded_run_counts_only_with_the_parameters_of_the_definition(
@@ -136,6 +138,46 @@ def test_a_recorded_run_counts_only_with_the_parameters_of_the_definition(
     here = load_plan(project, "tiny")
     assert here.statuses() == {SUPERVISED: "recorded"}  # neither changes its result
     assert set(here.dropped(here.statuses())) == {TEACHERS, IGL_DT}
+
+
+def test_a_failure_counts_only_with_the_parameters_of_the_definition_and_undoes_no_recorded_run(
+    plan: Plan, project: Path
+) -> None:
+    supervised = plan.cells[0]
+    plan.reporting(supervised).mkdir(parents=True)
+    (plan.reporting(supervised) / "failed.txt").write_text(f"{plan.digest(supervised)}\nno such image", "utf-8")
+    assert plan.statuses()[SUPERVISED] == "failed"
+    define(project, STUDY + "parameters: {student_learning.steps: 3}")
+    assert load_plan(project, "tiny").statuses()[SUPERVISED] == "missing"
+    define(project, STUDY)
+    record(plan, SUPERVISED)
+    here = load_plan(project, "tiny")
+    assert here.statuses()[SUPERVISED] == "recorded"
+    assert here.dropped(here.statuses()) == []
+
+
+def test_a_method_may_be_there_twice_under_a_name_of_its_own(project: Path) -> None:
+    longer = "supervised_long: {method: supervised, parameters: {student_learning.steps: 99}}"
+    define(project, STUDY.replace("supervised: {}", f"supervised: {{}}\n  {longer}"))
+    plan = load_plan(project, "tiny")
+    run = "tiny-supervised_long-0.25-0"
+    assert [cell.run for cell in plan.cells] == [SUPERVISED, run, TEACHERS, IGL_DT]
+    learning = plan.parameters[run].student_learning
+    assert (learning.method.name, learning.steps) == ("supervised", 99)
+    define(project, STUDY.replace("supervised: {}", "longer: {method: supervisd}"))
+    with pytest.raises(ValueError, match="did you mean 'supervised'"):
+        load_plan(project, "tiny")
+    define(project, STUDY.replace("supervised: {}", "teachers: {method: supervised}"))
+    with pytest.raises(ValueError, match=r"methods\.teachers: .*choose another"):
+        load_plan(project, "tiny")
+
+
+def test_time_and_memory_are_those_of_a_resumed_training_as_a_whole(plan: Plan) -> None:
+    finish(plan, TEACHERS, peak_memory_mib=100.0)  # two stages of 20 minutes
+    assert measure_run(plan.project, TEACHERS) == (2400.0, 100.0)
+    cost = plan.reporting(plan.cells[1]) / "cost_teachers.json"
+    cost.write_text('{"seconds": 2000.0, "peak_memory_mib": 150.0}', "utf-8")
+    assert measure_run(plan.project, TEACHERS) == (3200.0, 150.0)
 
 
 def test_a_digest_does_not_hang_on_defaults_that_nobody_gave(plan: Plan) -> None:
@@ -201,8 +243,9 @@ def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
         f"{TEACHERS} failed, see data/09_recovery/{TEACHERS}.log",
         f"{TEACHERS} started",
     ]
-    assert plan.statuses() == {SUPERVISED: "missing", TEACHERS: "failed", IGL_DT: "missing"}
-    assert (plan.reporting(plan.cells[1]) / "failed.txt").read_text("utf-8") == "no such image\n"
+    assert plan.statuses() == {SUPERVISED: "missing", TEACHERS: "failed", IGL_DT: "failed"}
+    failure = (plan.reporting(plan.cells[1]) / "failed.txt").read_text("utf-8")
+    assert failure == f"{plan.digest(plan.cells[1])}\nno such image\n"
     finish(plan, SUPERVISED, TEACHERS)
     said.clear()
     assert run_cells(plan, 1, said.append, address) == []

@@ -34,7 +34,7 @@ from igl_dt.kedro_ext.hooks import IN_USE
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import rebuild_command
 from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
-from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, read_tables
+from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, measure_run, read_tables
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import explain
@@ -68,30 +68,35 @@ class Plan:
 
         It is done if its pipelines have finished with the parameters that the definition gives it now, each on the
         files that the one before left, and its teachers likewise. Changed code does not undo a cell: the commit of each
-        is in the results. A cell that has never been run here is recorded, or failed, if the study's tables have rows
-        of it with the digest of these parameters.
+        is in the results. A cell that is not done here is recorded if the study's tables have scores of it with the
+        digest of these parameters. It has failed if its last attempt with these parameters, or its teachers' has.
         """
         account = self._account(cell.run)
         stages, ready = list(account.values()), self._is_finished(cell, account)
+        of_teachers = None
         for teachers in (other for other in self.cells if other.run == cell.teachers):
             stages += self._account(teachers.run).values()
-            ready = ready and self.status(teachers) == DONE
+            of_teachers = self.status(teachers)
+            ready = ready and of_teachers == DONE
         if ready and _agree(stages):
             return DONE
-        if (self.reporting(cell) / FAILURE).is_file():
+        recorded = self._record(cell)
+        if recorded == RECORDED:
+            return RECORDED
+        if self._has_failed(cell) or of_teachers == FAILED:
             return FAILED
-        if account:
-            return UNFINISHED
-        return self._record(cell) or MISSING
+        return UNFINISHED if account else recorded or MISSING
 
     def reporting(self, cell: Cell) -> Path:
         """Give the folder of a cell's metrics."""
         return self.project / "data/08_reporting" / cell.run
 
-    def seconds(self, cell: Cell) -> float:
-        """Give how long a cell took that is done or recorded."""
-        if account := self._account(cell.run):
-            return float(sum(stage["seconds"] for stage in account.values()))
+    def seconds(self, cell: Cell, status: str) -> float:
+        """Give how long a cell took that is done or recorded; NaN of others."""
+        if status not in (DONE, RECORDED):
+            return math.nan
+        if status == DONE:
+            return measure_run(self.project, cell.run)[0]
         costs = self.recorded.costs
         return float(costs["seconds"][costs["run"] == cell.run].sum(min_count=1))
 
@@ -130,6 +135,12 @@ class Plan:
         status = set(rows["status"][(rows["run"] == cell.run) & (rows["digest"] == self.digest(cell))])
         return RECORDED if DONE in status else FAILED if FAILED in status else None
 
+    def _has_failed(self, cell: Cell) -> bool:
+        try:
+            return (self.reporting(cell) / FAILURE).read_text("utf-8", errors="replace").startswith(self.digest(cell))
+        except OSError:
+            return False
+
     def _account(self, run: str) -> dict[str, Any]:
         try:
             text = (self.project / "data/08_reporting" / run / "run_manifest.json").read_text("utf-8")
@@ -160,7 +171,7 @@ def load_plan(project: Path, name: str) -> Plan:
     study = read_study(path)
     study = study.model_copy(update={"parameters": RUNTIME | study.parameters})
     for method in study.methods:
-        find_method(method, f"{path}: methods")
+        find_method(study.registered(method), f"{path}: methods")
     cells = list_cells(name, study, lambda method: bool(find_method(method).required_teachers))
     if not (project / "conf" / study.env).is_dir():
         raise ValueError(f"{path}: env: there is no {project / 'conf' / study.env}")
@@ -277,7 +288,7 @@ class _Processes:
             if code < 0:
                 self._say(f"{cell.run} was killed by signal {-code}; the same command resumes it")
             else:
-                atomic_write(failure, said[-2000:].encode())
+                atomic_write(failure, f"{self._plan.digest(cell)}\n{said[-2000:]}".encode())
                 self._say(f"{cell.run} failed, see {log.relative_to(self._plan.project)}")
             return False
         return False
@@ -395,7 +406,7 @@ def describe_plan(plan: Plan, jobs: int) -> str:
     finished, states = (DONE, RECORDED), plan.statuses()
     rows = pd.DataFrame(
         [
-            (cell.run, cell.variant, cell.fraction, status, plan.seconds(cell) if status in finished else math.nan)
+            (cell.run, cell.variant, cell.fraction, status, plan.seconds(cell, status))
             for cell in plan.cells
             for status in [states[cell.run]]
         ],

@@ -23,8 +23,9 @@ TEACHER_PRETRAINING = "teacher_pretraining"
 class Variant(Parameters):
     """A method or an ablation, where it differs from the study."""
 
-    method: Name | None = None
-    """Of an ablation: the method that it changes."""
+    method: str | None = None
+    """Of an ablation: the one of ``methods`` that it changes. Of a method: its registered name or
+    ``package.module:Class``, where it has another name in the study, such as one with more steps."""
     parameters: Annotated[Values, Field(default_factory=dict)]
     """On top of the study's."""
     fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] | None = None
@@ -46,11 +47,15 @@ class Study(Parameters):
     """Each decides the labelled list, initial weights and augmentation of its cells, whatever the method: differences
     between methods are paired by it."""
     methods: Annotated[dict[Name, Variant], Field(min_length=1)]
-    """By the method's name."""
+    """By the method's name, or any name where ``method`` has the method's."""
     ablations: Annotated[dict[Name, Variant], Field(default_factory=dict)]
     """By a name of their own."""
     candidates: tuple[Name, ...] = ("igl_dt", "igl_dt_plus")
     """Methods whose differences to every other are reported; those that the study does not have are left out."""
+
+    def registered(self, name: str) -> str:
+        """Give the registered method of one of ``methods``."""
+        return self.methods[name].method or name
 
     def variants(self) -> Iterator[tuple[str, str, Variant]]:
         """Give the method, the ablation ("" for none) and the variant of each, with fractions and seeds filled in."""
@@ -70,7 +75,7 @@ class Cell:
 
     study: str
     method: str
-    """``teachers``: a run that pretrains the teachers that others share."""
+    """Its name in the study. ``teachers``: a run that pretrains the teachers that others share."""
     ablation: str
     """"" for none."""
     fraction: float
@@ -101,7 +106,8 @@ def read_study(path: Path) -> Study:
     """Read a definition.
 
     Raises:
-        ValueError: there is no such file; or it has unknown keys, wrong values, or an ablation of no method.
+        ValueError: there is no such file; or it has unknown keys, wrong values, an ablation of no method, or a method
+            called ``teachers``.
     """
     if not path.is_file():
         known = sorted(other.parent.name for other in path.parents[1].glob(f"*/{path.name}"))
@@ -112,6 +118,10 @@ def read_study(path: Path) -> Study:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     except ValidationError as error:
         raise ValueError("\n".join(f"{path}: {problem}" for problem in explain(error, Study))) from error
+    if TEACHERS in study.methods:
+        raise ValueError(
+            f"{path}: methods.{TEACHERS}: this is what runs that pretrain teachers are called, choose another"
+        )
     for name, variant in study.ablations.items():
         if variant.method not in study.methods:
             hint = did_you_mean(variant.method or "", study.methods)
@@ -122,7 +132,7 @@ def read_study(path: Path) -> Study:
 def list_cells(name: str, study: Study, needs_teachers: Callable[[str], bool]) -> list[Cell]:
     """Give the runs of a study in the order in which they run: seed by seed, teachers before their students.
 
-    ``needs_teachers`` tells of a method's name whether it learns from pretrained teachers.
+    ``needs_teachers`` tells of a registered method whether it learns from pretrained teachers.
 
     Raises:
         ValueError: two cells would be the same run.
@@ -134,9 +144,9 @@ def list_cells(name: str, study: Study, needs_teachers: Callable[[str], bool]) -
             for fraction in (variant.fractions or ()) if seed in (variant.seeds or ()) else ():
                 base = {"seed": seed, "splitting.labeled_fraction": fraction}
                 values = base | variant.parameters
-                own = {"student_learning.method.name": method, "student_learning.reference": False}
-                teachers = None
-                if needs_teachers(method):
+                registered, teachers = study.registered(method), None
+                own = {"student_learning.method.name": registered, "student_learning.reference": False}
+                if needs_teachers(registered):
                     usual = _without(base | study.parameters, "student_learning.")
                     wanted = _without(values, "student_learning.")
                     alike = (cell for cell in cells.values() if cell.method == TEACHERS and cell.parameters == wanted)

@@ -13,8 +13,10 @@ from igl_dt.reporting.study.definition import TEACHERS, Cell
 DONE, RECORDED, FAILED = "done", "recorded", "failed"
 """``recorded``: done elsewhere, and in the study's tables."""
 FAILURE = "failed.txt"
-"""In a run's reporting folder: the end of what a failed cell printed."""
+"""In a run's reporting folder: the digest of a failed cell's parameters, and the end of what it printed."""
 IOU = "iou."
+TRAINED = {"teacher_pretraining": "teachers", "student_learning": "student"}
+"""What is trained, by stage."""
 _RESULTS = (
     *("method", "ablation", "fraction", "seed", "weights", "status", "run", "digest", "labeled_images"),
     *("labeled_sha256", "fingerprint", "teachers", "steps", "multiply_adds", "multiply_adds_with_teachers", "val_miou"),
@@ -113,12 +115,26 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     return found
 
 
+def measure_run(project: Path, run: str) -> tuple[float, float]:
+    """Give the seconds and the peak memory in MiB of a run that is done, however often its training was resumed."""
+    reporting = project / "data/08_reporting" / run
+    seconds, memory = 0.0, 0.0
+    for name, stage in _read(reporting / "run_manifest.json").items():
+        # The account of a stage is of the last process alone, a training's cost of all.
+        cost = reporting / f"cost_{TRAINED.get(name, name)}.json"
+        training = _read(cost) if cost.is_file() else {"seconds": 0.0, "peak_memory_mib": 0.0}
+        seconds += max(stage["seconds"], training["seconds"])
+        memory = max(memory, stage["peak_memory_mib"], training["peak_memory_mib"])
+    return round(seconds, 1), memory
+
+
 def _costs(project: Path, cell: Cell) -> dict[str, Any]:
-    stages = list(_read(project / "data/08_reporting" / cell.run / "run_manifest.json").values())
+    stages = _read(project / "data/08_reporting" / cell.run / "run_manifest.json").values()
     trained = next(stage for stage in stages if "environment" in stage)
+    seconds, memory = measure_run(project, cell.run)
     return {
-        "seconds": round(sum(stage["seconds"] for stage in stages), 1),
-        "peak_memory_mib": max(stage["peak_memory_mib"] for stage in stages),
+        "seconds": seconds,
+        "peak_memory_mib": memory,
         "commit": trained["commit"] or "",
         "changed": bool(trained["dirty"]),
         **{key: trained["environment"][key] for key in ("device", "kernels")},
