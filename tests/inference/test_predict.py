@@ -143,11 +143,22 @@ def test_nothing_is_overwritten_unless_asked(images: Path, weights: Path) -> Non
     predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     mask = images.parent / "output/masks/a.png"
     mask.write_bytes(b"mine")
-    with pytest.raises(DataError, match=r"5 of these masks already: .*prediction\.overwrite=true"):
+    with pytest.raises(DataError, match=r"10 of these files already: .*prediction\.overwrite=true"):
         predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     assert mask.read_bytes() == b"mine"
     predict_images(parameters(images, weights, overwrite=True), AS_IT_IS, WHOLE, RUNTIME)
     assert mask.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("kind", ["overlays/a.jpg", "probabilities/a.npy"])
+def test_what_comes_with_the_masks_is_not_overwritten_either(images: Path, weights: Path, kind: str) -> None:
+    file = images.parent / "output" / kind
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"mine")
+    with pytest.raises(DataError, match=f"1 of these files already: {kind}"):
+        predict_images(parameters(images, weights, probabilities=True), AS_IT_IS, WHOLE, RUNTIME)
+    assert file.read_bytes() == b"mine"
+    assert not (images.parent / "output/masks").exists()
 
 
 def test_the_table_lies_in_the_output_folder_and_is_not_overwritten_either(images: Path, weights: Path) -> None:
@@ -174,6 +185,15 @@ def test_a_list_of_images_can_be_predicted(
     table = predict_images(parameters(images, weights, images="~/images/more/list.txt"), AS_IT_IS, WHOLE, RUNTIME)
     assert table["image"].tolist() == ["b.jpg", "a.png", "more/with space.png"]
     assert (tmp_path / "output/masks/more/with space.png").is_file()
+
+
+def test_a_list_may_begin_with_a_byte_order_mark(images: Path, weights: Path) -> None:
+    (images / "list.txt").write_text("b.jpg\na.png\n", "utf-8-sig")
+    table = predict_images(parameters(images / "list.txt", weights), AS_IT_IS, WHOLE, RUNTIME)
+    assert table["image"].tolist() == ["b.jpg", "a.png"]
+    (images / "list.txt").write_text("b.jpg\n", "utf-16")
+    with pytest.raises(DataError, match=r"list\.txt is not UTF-8"):
+        predict_images(parameters(images / "list.txt", weights), AS_IT_IS, WHOLE, RUNTIME)
 
 
 def test_paths_can_come_from_the_standard_input(images: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,3 +281,23 @@ def test_the_list_of_a_run_names_images_of_the_data_set(images: Path, weights: P
         manifest.write_text(content)
         with pytest.raises(DataError, match=r"test\.csv is no list of a run"):
             predict_images(parameters(manifest, weights), dataset, WHOLE, RUNTIME)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        ("{images}/a.png", "leads out of dataset.root"),
+        ("../images/a.png", "leads out"),
+        ("", "line 3: .*image is empty"),
+    ],
+)
+def test_a_list_of_a_run_names_nothing_outside_the_data_set(
+    images: Path, weights: Path, tmp_path: Path, image: str, said: str
+) -> None:
+    """Its masks and overlays would lie outside of the output, beside or over the images."""
+    before = {path: path.read_bytes() for path in images.rglob("*.*")}
+    manifest = tmp_path / "test.csv"
+    manifest.write_text(f"id,image\n1,b.jpg\n2,{image.format(images=images)}\n")
+    with pytest.raises(DataError, match=said):
+        predict_images(parameters(manifest, weights), DatasetParameters(root=str(images)), WHOLE, RUNTIME)
+    assert {path: path.read_bytes() for path in images.rglob("*.*")} == before

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.base import IMAGE_SUFFIXES, show
+from igl_dt.data.datasets.base import IMAGE_SUFFIXES, locate, read_lines, show
 from igl_dt.data.image_io import pillow_warnings, read_image, reading_size
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.inference import predict_probabilities
@@ -80,7 +80,7 @@ def predict_images(
     output = Path(parameters.output)
     targets = {sample: Path(sample).with_suffix(".png") for sample in samples}
     if not parameters.overwrite:
-        _check_nothing_exists(output, targets.values())
+        _check_nothing_exists(output, targets.values(), parameters.probabilities)
 
     network = load_network(weights)
     _warn_of_other_sizes(network, dataset)
@@ -140,7 +140,7 @@ def _find_images(images: str | None, root: Path) -> tuple[Path, list[str]]:
         )
     path = Path(images)
     if images == STDIN:
-        folder, found = _common_folder(_listed(sys.stdin.read(), Path(), "the standard input"))
+        folder, found = _common_folder(_listed(sys.stdin.read().splitlines(), Path(), "the standard input"))
     elif path.is_dir():
         paths = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
         if not paths:
@@ -151,12 +151,16 @@ def _find_images(images: str | None, root: Path) -> tuple[Path, list[str]]:
     elif path.suffix.lower() in IMAGE_SUFFIXES:
         folder, found = path.parent, [path.name]
     elif path.suffix.lower() == LIST_SUFFIX:
-        folder, found = _common_folder(_listed(path.read_text("utf-8"), path.parent, str(path)))
+        folder, found = _common_folder(_listed(read_lines(path), path.parent, str(path)))
     elif path.suffix.lower() == MANIFEST_SUFFIX:
         table = pd.read_csv(path, dtype=str)
         if "image" not in table or table.empty:
             raise DataError(f"prediction.images: {path} is no list of a run: it has no column image, or no rows")
         folder, found = root, table["image"].tolist()
+        for row, image in enumerate(found, start=2):
+            if not isinstance(image, str):
+                raise DataError(f"prediction.images: {path}, line {row}: the column image is empty")
+            locate(root, image)  # masks lie at the same path in the output
     else:
         raise DataError(
             f"prediction.images: {path} is neither a folder, nor an image ({', '.join(IMAGE_SUFFIXES)}), nor a list of "
@@ -170,9 +174,9 @@ def _find_images(images: str | None, root: Path) -> tuple[Path, list[str]]:
     return folder, found
 
 
-def _listed(text: str, folder: Path, source: str) -> list[Path]:
+def _listed(lines: Iterable[str], folder: Path, source: str) -> list[Path]:
     """Give the paths in the lines of a list, each once; relative ones start from a folder."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in lines if line.strip()]
     if not lines:
         raise DataError(f"prediction.images: no paths in {source}: expected one per line")
     return list(dict.fromkeys(Path(os.path.normpath((folder / Path(line).expanduser()).absolute())) for line in lines))
@@ -201,10 +205,12 @@ def _word(size: Any) -> str:
     return "null" if size is None else "x".join(map(str, size)) if isinstance(size, list) else str(size)
 
 
-def _check_nothing_exists(output: Path, targets: Iterable[Path]) -> None:
-    existing = [str(target) for target in targets if (output / "masks" / target).exists()]
+def _check_nothing_exists(output: Path, targets: Iterable[Path], probabilities: bool) -> None:
+    kinds = {"masks": ".png", "overlays": ".jpg"} | ({"probabilities": ".npy"} if probabilities else {})
+    files = (Path(kind, target).with_suffix(suffix) for target in targets for kind, suffix in kinds.items())
+    existing = [str(file) for file in files if (output / file).exists()]
     if existing:
-        problem = f"{output / 'masks'} has {len(existing)} of these masks already: {show(existing)}"
+        problem = f"{output} has {len(existing)} of these files already: {show(existing)}"
     elif (output / TABLE).exists():
         problem = f"{output / TABLE} exists already"
     else:
