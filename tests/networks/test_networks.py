@@ -2,6 +2,7 @@
 
 import copy
 import math
+import pickle
 
 import pytest
 import timm
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from igl_dt.networks import smp as smp_module
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network, network_parameters, rebuild_network
@@ -283,7 +285,7 @@ def test_backbones_and_options_that_do_not_fit_are_refused(
 
 def test_deeplab_refuses_to_train_on_one_image(images: Tensor):
     network = build("deeplab_v3_plus", encoder=RESNET, channels=8)
-    with pytest.raises(ValueError, match="make batch_size / gradient_accumulation_steps at least 2"):
+    with pytest.raises(ValueError, match=r"make batch_size / gradient_accumulation_steps, and .* at least 2"):
         network(images[:1])
     assert network.eval()(images[:1]).logits.shape == (1, 2, 64, 64)
 
@@ -355,6 +357,15 @@ def test_other_architectures_of_segmentation_models_pytorch(name: str, images: T
     assert output.features.shape[1] == network.feature_channels
     output.logits.square().mean().backward()
     assert network.encoder.model.conv1.weight.grad.any()
+
+
+@pytest.mark.parametrize("name", ["unet", "dpt"])
+def test_another_process_can_take_an_architecture_of_segmentation_models_pytorch(name: str):
+    """As in trainings of several processes."""
+    kind = smp_module.smp_architectures()[name]
+    assert pickle.loads(pickle.dumps(kind)) is kind
+    with pytest.raises(AttributeError, match="nothing"):
+        smp_module.nothing  # noqa: B018
 
 
 def test_vgg_and_pan():

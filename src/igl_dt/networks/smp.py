@@ -165,7 +165,15 @@ def smp_architectures() -> dict[str, type[SegmentationNetwork]]:
         name: type(
             model_class.__name__,
             (DptNetwork if model_class is smp.DPT else SmpNetwork,),
-            {"name": name, "model_class": model_class},
+            {"name": name, "model_class": model_class, "__module__": __name__},
         )
         for name, model_class in smp.MODEL_ARCHITECTURES_MAPPING.items()
     }
+
+
+def __getattr__(name: str) -> type[SegmentationNetwork]:
+    """Find an architecture's class by its name, as unpickling does in another process."""
+    for architecture in smp_architectures().values():
+        if architecture.__name__ == name:
+            return architecture
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -92,7 +92,8 @@ class DeepLabV3Plus(SegmentationNetwork):
         if self.training and len(deep) == 1:
             raise ValueError(
                 "DeepLabV3+ cannot be trained on one image at a time: its pyramid's pooled branch normalises "
-                "one value per image over the batch; make batch_size / gradient_accumulation_steps at least 2"
+                "one value per image over the batch; make batch_size / gradient_accumulation_steps, and "
+                "batch_size / runtime.shards, at least 2"
             )
         x = F.interpolate(self.pyramid(deep), size=low_level.shape[2:], mode="bilinear", align_corners=False)
         x = self.decoder(torch.cat((x, self.low_level_projection(low_level)), dim=1))
