@@ -29,6 +29,8 @@ def products() -> list[Tensor]:
         y.detach(), x.grad, layer.weight.grad, layer.bias.grad, plain.weight.grad,
         square[::2] @ square[:, ::3], square.t() @ square[0], torch.addmm(square, square, square, beta=0.5, alpha=2),
         torch.addmm(square[0], square, square), torch.addmm(square[:, :1], square, square),
+        torch.addmm(square[:, 0], square, square), torch.addmm(square[0, :1].expand(30), square, square),
+        torch.nn.functional.linear(square[:5], square, torch.randn(60)[::2]),
         square.double() @ square.double(), square.bfloat16() @ square.bfloat16(),
         torch.ones(2, 0) @ torch.ones(0, 3), torch.ones(0, 3) @ torch.ones(3, 2), square.long() @ square.long(),
     ]  # fmt: skip

@@ -45,6 +45,7 @@ def _fits(matrix: Tensor) -> bool:
 
 
 def _product(one: Tensor, other: Tensor, bias: Tensor | None) -> Tensor:
+    bias = None if bias is None else bias.contiguous()
     result: Tensor = torch.ops.mkldnn._linear_pointwise(_dense(one), _dense(other.t()), bias, "none", [], "")
     return result
 
