@@ -67,6 +67,10 @@ def spoil(folder: Path, how: str) -> None:
             (folder / "classes.txt").unlink()
         case "empty classes":
             (folder / "classes.txt").write_text("\n \n")
+        case "one class":
+            (folder / "classes.txt").write_text("road\n")
+        case "too many classes":
+            (folder / "classes.txt").write_text("\n".join(map(str, range(256))))
         case "class twice":
             (folder / "classes.txt").write_text("road\ntree\nroad\n")
         case "class id":
@@ -86,6 +90,8 @@ def spoil(folder: Path, how: str) -> None:
         ("binary list", ["{folder}/train.txt", "UTF-8"]),
         ("no classes", ["{folder}/classes.txt", "missing", "one per line"]),
         ("empty classes", ["{folder}/classes.txt", "empty", "one per line"]),
+        ("one class", ["{folder}/classes.txt has 1 classes: 2 to 255 are possible"]),
+        ("too many classes", ["{folder}/classes.txt has 256 classes: 2 to 255 are possible"]),
         ("class twice", ["{folder}/classes.txt", "twice", "road"]),
         ("class id", ["{folder}/classes.txt", "'id'", "another name"]),
         ("have two files in", ["train1.jpg", "train1.png", "remove one"]),

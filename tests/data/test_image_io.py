@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 from pydantic import ValidationError
 
-from encoding import encode, png, turned
+from encoding import encode, png, tiff, turned
 from igl_dt.data.datasets import DataError, MaskFormat
 from igl_dt.data.image_io import read_image, read_mask, reading_size
 from igl_dt.data.parameters import DatasetParameters
@@ -69,6 +69,16 @@ def test_every_kind_of_image_becomes_rgb(tmp_path: Path, content: bytes, expecte
         assert np.abs(image.astype(int) - SOLID).max() <= 3
     else:
         np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize(("bits", "row"), [(2, 0b00_01_10_11), (4, 0x01_2F)])
+@pytest.mark.parametrize("write", [png, tiff])
+def test_a_mask_with_few_bits_per_pixel_keeps_its_ids(tmp_path: Path, bits: int, row: int, write: Callable) -> None:
+    """Pillow scales them to 0 to 255."""
+    content = row.to_bytes(4 * bits // 8, "big")
+    file = tmp_path / "mask"
+    file.write_bytes(png(4, 1, bits, 0, b"\0" + content) if write is png else tiff(4, 1, bits, content))
+    assert read_mask(file).tolist() == [[0, 1, 2, 2**bits - 1]]
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "1"])

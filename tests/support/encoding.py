@@ -25,6 +25,15 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
 
+def tiff(width: int, height: int, depth: int, rows: bytes) -> bytes:
+    """Write a grayscale TIFF of any number of bits per pixel."""
+    tags = {256: width, 257: height, 258: depth, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(rows)}
+    rows += b"\0" * (len(rows) % 2)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    start = struct.pack("<I", 8 + len(rows))
+    return b"II*\0" + start + rows + struct.pack("<H", len(tags)) + entries + b"\0" * 4
+
+
 def turned(image: np.ndarray, orientation: int, kind: str) -> bytes:
     """Write an image that is to be turned by whoever shows it."""
     exif = Image.Exif()

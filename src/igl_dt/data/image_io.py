@@ -150,6 +150,8 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
             "colour masks need the source folder with dataset.options.colors"
         )
     ids = np.array(mask).astype(np.uint16 if mask.mode.startswith("I;16") else np.uint8)
+    if mask.mode == "L" and (bits := _bits(mask, content)) < 8:
+        ids = ids // (255 // (2**bits - 1))
     return ids if mask_format.ids is None else _look_up(ids, mask_format, path)
 
 
@@ -206,6 +208,16 @@ def _lossy_format(image: Image.Image, content: bytes) -> str | None:
                 return "a lossy WebP file"
             start += 8 + (int.from_bytes(content[start + 4 : start + 8], "little") + 1) // 2 * 2
     return None
+
+
+def _bits(image: Image.Image, content: bytes) -> int:
+    """Give the bits per pixel in the file of a grayscale image: Pillow scales 2 and 4 of them to 0 to 255."""
+    if image.format == "PNG":
+        return min(8, content[24])
+    if image.format == "TIFF":
+        tags: Any = image.getexif()
+        return min(8, int(tags.get(ExifTags.Base.BitsPerSample, 8)))
+    return 8
 
 
 def _rgb(image: Image.Image) -> Image.Image:

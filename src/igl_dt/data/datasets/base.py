@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from igl_dt.utils.parameters import Parameters, explain
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, explain
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
 """Suffixes of image files; case does not matter."""
@@ -195,7 +195,8 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """Read class names, one per line, in the order of their ids.
 
     Raises:
-        DataError: the file is missing or empty, or has a name twice or a reserved one (see ``name_problem``).
+        DataError: the file is missing or empty, has too few or too many names (see ``count_problem``), or a name twice
+            or a reserved one (see ``name_problem``).
     """
     expected = "it must name the classes, one per line, in the order of their ids"
     if not path.is_file():
@@ -203,9 +204,16 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     names = tuple(read_lines(path))
     if not names:
         raise DataError(f"{path} is empty: {expected}")
-    if problem := name_problem(names):
+    if problem := count_problem(names) or name_problem(names):
         raise DataError(f"{path} {problem}")
     return names
+
+
+def count_problem(class_names: Collection[str]) -> str | None:
+    """Describe what is wrong with the number of classes, as the predicate of a sentence; None if nothing is."""
+    if 2 <= len(class_names) <= IGNORE_INDEX:
+        return None
+    return f"has {len(class_names)} classes: 2 to {IGNORE_INDEX} are possible, the background included"
 
 
 def name_problem(names: Collection[str]) -> str | None:

@@ -33,6 +33,7 @@ from igl_dt.data.datasets.base import (
     Sample,
     SegmentationDataset,
     Split,
+    count_problem,
     fold,
     locate,
     name_problem,
@@ -173,7 +174,7 @@ class FolderOptions(Parameters):
             raise ValueError(f"class_names {problem}")
         if IGNORED in self.class_names or any(not name.strip() for name in self.class_names):
             raise ValueError(f"class_names contains an empty name or {IGNORED!r}, which is not a class")
-        if problem := _count_problem(self.class_names):
+        if problem := count_problem(self.class_names):
             raise ValueError(f"class_names {problem}")
         if self.colors is not None and (self.ids is not None or self.ignore_id != IGNORE_INDEX):
             raise ValueError(f"colors excludes ids and ignore_id: list colours of ignored pixels under {IGNORED!r}")
@@ -203,13 +204,6 @@ class FolderOptions(Parameters):
         return patterns if self.unlabeled is None else patterns | {"unlabeled": self.unlabeled}
 
 
-def _count_problem(class_names: Collection[str]) -> str | None:
-    """Describe what is wrong with the number of classes, as the predicate of a sentence; None if nothing is."""
-    if 2 <= len(class_names) <= IGNORE_INDEX:
-        return None
-    return f"has {len(class_names)} classes: 2 to {IGNORE_INDEX} are possible, the background included"
-
-
 Files = dict[str, tuple[str, str | None]]
 """Paths of images and their masks, by id."""
 
@@ -226,8 +220,6 @@ class Folder(SegmentationDataset[FolderOptions]):
         class_names = options.class_names
         if class_names is None:
             class_names = read_class_names(locate(root, "classes.txt"))
-            if problem := _count_problem(class_names):
-                raise DataError(f"{root / 'classes.txt'} {problem}")
         files, splits = _find_labeled(root, options)
         if options.unlabeled is not None:
             counted = {path for pair in files.values() for path in pair}
