@@ -63,6 +63,11 @@ def test_without_a_truth_there_is_no_accuracy() -> None:
     }
 
 
+def test_one_network_agrees_with_nobody() -> None:
+    found = measure_pseudo_labels({"one": Says(0)}, [(IMAGE, None)], EvaluationParameters())
+    assert found == {"pseudo_label_confident.one": 0.75}
+
+
 def test_without_a_pixel_there_is_nothing() -> None:
     assert measure() == {}
     assert measure((IMAGE, torch.full((1, 4), 255, dtype=torch.uint8))) == {}

@@ -30,7 +30,8 @@ def measure_pseudo_labels(
     Returns:
         Shares of the counted pixels, between 0 and 1: ``pseudo_label_accuracy.<network>``, labelled correctly (absent
         where no image has a truth); ``pseudo_label_confident.<network>``, labelled with a probability of at least 0.9;
-        ``pseudo_label_agreement``, labelled alike by all networks. Empty if no pixel counts.
+        ``pseudo_label_agreement``, labelled alike by all networks (absent where there is one). Empty if no pixel
+        counts.
     """
     right, confident = dict.fromkeys(networks, 0), dict.fromkeys(networks, 0)
     agreeing = counted = known = 0
@@ -55,4 +56,5 @@ def measure_pseudo_labels(
         agreeing += int(counts.sum())
     accuracies = {f"pseudo_label_accuracy.{name}": hits / known for name, hits in right.items() if known}
     shares = {f"pseudo_label_confident.{name}": pixels / counted for name, pixels in confident.items() if counted}
-    return accuracies | shares | ({"pseudo_label_agreement": agreeing / counted} if counted else {})
+    agreement = {"pseudo_label_agreement": agreeing / counted} if counted and len(networks) > 1 else {}
+    return accuracies | shares | agreement
