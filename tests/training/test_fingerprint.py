@@ -75,7 +75,7 @@ CHANGES = {
     "the base of a method outside": ("outside_base.py", "", CODE, ["outside"]),
     "what the base of a method outside imports": ("igl_dt/methods/supervised.py", "", CODE, ["outside"]),
     "what a method outside imports": ("igl_dt/losses/cutmix.py", "", CODE, BOTH),
-    "a picture": ("igl_dt/reporting/previews.py", "", CODE, []),
+    "a preview": ("igl_dt/reporting/previews.py", "", CODE, []),
 }
 
 

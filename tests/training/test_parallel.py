@@ -94,6 +94,12 @@ class TestShards:
         assert network.norm.num_batches_tracked == 1
         assert network.constant.isinf().all()
 
+    def test_send_no_constants(self) -> None:
+        network = self.Normed()
+        network.register_buffer("shares", torch.ones(2, dtype=torch.float64), persistent=False)
+        shards = Shards(network, RuntimeParameters(shards=2), Group(), parts=1)
+        assert {buffer.dtype for buffer in shards._buffers} == {torch.float32}
+
     def test_are_taken_in_turn(self) -> None:
         runtime = RuntimeParameters(shards=4, processes=2)
         network = self.Normed()

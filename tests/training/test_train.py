@@ -135,6 +135,15 @@ class TestBuilding:
         with pytest.raises(ValueError, match=r"training\.method\.name: igl_dt learns from local_teacher.*pipelines="):
             create("student", method="igl_dt", teachers=teachers)
 
+    def test_a_teacher_of_other_classes_is_refused(self, teachers) -> None:
+        with seeded(0):
+            teachers["local_teacher"] = build_network(NETWORKS["local_teacher"], CLASSES[::-1], "local_teacher")
+        with pytest.raises(
+            ValueError, match=r"the local_teacher was trained for the classes pole, tree, road, but the "
+        ):
+            create("student", method="igl_dt", teachers=teachers)
+        create("student", method="supervised", teachers=teachers)
+
     def test_networks_that_a_method_adds_are_built_and_trained_like_another(self, data, context, monkeypatch) -> None:
         monkeypatch.setattr(Supervised, "extra_networks", lambda *roles: {"second_student": "student"})
         method = create("student")
@@ -245,6 +254,13 @@ class TestTraining:
             assert network.sizes == context.dataset.sizes()
             assert network.fingerprint is not None
         assert torch.equal(resumed["updates"], undisturbed["updates"])
+
+    def test_the_code_of_teachers_counts_for_its_states(self, data, context, teachers, monkeypatch) -> None:
+        counted: set[type] = set()
+        monkeypatch.setattr(trainer, "digest_of_code", lambda classes, *modules: counted.update(classes) or "")
+        method = create("student", method="igl_dt", teachers=teachers)
+        train(method, data, parameters("student", method="igl_dt"), context, "student_learning")
+        assert counted == {IglDt, *map(type, teachers.values()), type(method.evaluated()["student"])}
 
     def test_without_unlabelled_images_there_is_a_baseline_only(self, data, context) -> None:
         none = data._replace(unlabeled=data.unlabeled.iloc[:0])

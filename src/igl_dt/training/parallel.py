@@ -173,7 +173,8 @@ class Shards:
         self._group, self._parts = group, parts if self.count == 1 else self.count // group.size
         self._sum = PlainSum() if fast else OrderedSum(group)
         self._parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-        buffers = [buffer for name, buffer in method.named_buffers() if not name.startswith("teachers.")]
+        changing = {name for name in method.state_dict() if not name.startswith("teachers.")}  # others are constants
+        buffers = [buffer for name, buffer in method.named_buffers() if name in changing]
         self._buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
         self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]
         self._losses: list[Mapping[str, Tensor]] = []

@@ -111,9 +111,12 @@ def create_method(
 
     Raises:
         ValueError: unknown architecture, method or parameter; initial weights that do not fit; or a teacher that the
-            method needs is missing.
+            method needs is missing, or has other classes.
     """
     kind = find_method(parameters.method.name, f"{key}.method.name")
+    for role, teacher in (teachers or {}).items():
+        if role in kind.required_teachers:
+            _check_classes(teacher, role, class_names, key)
     extra = kind.extra_networks(parameters.networks)
     like_others = {  # but not from the same weights: equal networks have nothing to learn from each other
         role: parameters.networks[like].model_copy(update={"init_from": None})
@@ -135,6 +138,15 @@ def create_method(
     with seeded(seed, "initial weights", "projections"):
         loss, steps = parameters.supervised_loss, parameters.steps
         return build_method(parameters.method, networks, teachers or {}, loss, steps, f"{key}.method")
+
+
+def _check_classes(teacher: SegmentationNetwork, role: str, class_names: Sequence[str], key: str) -> None:
+    if tuple(teacher.class_names) != tuple(class_names):
+        raise ValueError(
+            f"{key}: the {role} was trained for the classes {', '.join(teacher.class_names)}, but the data set has "
+            f"{', '.join(class_names)}: both must have the same classes in the same order. Train the teachers on this "
+            "data set: kedro run --pipelines=teacher_pretraining"
+        )
 
 
 def train(
@@ -194,8 +206,9 @@ def train(
     for network in method.evaluated().values():
         network.fingerprint, network.trained_by = fingerprint, method.name
         network.sizes = context.dataset.sizes()
+    networks = (*method.evaluated().values(), *method.teachers.values())
     identity |= {
-        "code": digest_of_code({type(method), *map(type, method.evaluated().values())}, __name__),
+        "code": digest_of_code({type(module) for module in (method, *networks)}, __name__),
         "environment": json.dumps(describe_environment(runtime)),
         "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
     }
@@ -287,6 +300,9 @@ def fit(
     checkpointer = checkpointer or Checkpointer(None, "", {}, math.inf)
     first = state.load(saved) if (saved := group.latest(checkpointer.load())) else 0
     shards = Shards(method, runtime, group, parts)
+    cuts = shards.count if shards.count > 1 else parts
+    if cuts > 1 and batches.batch_size % cuts:
+        raise ValueError(f"{name}: batch_size ({batches.batch_size}) must be a multiple of {cuts}, its parts")
     if shards.count > 1:
         batches.slots = shards.slots(batches.batch_size)
     log = log or TrainingLog(None)
