@@ -27,6 +27,9 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
         name: {"miou": value, "per_class": {"sky": value + 0.1, "pole": None}}
         for name, value in (("student", miou), ("student_best", miou + 0.01))
     }
+    if cell.teachers:
+        for name, value in (("global_teacher", miou - 0.02), ("local_teacher", 0.4), ("local_teacher_best", 0.5)):
+            scores[name] = {"miou": value, "per_class": {}}
     trained = {"seconds": 60.04, "peak_memory_mib": 7, "commit": "abc", "dirty": False}
     trained["environment"] = {"device": "cpu", "kernels": "avx2"}
     compute = {"total": 10**17 + 1, "teachers": 5 * 10**16 if cell.teachers else 0}
@@ -48,7 +51,8 @@ def gathered(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     for variant, scores in MIOU.items():
         method, _, ablation = variant.partition("-")
         for seed, miou in enumerate(scores):
-            cell = Cell("tiny", method, ablation, 0.25, seed, {}, "tiny-teachers-0.25-0" if "igl" in method else None)
+            teachers = f"tiny-teachers-0.25-{seed}" if "igl" in method else None
+            cell = Cell("tiny", method, ablation, 0.25, seed, {}, teachers)
             cells.append((cell, FAILED if miou is None else DONE, f"{seed}e5"))
             if miou is not None:
                 write_run(project, cell, miou)
@@ -67,6 +71,8 @@ def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> 
     assert best[["fingerprint", "steps"]].tolist() == ["f-student_best", 2]
     assert best[["val_miou", "test_miou", "iou.sky"]].tolist() == pytest.approx([0.3, 0.43, 0.53])
     assert results["iou.pole"].isna().all()
+    assert last[["teacher.global_teacher", "teacher.local_teacher"]].tolist() == pytest.approx([0.4, 0.4])
+    assert [name for name in results if "best" in name] == []
     compute = results.loc[results["weights"] == "last", ["multiply_adds", "multiply_adds_with_teachers"]]
     assert compute.iloc[0].tolist() == [10**17 + 1, 10**17 + 1]
     assert compute.iloc[3].tolist() == [10**17 + 1, 15 * 10**16 + 1]
@@ -129,9 +135,18 @@ def test_the_whole_method_is_compared_with_its_ablations_also_where_it_is_no_can
     assert [line.split(" | ")[-1] for line in table.splitlines()[2:5]] == [" |", " |", "+1.0 [+1.0, +1.0], n=2 |"]
 
 
-def test_a_second_table_has_the_differences_by_class(gathered) -> None:
+def test_the_scores_of_teachers_have_a_table(gathered) -> None:
+    table = write_markdown(tabulate(gathered.results, [])[1:2])
+    assert table.splitlines() == [
+        "| teachers | n | global_teacher, mIoU | local_teacher, mIoU |",
+        "| --- | --- | --- | --- |",
+        "| tiny-teachers-0.25 | 3 | 51.0 ± 11.5 | 40.0 ± 0.0 |",
+    ]
+
+
+def test_a_third_table_has_the_differences_by_class(gathered) -> None:
     table = write_markdown(tabulate(gathered.results, ["igl_dt"]))
-    assert table.splitlines()[5:] == [
+    assert table.splitlines()[9:] == [
         "",
         "| IoU | igl_dt minus supervised (0.25) | igl_dt minus no_local (0.25) |",
         "| --- | --- | --- |",
@@ -141,7 +156,7 @@ def test_a_second_table_has_the_differences_by_class(gathered) -> None:
     results = gathered.results
     elsewhere = results[(results["method"] == "supervised") | (results["ablation"] != "")].assign(fraction=0.1)
     both = pd.concat([elsewhere, results], ignore_index=True)  # the method itself has no run at this fraction
-    assert write_markdown(tabulate(both, ["igl_dt"])[1:]).splitlines() == table.splitlines()[6:]
+    assert write_markdown(tabulate(both, ["igl_dt"])[2:]).splitlines() == table.splitlines()[10:]
 
 
 def test_ablations_and_classes_are_compared(gathered) -> None:

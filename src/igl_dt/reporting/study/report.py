@@ -14,8 +14,8 @@ from igl_dt.reporting.study.comparison import (
     tabulate_scores,
     values_by_variant,
 )
-from igl_dt.reporting.study.results import score_column
-from igl_dt.reporting.study.statistics import paired_difference
+from igl_dt.reporting.study.results import TEACHER, score_column
+from igl_dt.reporting.study.statistics import paired_difference, summarize
 
 CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
@@ -45,8 +45,12 @@ the training of teachers included, over that of supervised training.</p>
 
 
 def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> list[pd.DataFrame]:
-    """Give the tables of a study as text: scores by method, and differences by class if there are any."""
-    tables = [_tabulate_methods(results, candidates), _tabulate_classes(results, candidates)]
+    """Give the tables of a study as text: scores by method, of teachers, and differences by class; those there are."""
+    tables = [
+        _tabulate_methods(results, candidates),
+        _tabulate_teachers(results),
+        _tabulate_classes(results, candidates),
+    ]
     return [table for table in tables if len(table)]
 
 
@@ -71,6 +75,21 @@ def _tabulate_methods(results: pd.DataFrame, candidates: Sequence[str]) -> pd.Da
         compute = "–" if math.isnan(relative) else f"{relative:.2f}"
         named = {"method": row.variant, "labelled": f"{row.fraction:g}", "n": count}
         rows.append(named | scores | {"compute": compute} | shown)
+    return pd.DataFrame(rows)
+
+
+def _tabulate_teachers(results: pd.DataFrame) -> pd.DataFrame:
+    """Give the scores of teachers, a row per run but for its seed."""
+    roles = [column for column in results.columns if column.startswith(TEACHER)]
+    if not roles:
+        return pd.DataFrame()
+    scored = results[results["weights"] == "last"].dropna(subset=roles, how="all").drop_duplicates("teachers")
+    runs = scored["teachers"].str.rpartition("-")[0]
+    rows = [
+        {"teachers": run, "n": f"{len(group)}"}
+        | {f"{role.removeprefix(TEACHER)}, mIoU": show_score(summarize(100 * group[role])) for role in roles}
+        for run, group in scored.groupby(runs, sort=False)
+    ]
     return pd.DataFrame(rows)
 
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from igl_dt.reporting.networks import BEST, MAIN
+from igl_dt.reporting.networks import BEST, MAIN, is_teacher
 from igl_dt.reporting.study.definition import TEACHERS, Cell
 
 DONE, RECORDED, FAILED = "done", "recorded", "failed"
 """``recorded``: done elsewhere, and in the study's tables."""
 FAILURE = "failed.txt"
 """In a run's reporting folder: the digest of a failed cell's parameters, and the end of what it printed."""
-IOU = "iou."
+IOU, TEACHER = "iou.", "teacher."
 TRAINED = {"teacher_pretraining": "teachers", "student_learning": "student"}
 """What is trained, by stage."""
 _RESULTS = (
@@ -60,8 +60,9 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
     Returns:
         The results, two rows per cell: the student with its last weights, and with those of its best validation. Scores
         are between 0 and 1, ``multiply_adds`` are of the whole training (see ``SegmentationNetwork.compute``) and empty
-        where not recorded, ``test_miou`` is empty where there is no test split, and ``iou.<class>`` is of the test
-        split if there is one, else of the validation images. A failed cell has no scores. Then what varies from one
+        where not recorded, ``test_miou`` is empty where there is no test split; the mIoU ``teacher.<role>`` of the
+        teachers' last weights and ``iou.<class>`` are of the test split if there is one, else of the validation images.
+        A failed cell has no scores. Then what varies from one
         execution to the next, a row per cell: seconds, memory, commit.
     """
     rows: list[dict[Any, Any]] = []
@@ -78,8 +79,9 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
         if cell.method != TEACHERS and status in (DONE, FAILED):
             scores = _scores(project, cell) if status == DONE else {"last": {}, "best": {}}
             rows += [key | {"weights": name, "status": status} | named | values for name, values in scores.items()]
-    classes = dict.fromkeys(name for row in rows for name in row if name.startswith(IOU))
-    results = pd.DataFrame(rows, columns=[*_RESULTS, *classes], dtype=object).astype(_COUNTS).infer_objects()
+    found = dict.fromkeys(name for row in rows for name in row if name.startswith((TEACHER, IOU)))
+    more = sorted(found, key=lambda name: name.startswith(IOU))
+    results = pd.DataFrame(rows, columns=[*_RESULTS, *more], dtype=object).astype(_COUNTS).infer_objects()
     return Tables(results, pd.DataFrame(costs, columns=list(_COSTS)))
 
 
@@ -100,6 +102,7 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
         row = -1 if weights == "last" else int(val.argmax())
         scores, compute = metrics[network], networks[network].get("compute") or {}
         total, teachers = compute.get("total"), compute.get("teachers")
+        trained_before = [name for name in metrics if is_teacher(name) and not name.endswith(BEST) and cell.teachers]
         found[weights] = {
             "labeled_images": summary["images"]["labeled"],
             "labeled_sha256": summary["sha256"]["labeled"],
@@ -110,6 +113,7 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
             "multiply_adds_with_teachers": None if teachers is None else total + teachers,
             "val_miou": round(float(val[row]), 6),
             "test_miou": round(scores["miou"], 6) if summary["images"]["test"] else None,
+            **{TEACHER + name: round(metrics[name]["miou"], 6) for name in trained_before},
             **{IOU + name: None if iou is None else round(iou, 6) for name, iou in scores["per_class"].items()},
         }
     return found
