@@ -174,8 +174,8 @@ def test_killed_at_twenty_random_moments(full: Path, make_project, start, type_c
             shutil.rmtree(root)
         said = type_command(root, *COMMAND)
         assert_same(outputs(full), outputs(root))
-        went_on = re.findall(r"(\S+) resumes after step (\d+)", said)
-        print(f"run {number + 1} of 20: killed, went on {went_on or 'from the start'}, the same bytes", flush=True)
+        resumed = re.findall(r"(\S+) resumes after step (\d+)", said)
+        print(f"run {number + 1} of 20: killed, resumed {resumed or 'from the start'}, the same bytes", flush=True)
         shutil.rmtree(root)
 
 

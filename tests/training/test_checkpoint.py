@@ -1,4 +1,4 @@
-"""Cut-off trainings: they end with the same bits, never go on from what is not theirs, and lose no state."""
+"""Cut-off trainings: they end with the same bits, never resume from what is not theirs, and lose no state."""
 
 import logging
 import os

@@ -5,7 +5,8 @@
 L_uni are UniMatch's losses of two strong views and perturbed features (see ``igl_dt.methods.unimatch``), labelled by
 the student itself or by an average of its weights. L_T are IGL-DT's terms (see ``igl_dt.methods.igl_dt``), on the first
 strong view. r rises from 0 to 1, so that the student's labels may replace the teachers', whose weight goes to w. With
-all weights of L_T at 0 it is UniMatch. Never report it as IGL-DT. All defaults are ours, and not tuned yet.
+all weights of L_T at 0, and UniMatch's threshold, it is UniMatch. Never report it as IGL-DT. All defaults are ours, and
+not tuned yet.
 """
 
 from typing import Literal

@@ -4,7 +4,7 @@
 
 MGD's deep and wide teachers are here the global and the local one [adapted]. Unlabelled images are mixed by CutMix,
 without colour jitter; the teachers label the clean images, and predict the mixed ones for L_Glo and L_Loc. No
-discrepancy and no swapping: what IGL-DT adds. MGD's teachers go on adapting their batch-norm statistics; here they
+discrepancy and no swapping: what IGL-DT adds. MGD's teachers keep adapting their batch-norm statistics; here they
 are frozen altogether [adapted].
 """
 

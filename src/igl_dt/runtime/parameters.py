@@ -82,7 +82,7 @@ class RuntimeParameters(Parameters):
     """File that keeps what the check of the data set's files found, so that the next run reads new and changed ones
     only; null: all are read every time. Changes no result."""
     recovery_folder: str | None = None
-    """Where trainings keep what they go on from when they were cut off; null: nowhere. Changes no result."""
+    """Where trainings keep what they resume from after an interruption; null: nowhere. Changes no result."""
     recovery_seconds: Annotated[float, Field(ge=0)] = 60.0
     """Between two states in that folder. Changes no result."""
     log_folder: str | None = None

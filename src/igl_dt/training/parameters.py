@@ -22,7 +22,7 @@ class OptimizerParameters(Parameters):
     """Images per step, labelled and unlabelled ones together, that the rate is meant for; with others it is scaled
     linearly [family]. null: it holds for any."""
     backbone_lr_mult: Annotated[float, Field(gt=0)] = 1.0
-    """The backbone's rate over the head's: 0.1 in the field's recipes with a pretrained backbone."""
+    """The backbone's rate over the head's: 0.1 is usual in the literature with a pretrained one."""
     weight_decay: Weight = 1e-4
     momentum: Probability = 0.9
     """SGD's momentum; AdamW's first beta."""

@@ -1,10 +1,13 @@
-"""Tables and records that need not be there."""
+"""Tables and records that need not be there, or must not be cut off."""
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from kedro_datasets.json import JSONDataset
 from kedro_datasets.pandas import CSVDataset
+
+from igl_dt.utils.files import atomic_write
 
 
 class HistoryDataset(CSVDataset):
@@ -13,6 +16,14 @@ class HistoryDataset(CSVDataset):
     def load(self) -> pd.DataFrame:
         """Read the table."""
         return super().load() if self.exists() else pd.DataFrame({"step": []})
+
+
+class RecordDataset(CSVDataset):
+    """A table that is written whole or not at all, as the next run keeps rows of it."""
+
+    def save(self, data: pd.DataFrame) -> None:
+        """Write the table."""
+        atomic_write(Path(str(self._filepath)), data.to_csv(**self._save_args).encode())
 
 
 class CostDataset(JSONDataset):
