@@ -1,5 +1,6 @@
 """Tables and records that need not be there, or must not be cut off."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ class RecordDataset(CSVDataset):
 
     def save(self, data: pd.DataFrame) -> None:
         """Write the table."""
-        atomic_write(Path(str(self._filepath)), data.to_csv(**self._save_args).encode())
+        buffer = io.StringIO(newline="")
+        data.to_csv(buffer, **self._save_args)
+        atomic_write(Path(str(self._filepath)), buffer.getvalue().encode())
 
 
 class CostDataset(JSONDataset):
