@@ -51,6 +51,7 @@ from igl_dt.reporting.study.results import score_column
 from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.training.trainer import create_method
 from igl_dt.utils import registry
+from igl_dt.utils.files import digest
 from tiny import CLASSES, RESNET, tiny_network
 
 PROJECT = Path(__file__).parents[1]
@@ -491,6 +492,12 @@ def tabulate_methods(results: pd.DataFrame) -> str:
 def test_methods_in_the_readme_have_the_scores_of_the_study(study: str) -> None:
     results = pd.read_csv(PROJECT / f"studies/{study}/results.csv")
     assert tabulate_methods(results) in (PROJECT / "README.md").read_text("utf-8")
+
+
+def test_the_figure_in_the_readme_shows_the_results_of_the_study() -> None:
+    content = (PROJECT / "studies/idd_lite/results.csv").read_bytes()
+    with Image.open(PROJECT / "docs/images/idd_lite.png") as figure:
+        assert figure.info["Fingerprint"] == digest(content), "copy studies/idd_lite/figures/compute.png"
 
 
 WEIGHTS = {

@@ -133,5 +133,9 @@ class Method(nn.Module, ABC):
 
     @torch.no_grad()
     def predict_teachers(self, images: Tensor) -> dict[str, NetworkOutput]:
-        """Give what each frozen teacher predicts for B×3×H×W uint8 images."""
+        """Give what each frozen teacher predicts for B×3×H×W uint8 images.
+
+        Without gradients, but not in ``inference_mode``: a loss keeps the teachers' maps for the student's backward
+        pass, which torch refuses for tensors made in that mode.
+        """
         return {role: teacher(images) for role, teacher in self.teachers.items()}

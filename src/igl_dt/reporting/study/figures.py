@@ -19,6 +19,7 @@ from igl_dt.reporting.study.comparison import (
     tabulate_scores,
     values_by_variant,
 )
+from igl_dt.utils.files import digest
 
 MARKS = "oDs^vP<>pXh*d"
 
@@ -29,6 +30,9 @@ def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Fi
     Args:
         results: see ``igl_dt.reporting.study.results.read_results``.
         candidates: methods that are compared with every other.
+
+    Returns:
+        Figures whose label is the sha256 of ``results.csv``: it goes into their files.
     """
     if not results["val_miou"].notna().any():
         return {}
@@ -44,6 +48,9 @@ def plot_study(results: pd.DataFrame, candidates: Sequence[str]) -> dict[str, Fi
     for name, (differences, title) in compared.items():
         if found := [each for each in differences if each.difference.n]:
             drawn[name] = plot_differences(found, title)
+    shown = digest(results.to_csv(index=False, lineterminator="\n").encode())
+    for figure in drawn.values():
+        figure.set_label(shown)
     return drawn
 
 
@@ -72,13 +79,18 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
 
 
 def plot_compute(results: pd.DataFrame) -> Figure:
-    """Draw the mIoU of each method over the multiply-adds of its training and its teachers': a panel per fraction."""
+    """Draw the mIoU of each method over the multiply-adds of its training and its teachers': a panel per fraction.
+
+    Mean, standard deviation, and each seed as a dot.
+    """
     at = fractions(results)
     with new_figure(height=4.6) as figure:
         panels = figure.subplots(1, len(at), squeeze=False, sharex=True, sharey=True)[0]
-        for index, rows in enumerate(_scores_by_method(results).values()):
+        for index, (method, rows) in enumerate(_scores_by_method(results).items()):
             for row in rows:
-                panels[at.index(row.fraction)].errorbar(
+                axes, values = panels[at.index(row.fraction)], values_by_variant(results, row.fraction)[method]
+                axes.plot([row.compute.mean] * len(values), values, ".", color=f"C{index % 10}", alpha=0.4)
+                axes.errorbar(
                     row.compute.mean, row.last.mean, np.nan_to_num(row.last.deviation), label=_label(rows), capsize=3,
                     color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linestyle="",
                 )  # fmt: skip

@@ -19,7 +19,8 @@ from igl_dt.reporting.study.statistics import paired_difference, summarize
 
 CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
-    "compute": "mIoU over multiply-adds of training, teachers’ included: mean and standard deviation over seeds.",
+    "compute": "mIoU over multiply-adds of training, teachers’ included: mean and standard deviation over seeds; dots "
+    "are single runs.",
     "differences": "Paired differences to each other method, with 95 % t-intervals over seeds.",
     "ablations": "The whole method minus each of its ablations: positive where what is left out or changed helps.",
     "classes": "IoU per class against supervised training: paired differences, with 95 % t-intervals over seeds.",
