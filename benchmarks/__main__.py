@@ -1,68 +1,8 @@
-"""Measures what the engine costs, and compares it with its limits and with the committed figures.
+"""``python -m benchmarks``: see ``benchmarks/run.py``."""
 
-``python -m benchmarks [SUBJECT ...] [--write]``, or ``make bench``, which measures all subjects and writes
-``benchmarks/results.json``; exit code 1 where a limit is not kept. Nothing else may run meanwhile. What is compared
-takes turns in one run, so that a slow moment of the machine hits both; a ratio is the median of the pairs' ratios.
-
-What each subject measures stands with its function.
-"""
-
-import argparse
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
 
-from benchmarks.commands import measure_prediction, measure_startup
-from benchmarks.figures import HEADER, Figure, read_results, write_results
-from benchmarks.images import measure_loading, measure_splitting, measure_supply
-from benchmarks.memory import measure_memory
-from benchmarks.plain_unimatch import measure_plain
-from benchmarks.processes import in_own_process, measure_processes
-from benchmarks.steps import measure_methods, measure_portable, measure_steps
-
-SUBJECTS: dict[str, Callable[[], Iterator[Figure]]] = {
-    "steps": measure_steps,
-    "methods": measure_methods,
-    "loading": measure_loading,
-    "supply": measure_supply,
-    "splitting": measure_splitting,
-    "startup": measure_startup,
-    "prediction": measure_prediction,
-    "memory": measure_memory,
-    "portable": measure_portable,
-    "processes": measure_processes,
-    "plain": measure_plain,
-}
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Measure the subjects that the command line names; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(SUBJECTS)}; none: all")
-    parser.add_argument("--write", action="store_true", help="replace the subjects' figures in benchmarks/results.json")
-    options = parser.parse_args(arguments)
-    subjects = options.subjects or list(SUBJECTS)
-    if unknown := [subject for subject in subjects if subject not in SUBJECTS]:
-        parser.error(f"unknown subject {', '.join(unknown)}; there are {', '.join(SUBJECTS)}")
-    committed, kept = read_results(), True
-    print(HEADER, flush=True)
-    for subject in subjects:
-        # Each in a process of its own: peaks of memory, numbers of threads and instruction sets are a process's.
-        figures = collect(subject, committed) if len(subjects) == 1 else in_own_process(collect, subject, committed)
-        kept &= all(figure.is_within_limit for figure in figures)
-        if options.write:
-            write_results(subject, figures)
-    return int(not kept)
-
-
-def collect(subject: str, committed: dict[str, Any]) -> list[Figure]:
-    """Measure a subject, and print each figure as soon as it is there."""
-    figures = []
-    for figure in SUBJECTS[subject]():
-        print(figure.row(subject, committed), flush=True)
-        figures.append(figure)
-    return figures
-
+from benchmarks.run import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,8 +12,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
-from benchmarks import __main__ as benchmark
 from benchmarks import commands, figures, images, memory, plain_unimatch, processes, settings, steps, trainings
+from benchmarks import run as benchmark
 from benchmarks.figures import Figure, median
 from igl_dt.data.loading import TrainingBatches
 from igl_dt.data.parameters import AugmentationParameters
@@ -101,6 +101,11 @@ class TestCommand:
         assert header.split() == ["subject", "figure", "median", "quartiles", "limit", "of", "limit", "committed"]
         assert good.split() == ["good", "x", "1", "≤", "2", "0.500", "7"]
         assert bad.split() == ["bad", "y", "3", "≤", "2", "1.500"]
+
+    def test_can_measure_in_another_process(self) -> None:
+        """Of ``__main__``, which is another module there, it could not."""
+        assert benchmark.collect.__module__ == "benchmarks.run"
+        assert processes.in_own_process(abs, -1) == 1
 
     def test_writes_on_demand_what_it_measured_and_leaves_the_rest(self, tmp_path: Path) -> None:
         before = (tmp_path / "results.json").read_text()
