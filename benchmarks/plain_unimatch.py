@@ -26,18 +26,17 @@ from torchvision.transforms import ColorJitter
 
 from benchmarks import settings
 from benchmarks.figures import Figure, median
+from benchmarks.trainings import make_batches, training_parameters
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.data.manifest import read_manifest
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters, SplittingParameters
 from igl_dt.data.splits import Splits, split_labels
 from igl_dt.evaluation.evaluator import evaluate
-from igl_dt.methods.parameters import MethodChoice
 from igl_dt.methods.unimatch import decode_with_dropout
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.runtime.determinism import autocast
 from igl_dt.runtime.parameters import EvaluationParameters
 from igl_dt.training.optimizer import build_optimizer
-from igl_dt.training.parameters import TrainingParameters
 from igl_dt.training.trainer import create_method, fit
 from igl_dt.utils.parameters import IGNORE_INDEX
 
@@ -203,20 +202,10 @@ def compare(name: str, precision: str) -> tuple[list[float], list[float]]:
     runtime = settings.RUNTIME.model_copy(update={"precision": precision})
     with tempfile.TemporaryDirectory() as folder, patch("igl_dt.training.cost.COUNTED_STEPS", 1):
         reader, splits = _images(Path(folder))
-        parameters = TrainingParameters(
-            networks={"student": settings.NETWORKS["student"]},
-            method=MethodChoice(name=name),
-            optimizers={"student": settings.OPTIMIZER},
-            steps=STEPS * ROUNDS,
-            batch_size=settings.BATCH_SIZE,
-            augmentation=AugmentationParameters(crop_size=settings.CROP_SIZE, scale=(0.5, 2.0)),
-        )
+        steps, augmentation = STEPS * ROUNDS, AugmentationParameters(crop_size=settings.CROP_SIZE, scale=(0.5, 2.0))
+        parameters = training_parameters(name, ("student",), steps, augmentation)
         method = create_method(parameters, settings.CLASS_NAMES, 0)
-        batches = TrainingBatches(
-            reader, splits.labeled, splits.unlabeled if method.uses_unlabeled else None,
-            method.augmentation(parameters.augmentation), steps=STEPS * ROUNDS, batch_size=settings.BATCH_SIZE, seed=0,
-            stream="benchmark", strong_views=method.strong_views,
-        )  # fmt: skip
+        batches = make_batches(TrainingBatches, method, reader, splits, method.augmentation(augmentation), steps)
         network = deepcopy(method.networks["student"])
         plain_steps = _plain_steps(name, network, reader, splits)
         val_images, val_masks = _files(reader, splits.val)

@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 
 from benchmarks import settings
 from benchmarks.figures import Figure, median
-from benchmarks.trainings import build, draw_images
-from igl_dt.methods.parameters import MethodChoice
+from benchmarks.trainings import draw_images, training_parameters
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.training.parameters import TrainingParameters
-from igl_dt.training.trainer import TrainingData, train
+from igl_dt.training.trainer import TrainingData, create_method, train
 
 STEPS = 20
 ROUNDS = 3
@@ -46,19 +44,12 @@ def measure_processes() -> Iterator[Figure]:
 
 def train_student(method: str, runtime: RuntimeParameters, images: int, steps: int) -> float:
     """Train a student on drawn images by a method without teachers; gives the seconds."""
-    parameters = TrainingParameters(
-        networks={"student": settings.NETWORKS["student"]},
-        method=MethodChoice(name=method),
-        optimizers={"student": settings.OPTIMIZER},
-        steps=steps,
-        batch_size=settings.BATCH_SIZE,
-        augmentation=settings.AUGMENTATION,
-        validate_every=steps,
-    )
+    parameters = training_parameters(method, ("student",), steps)
     with tempfile.TemporaryDirectory() as folder:
         options = {"train": images, "val": 2, "test": 0, "min_side": 128}
         reader, splits = draw_images(folder, options, fraction=0.25)
         context = RunContext(reader.dataset, EvaluationParameters(), runtime, seed=0)
         data = TrainingData(splits.labeled, splits.unlabeled, splits.val)
-        trained = train(build(method, ("student",)), data, parameters, context, "student_learning")
+        built = create_method(parameters, settings.CLASS_NAMES, 0)
+        trained = train(built, data, parameters, context, "student_learning")
     return float(trained.cost["seconds"])

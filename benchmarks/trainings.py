@@ -71,18 +71,26 @@ def any_method(name: str) -> Method:
 
 def build(name: str, roles: Sequence[str]) -> Method:
     """Build a method that trains these roles' networks."""
-    parameters = TrainingParameters(
-        networks={role: settings.NETWORKS[role] for role in roles},
-        method=MethodChoice(name=name),
-        optimizers=dict.fromkeys(roles, settings.OPTIMIZER),
-        steps=1000,
-        batch_size=settings.BATCH_SIZE,
-        augmentation=settings.AUGMENTATION,
-    )
     teachers = {role: network(role) for role in ("global_teacher", "local_teacher")}
+    parameters = training_parameters(name, roles, steps=1000)
     method = create_method(parameters, settings.CLASS_NAMES, 0, teachers, "benchmark")
     method.after_validation(0, dict.fromkeys(method.evaluated(), 0.0))  # PrevMatch takes its first snapshot
     return method
+
+
+def training_parameters(
+    name: str, roles: Sequence[str], steps: int, augmentation: AugmentationParameters | None = None
+) -> TrainingParameters:
+    """Give the parameters of a training by a method; it is validated once, at its end."""
+    return TrainingParameters(
+        networks={role: settings.NETWORKS[role] for role in roles},
+        method=MethodChoice(name=name),
+        optimizers=dict.fromkeys(roles, settings.OPTIMIZER),
+        steps=steps,
+        batch_size=settings.BATCH_SIZE,
+        augmentation=augmentation or settings.AUGMENTATION,
+        validate_every=steps,
+    )
 
 
 def network(role: str) -> SegmentationNetwork:
