@@ -47,7 +47,7 @@ from igl_dt.networks.registry import build_network, find_architecture
 from igl_dt.pipeline_registry import register_pipelines
 from igl_dt.reporting.gallery import GALLERY
 from igl_dt.reporting.study.comparison import fractions, values_by_variant
-from igl_dt.reporting.study.results import score_column
+from igl_dt.reporting.study.results import read_tables, score_column
 from igl_dt.settings import CONFIG_LOADER_ARGS
 from igl_dt.training.trainer import create_method
 from igl_dt.utils import registry
@@ -490,7 +490,7 @@ def tabulate_methods(results: pd.DataFrame) -> str:
 
 @pytest.mark.parametrize("study", ["shapes", "idd_lite"])
 def test_methods_in_the_readme_have_the_scores_of_the_study(study: str) -> None:
-    results = pd.read_csv(PROJECT / f"studies/{study}/results.csv")
+    results = read_tables(PROJECT / "studies" / study).results
     assert tabulate_methods(results) in (PROJECT / "README.md").read_text("utf-8")
 
 

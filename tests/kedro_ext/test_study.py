@@ -174,10 +174,12 @@ def test_a_method_may_be_there_twice_under_a_name_of_its_own(project: Path) -> N
 
 def test_time_and_memory_are_those_of_a_resumed_training_as_a_whole(plan: Plan) -> None:
     finish(plan, TEACHERS, peak_memory_mib=100.0)  # two stages of 20 minutes
-    assert measure_run(plan.project, TEACHERS) == (2400.0, 100.0)
-    cost = plan.reporting(plan.cells[1]) / "cost_teachers.json"
+    reporting = plan.reporting(plan.cells[1])
+    stages = json.loads((reporting / "run_manifest.json").read_text("utf-8"))
+    assert measure_run(reporting, stages) == (2400.0, 100.0)
+    cost = reporting / "cost_teachers.json"
     cost.write_text('{"seconds": 2000.0, "peak_memory_mib": 150.0}', "utf-8")
-    assert measure_run(plan.project, TEACHERS) == (3200.0, 150.0)
+    assert measure_run(reporting, stages) == (3200.0, 150.0)
 
 
 def test_a_digest_does_not_hang_on_defaults_that_nobody_gave(plan: Plan) -> None:

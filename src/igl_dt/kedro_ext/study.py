@@ -96,7 +96,7 @@ class Plan:
         if status not in (DONE, RECORDED):
             return math.nan
         if status == DONE:
-            return measure_run(self.project, cell.run)[0]
+            return measure_run(self.reporting(cell), self._account(cell.run))[0]
         costs = self.recorded.costs
         return float(costs["seconds"][costs["run"] == cell.run].sum(min_count=1))
 

@@ -56,7 +56,7 @@ def values_by_variant(
 
 def _by_variant(results: pd.DataFrame, fraction: float, weights: str, column: str) -> dict[str, pd.Series]:
     rows = results[(results["fraction"] == fraction) & (results["weights"] == weights)]
-    ablations = rows["ablation"].astype(object).fillna("")  # a column of NaN, where a file has none
+    ablations = rows["ablation"].fillna("")
     names = rows["method"].where(ablations == "", rows["method"] + "-" + ablations)
     values = rows.set_index("seed")[column].astype(float)
     return {name: values[(names == name).to_numpy()] for name in dict.fromkeys(names)}

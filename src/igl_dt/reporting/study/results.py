@@ -1,7 +1,7 @@
 """The table of a study: what its runs came to."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,12 +97,13 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     summary = _read(project / "data/05_model_input" / cell.run / "split_summary.json")
     history = pd.read_csv(reporting / "history_student.csv").dropna(subset=f"val_miou.{MAIN}")
     steps, val = history["step"].to_numpy(), history[f"val_miou.{MAIN}"].to_numpy()
+    teachers_there = [name for name in metrics if is_teacher(name) and not name.endswith(BEST)] if cell.teachers else []
+    of_teachers = {TEACHER + name: round(metrics[name]["miou"], 6) for name in teachers_there}
     found = {}
     for weights, network in (("last", MAIN), ("best", MAIN + BEST)):
         row = -1 if weights == "last" else int(val.argmax())
         scores, compute = metrics[network], networks[network].get("compute") or {}
         total, teachers = compute.get("total"), compute.get("teachers")
-        trained_before = [name for name in metrics if is_teacher(name) and not name.endswith(BEST) and cell.teachers]
         found[weights] = {
             "labeled_images": summary["images"]["labeled"],
             "labeled_sha256": summary["sha256"]["labeled"],
@@ -113,17 +114,21 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
             "multiply_adds_with_teachers": None if teachers is None else total + teachers,
             "val_miou": round(float(val[row]), 6),
             "test_miou": round(scores["miou"], 6) if summary["images"]["test"] else None,
-            **{TEACHER + name: round(metrics[name]["miou"], 6) for name in trained_before},
+            **of_teachers,
             **{IOU + name: None if iou is None else round(iou, 6) for name, iou in scores["per_class"].items()},
         }
     return found
 
 
-def measure_run(project: Path, run: str) -> tuple[float, float]:
-    """Give the seconds and the peak memory in MiB of a run that is done, however often its training was resumed."""
-    reporting = project / "data/08_reporting" / run
+def measure_run(reporting: Path, stages: Mapping[str, Any]) -> tuple[float, float]:
+    """Give the seconds and the peak memory in MiB of a run that is done, however often its training was resumed.
+
+    Args:
+        reporting: the run's folder of metrics.
+        stages: what its ``run_manifest.json`` holds.
+    """
     seconds, memory = 0.0, 0.0
-    for name, stage in _read(reporting / "run_manifest.json").items():
+    for name, stage in stages.items():
         # The account of a stage is of the last process alone, a training's cost of all.
         cost = reporting / f"cost_{TRAINED.get(name, name)}.json"
         training = _read(cost) if cost.is_file() else {"seconds": 0.0, "peak_memory_mib": 0.0}
@@ -133,9 +138,10 @@ def measure_run(project: Path, run: str) -> tuple[float, float]:
 
 
 def _costs(project: Path, cell: Cell) -> dict[str, Any]:
-    stages = _read(project / "data/08_reporting" / cell.run / "run_manifest.json").values()
-    trained = next(stage for stage in stages if "environment" in stage)
-    seconds, memory = measure_run(project, cell.run)
+    reporting = project / "data/08_reporting" / cell.run
+    stages = _read(reporting / "run_manifest.json")
+    trained = next(stage for stage in stages.values() if "environment" in stage)
+    seconds, memory = measure_run(reporting, stages)
     return {
         "seconds": seconds,
         "peak_memory_mib": memory,
