@@ -103,9 +103,10 @@ class DualTeacher(SingleNetworkMethod):
 
 def half_of_the_classes(labels: Tensor) -> Tensor:
     """Select the pixels of a random half of the classes in each image, rounded down: B×H×W int64 to bool."""
-    selected = []
-    for image in labels:
-        classes = image[image != IGNORE_INDEX].unique().cpu()
-        chosen = classes[torch.randperm(len(classes))[: len(classes) // 2]].to(image.device)
-        selected.append(torch.isin(image, chosen))
-    return torch.stack(selected)
+    # Counts, not unique() and isin(), which sort and compare all pixels: measurably slower.
+    pixels = torch.stack([image.flatten().bincount(minlength=IGNORE_INDEX + 1) for image in labels]).cpu()
+    chosen = torch.zeros(pixels.shape, dtype=torch.bool)
+    for image, shown in enumerate(pixels[:, :IGNORE_INDEX] > 0):
+        classes = shown.nonzero().flatten()
+        chosen[image, classes[torch.randperm(len(classes))[: len(classes) // 2]]] = True
+    return chosen.to(labels.device).gather(1, labels.flatten(1)).view_as(labels)
