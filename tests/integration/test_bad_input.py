@@ -154,6 +154,11 @@ class TestCommand:
                 "Error: dataset.root 'nowhere' is not a folder: "
                 "it must hold train/images, train/masks, val/images, val/masks and classes.txt",
             ),
+            (
+                ["--params=runtime.portable=true,runtime.compile=true"],
+                "Error: runtime.compile makes code for this processor alone, so its results are not portable: set "
+                "runtime.portable=false, or runtime.compile=false",
+            ),
         ],
     )
     def test_the_message_is_the_last_thing_printed(self, project: Path, arguments: list[str], last_line: str) -> None:
@@ -161,3 +166,4 @@ class TestCommand:
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == last_line
         assert "Traceback" not in done.stdout + done.stderr
+        assert not (project / "data").exists()

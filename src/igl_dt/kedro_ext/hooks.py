@@ -91,11 +91,11 @@ class CheckParameters:
             self._check_teachers_run(pipeline, catalog)
         if "params:student_learning" in pipeline.inputs():
             self._check_teachers(pipeline, catalog)
-        if self._parameters.runtime.device == "cuda" and "run_context" in pipeline.inputs():
+        if "run_context" in pipeline.inputs():
             from igl_dt.runtime.determinism import configure_torch
 
             try:
-                configure_torch(self._parameters.runtime)
+                configure_torch(runtime)
             except ValueError as error:
                 raise click.ClickException(str(error)) from error
 
