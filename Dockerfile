@@ -21,7 +21,7 @@ WORKDIR /project
 COPY --chown=user requirements.lock ./
 RUN python -m venv .venv \
     && .venv/bin/pip install --no-cache-dir uv \
-    && .venv/bin/uv pip sync --no-cache --python .venv/bin/python requirements.lock
+    && .venv/bin/uv pip sync --no-cache --compile-bytecode --python .venv/bin/python requirements.lock
 
 COPY --chown=user . .
 RUN .venv/bin/uv pip install --no-cache --python .venv/bin/python --no-deps --no-build-isolation --editable . \
