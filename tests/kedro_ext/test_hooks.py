@@ -325,14 +325,22 @@ class TestLock:
         for name in (*TRAININGS, "full"):
             with pytest.raises(click.ClickException, match=r"recovery/a/lock.*--params=run=NAME"):
                 self.hook(tmp_path).before_pipeline_run(pipelines[name])
-        first.after_pipeline_run()
+        first.after_pipeline_run(pipelines["teacher_pretraining"])
         self.hook(tmp_path).before_pipeline_run(pipelines["full"])
+
+    def test_states_of_other_trainings_stay(self, tmp_path: Path, pipelines: dict[str, Pipeline]) -> None:
+        hook = self.hook(tmp_path)
+        hook.before_pipeline_run(pipelines["student_learning"])
+        for name in (*TRAININGS, "reference"):
+            (tmp_path / "recovery/a" / name).mkdir()
+        hook.after_pipeline_run(pipelines["student_learning"])
+        assert sorted(path.name for path in (tmp_path / "recovery/a").iterdir()) == ["lock", "teacher_pretraining"]
 
     def test_another_run_is_not_locked_out(self, tmp_path: Path, pipelines: dict[str, Pipeline]) -> None:
         first, second = self.hook(tmp_path), self.hook(tmp_path, "recovery/b")
         first.before_pipeline_run(pipelines["full"])
         second.before_pipeline_run(pipelines["full"])
-        second.after_pipeline_run()
+        second.after_pipeline_run(pipelines["full"])
         with pytest.raises(click.ClickException):
             self.hook(tmp_path).before_pipeline_run(pipelines["full"])
 
@@ -349,12 +357,12 @@ class TestLock:
         for name in names:
             other = self.hook(tmp_path)
             other.before_pipeline_run(pipelines[name])
-            other.after_pipeline_run()
+            other.after_pipeline_run(pipelines[name])
             other.on_pipeline_error()
         assert state.exists()
         with pytest.raises(click.ClickException):
             self.hook(tmp_path).before_pipeline_run(pipelines["full"])
-        first.after_pipeline_run()
+        first.after_pipeline_run(pipelines["full"])
         assert not state.parent.exists()
 
     def test_an_error_releases_the_lock_and_leaves_the_states(
@@ -526,6 +534,20 @@ class TestWhatARunSays:
         (line,) = [record.getMessage() for record in caplog.records]
         assert line.startswith(f"mIoU: student 60.0 %, supervised {100 * supervised:.1f} %; report: report.html; ")
         assert line.endswith(said)
+
+    def test_a_node_has_finished_once_all_it_gives_is_saved(self, parameters: dict, tmp_path: Path) -> None:
+        node = Node(lambda: (1, 2), inputs=None, outputs=["a", "b"], name="train_node", namespace="training")
+        names = ["run_manifest", *node.outputs]
+        catalog = DataCatalog({name: JSONDataset(filepath=str(tmp_path / f"{name}.json")) for name in names})
+        hook = WriteRunManifest()
+        hook.after_context_created(context(parameters, tmp_path))
+        hook.before_pipeline_run({"env": "smoke"}, Pipeline([node]), catalog)
+        hook.before_node_run(node)
+        hook.after_node_run(node)
+        for output, unfinished in zip(node.outputs, ([node.name], []), strict=True):
+            catalog.save(output, 1)
+            hook.after_dataset_saved(output, node)
+            assert catalog.load("run_manifest")["training"]["unfinished"] == unfinished
 
     def test_more_steps_than_before_start_from_scratch(
         self, parameters: dict, pipelines: dict[str, Pipeline], tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -225,13 +225,13 @@ class LockTrainings:
             ) from error
 
     @hook_impl
-    def after_pipeline_run(self) -> None:
-        """Remove the states of what was trained: its results are saved."""
+    def after_pipeline_run(self, pipeline: Pipeline) -> None:
+        """Remove the states of what was trained, whose results are saved; those of other trainings stay."""
         if self._lock is None or self._folder is None:
             return
-        for states in self._folder.iterdir():
-            if states.is_dir():
-                shutil.rmtree(states, ignore_errors=True)
+        trained = training_inputs(pipeline)
+        for name in [*trained, "reference"] if "student_learning" in trained else trained:
+            shutil.rmtree(self._folder / name, ignore_errors=True)
         self._lock.release()
 
     @hook_impl(tryfirst=True)  # a hook that raises keeps later ones from being called
@@ -285,6 +285,7 @@ class WriteRunManifest:
         self._started: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
         self._left: dict[str, set[str]] = {}
+        self._unsaved: dict[str, set[str]] = {}
         for node in pipeline.nodes:
             self._left.setdefault(_stage(node), set()).add(node.name)
 
@@ -310,16 +311,18 @@ class WriteRunManifest:
         """Add the node's time to its stage's."""
         stage, record = _stage(node), self._record(node)
         self._seconds[stage] = self._seconds.get(stage, 0.0) + time.monotonic() - self._started.pop(node.name)
-        self._left[stage].discard(node.name)
         record["seconds"] = round(self._seconds[stage], 1)
         record["peak_memory_mib"] = max(record["peak_memory_mib"], peak_memory())
-        record["unfinished"] = sorted(self._left[stage])
+        self._unsaved[node.name] = set(node.outputs)
+        self._note_end(node)
         if "run_context" in node.inputs:  # else nothing was computed that depends on it
             record["environment"] = self._environment()
 
     @hook_impl
     def after_dataset_saved(self, dataset_name: str, node: Node) -> None:
         """Write the account so far."""
+        self._unsaved[node.name].discard(dataset_name)
+        self._note_end(node)
         if path := _path(self._catalog, dataset_name):
             self._hashes.pop(path, None)
             self._note_file(dataset_name, node)
@@ -332,6 +335,13 @@ class WriteRunManifest:
         if path := _path(self._catalog, "run_manifest"):
             for left in path.parent.glob(f".{path.name}.*.tmp"):
                 left.unlink(missing_ok=True)
+
+    def _note_end(self, node: Node) -> None:
+        """Note that a node has finished, once all of its outputs are saved."""
+        left = self._left[_stage(node)]
+        if not self._unsaved[node.name]:
+            left.discard(node.name)
+        self._record(node)["unfinished"] = sorted(left)
 
     def _record(self, node: Node) -> dict[str, Any]:
         new = self._run | {"seconds": 0.0, "peak_memory_mib": 0.0, "sha256": {}}
