@@ -9,7 +9,7 @@ from kedro.framework.cli import project
 from kedro.framework.project import configure_project
 from kedro.framework.startup import ProjectMetadata
 
-from igl_dt.kedro_ext.environments import check_environment
+from igl_dt.kedro_ext.environments import check_environment, find_modules_in
 from igl_dt.utils.parameters import did_you_mean
 
 if TYPE_CHECKING:
@@ -74,21 +74,20 @@ def sync(metadata: ProjectMetadata, env: str | None, check: bool) -> None:
     """
     from igl_dt.dvc_ext.sync import Environment, differences, find_environments, write
 
-    configure_project(metadata.package_name)
-    project = Path(metadata.project_path)
+    project = _open_project(metadata)
     if env:
         check_environment(env, project / "conf")
     environments = [Environment(project, env)] if env else find_environments(project)
-    found = [line for environment in environments for line in differences(environment)]
-    for line in found:
-        click.echo(line)
-    if check and found:
-        raise click.ClickException("run `kedro dvc sync` to write what the graph says")
-    for environment in [] if check else environments:
-        try:
+    try:
+        found = [line for environment in environments for line in differences(environment)]
+        for line in found:
+            click.echo(line)
+        if check and found:
+            raise click.ClickException("run `kedro dvc sync` to write what the graph says")
+        for environment in [] if check else environments:
             write(environment)
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(f"{', '.join(str(each.path) for each in environments)}: {'up to date' if not found else 'written'}")
 
 
@@ -105,9 +104,9 @@ def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
     from igl_dt.dvc_ext.reproduce import ReproductionError, reproduce
     from igl_dt.dvc_ext.sync import Environment
 
-    configure_project(metadata.package_name)
-    check_environment(env, Path(metadata.project_path) / "conf")
-    environment = Environment(Path(metadata.project_path), env)
+    project = _open_project(metadata)
+    check_environment(env, project / "conf")
+    environment = Environment(project, env)
     try:
         report = reproduce(environment, record)
     except ReproductionError as error:
@@ -173,11 +172,17 @@ def report_study(metadata: ProjectMetadata, name: str) -> None:
     click.echo(f"{metadata.project_path / 'studies' / name / 'results.csv'}")
 
 
+def _open_project(metadata: ProjectMetadata) -> Path:
+    """Let Kedro and Python know of the project; gives its folder."""
+    configure_project(metadata.package_name)
+    find_modules_in(project := Path(metadata.project_path))
+    return project
+
+
 def _load_plan(metadata: ProjectMetadata, name: str) -> "Plan":
     from igl_dt.kedro_ext.study import load_plan
 
-    configure_project(metadata.package_name)
     try:
-        return load_plan(Path(metadata.project_path), name)
+        return load_plan(_open_project(metadata), name)
     except ValueError as error:
         raise click.ClickException(str(error)) from error

@@ -104,6 +104,16 @@ def test_a_stage_depends_on_the_method_and_the_architectures_that_parameters_cho
     assert not found & (STUDENT | IGL_DT | CPS)
 
 
+def test_a_stage_depends_on_the_file_of_a_method_of_ones_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "from igl_dt.methods.supervised import Supervised\n\nclass Mine(Supervised):\n    name = 'mine'\n"
+    (project / "own_method.py").write_text(code, "utf-8")
+    monkeypatch.syspath_prepend(str(project))
+    change(project / "conf/base/parameters_student_learning.yml", "name: igl_dt", "name: own_method:Mine")
+    stages = describe(Environment(project, "base"))["stages"]
+    assert "own_method.py" in stages["student_learning"]["deps"]
+    assert "own_method.py" not in stages["teacher_pretraining"]["deps"]
+
+
 def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
     stages = content["stages"]
     made = {

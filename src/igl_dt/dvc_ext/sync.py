@@ -4,10 +4,11 @@ One stage per pipeline of the main job. A stage depends on the datasets that it 
 files that it reads, on the catalog files and the code by which it writes, and on the locked environment.
 """
 
+import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from kedro.io import CatalogConfigResolver
@@ -19,6 +20,9 @@ from igl_dt.pipeline_registry import stages
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.utils.imports import PACKAGE, import_graph, imported_modules
+
+if TYPE_CHECKING:
+    from igl_dt.methods.base import Method
 
 LOCK = "requirements.lock"
 SPLIT = {"kedro_ext", "methods", "networks", "networks.architectures", "pipelines", "reporting"}
@@ -147,7 +151,8 @@ def _stage(
     trainings = {key: group for key, group in parameters.items() if isinstance(group, dict) and "method" in group}
     for key, group in trainings.items():
         if key in keys:
-            modules |= _method_code(group) | _architecture_code(group)
+            modules |= {kind.__module__ for kind in _methods(group)} | _architecture_code(group)
+            files |= set(_files_outside(_methods(group), environment.project))
         if any(
             catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked
         ):
@@ -220,11 +225,20 @@ def _code(modules: Iterable[str]) -> set[str]:
     return paths
 
 
-def _method_code(training: Mapping[str, Any]) -> set[str]:
-    """Give the modules of a training's methods: chosen by name, so that no module imports them."""
+def _methods(training: Mapping[str, Any]) -> "list[type[Method]]":
+    """Give a training's method and that of its baseline: chosen by name, so that no module imports them."""
     from igl_dt.methods.registry import find_method
 
-    return {find_method(name).__module__ for name in (training["method"]["name"], "supervised")}
+    names = [training["method"]["name"], *(["supervised"] if "reference" in training else [])]
+    return [find_method(name) for name in names]
+
+
+def _files_outside(kinds: "Iterable[type[Method]]", project: Path) -> Iterator[str]:
+    """Give the files of methods of the user's own that lie in the project; what these import is not found out."""
+    for kind in kinds:
+        path = Path(inspect.getfile(kind))
+        if not kind.__module__.startswith(f"{PACKAGE}.") and path.is_relative_to(project):
+            yield path.relative_to(project).as_posix()
 
 
 def _architecture_code(training: Mapping[str, Any]) -> set[str]:

@@ -1,5 +1,6 @@
 """Kedro environments: folders of configuration."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ def load_configuration(project: Path, env: str, kind: str) -> dict[str, Any]:
     """
     loader = OmegaConfigLoader(str(project / "conf"), env=env, **(LOADER_ARGUMENTS | {"default_run_env": env}))
     return dict(loader[kind])
+
+
+def find_modules_in(project: Path) -> None:
+    """Let Python find modules in the project's folder: a method of the user's own may lie there."""
+    if str(project) not in sys.path:
+        sys.path.append(str(project))
 
 
 def check_environment(env: str, conf: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import shutil
-import sys
 import time
 import traceback
 from collections.abc import Iterable
@@ -21,7 +20,7 @@ from kedro.pipeline import Node, Pipeline
 from pydantic import ValidationError
 
 from igl_dt.data.splits import check_trainable
-from igl_dt.kedro_ext.environments import check_environment
+from igl_dt.kedro_ext.environments import check_environment, find_modules_in
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import (
     find_commit,
@@ -32,6 +31,7 @@ from igl_dt.kedro_ext.provenance import (
 from igl_dt.runtime.memory import peak_memory, reset_peak_memory
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
+from igl_dt.training import STOPPED
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.parameters import explain
 
@@ -63,8 +63,7 @@ class CheckParameters:
     def after_context_created(self, context: KedroContext) -> None:
         """Stop with a list of all that is wrong with the parameters, whichever pipeline is run."""
         self._project = Path(context.project_path)
-        if str(self._project) not in sys.path:
-            sys.path.append(str(self._project))  # a method of the user's own may lie there
+        find_modules_in(self._project)
         try:
             self._parameters = ProjectParameters.model_validate(context.config_loader["parameters"])
         except ValidationError as error:
@@ -388,6 +387,12 @@ class SayResult:
         logger.info("mIoU: %s; report: %s; weights to use%s: %s", scores, report, advice, file)
 
 
+class Stopped(click.ClickException):
+    """A training that was asked to stop."""
+
+    exit_code = STOPPED
+
+
 class SayErrorsPlainly:
     """Ends a failed run with the error's message alone where it says what was wrong with the input."""
 
@@ -405,7 +410,8 @@ class SayErrorsPlainly:
         """
         if _is_ours(error) or isinstance(error, DatasetError):
             logger.debug("the run failed", exc_info=error)
-            raise click.ClickException(str(error)) from error
+            was_stopped = getattr(error, "exit_code", None) == STOPPED
+            raise (Stopped if was_stopped else click.ClickException)(str(error)) from error
 
 
 def _is_news(record: logging.LogRecord) -> bool:
