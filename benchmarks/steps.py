@@ -11,7 +11,6 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
@@ -117,9 +116,9 @@ class ReadyBatches(TrainingBatches):
         self.given = time.perf_counter()
         return self.ready[step]
 
-    def loader(self, start: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    def read(self, start: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
         """See the base class."""
-        return super().loader(start, 0, pin_memory)
+        return super().read(start, 0, pin_memory)
 
 
 def measure_steps() -> Iterator[Figure]:

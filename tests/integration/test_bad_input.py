@@ -114,6 +114,24 @@ class TestNetworks:
         assert "student_learning.networks.student.deeplab_v3_plus.encoder" in message
         assert "chanels" in message
 
+    @pytest.mark.parametrize(
+        ("stage", "parameters", "problem"),
+        [
+            (
+                "teacher_pretraining",
+                {"method": {"cps": {"direction_weights": {"student": 0.1}}}},
+                "teacher_pretraining.method: cps.direction_weights names 'student'",
+            ),
+            (
+                "student_learning",
+                {"keep_every": 2},
+                "student_learning.keep_every needs runtime.log_folder: set it, or keep_every to null",
+            ),
+        ],
+    )
+    def test_what_the_method_cannot_do(self, fails: Run, stage: str, parameters: dict, problem: str) -> None:
+        assert problem in fails({stage: parameters, "runtime": {"log_folder": None}})
+
     def test_pretrained_weights_that_are_not_there(self, fails: Run) -> None:
         message = fails(student({"encoder": {"pretrained": "no/weights.pth"}}))
         assert "student_learning.networks.student.deeplab_v3_plus.encoder.pretrained" in message

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from igl_dt.training import STOPPED
+
 COMMAND = (
     "kedro",
     "run",
@@ -95,7 +97,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     process = start(root)
     wait_for_file(process, root, STUDENT, known)
     said = kill(process, signal.SIGINT)
-    assert process.returncode != 0
+    assert process.returncode == STOPPED
     assert "student_learning resumes after step" in said
     assert "was stopped after step" in said
     assert "the same command resumes from there" in said
@@ -191,7 +193,7 @@ def test_ctrl_c_ends_all_processes_that_train_together(make_project, start, type
         process = start(root, together)
         wait_for_file(process, root, pattern)
         said = kill(process, signal.SIGINT)
-        assert process.returncode != 0
+        assert process.returncode == STOPPED
         assert "was stopped after step" in said
         assert "the same command resumes from there" in said
         assert "Traceback" not in said

@@ -42,7 +42,7 @@ class Batches:
     def __len__(self) -> int:
         return self.steps
 
-    def loader(self, first: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
+    def read(self, first: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
         return (self.batch(step % 2) for step in range(first, self.steps))
 
     def batch(self, number: int) -> Batch:

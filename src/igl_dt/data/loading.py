@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from igl_dt.data.datasets import mask_format
+from igl_dt.data.datasets import DataError, mask_format
 from igl_dt.data.datasets.base import locate
 from igl_dt.data.image_io import read_image, read_mask, reading_size
 from igl_dt.data.parameters import AugmentationParameters, DatasetParameters
@@ -250,10 +250,14 @@ class TrainingBatches(Dataset[Batch]):
             epoch, position = divmod(step * self.batch_size + slot, count)
             yield slot, int(_permutation(self.seed, self.stream, name, epoch, count)[position])
 
-    def loader(self, start: int, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-        """Give the batches from step ``start`` on, read by so many processes beside this one (0: by this one)."""
-        return DataLoader(
-            self,
+    def read(self, start: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
+        """Read the batches from step ``start`` on, by so many processes beside this one (0: by this one).
+
+        Raises:
+            DataError: an image or mask cannot be read.
+        """
+        loader = DataLoader(
+            _WithErrors(self),
             batch_size=None,
             sampler=range(start, len(self)),
             num_workers=workers,
@@ -261,6 +265,26 @@ class TrainingBatches(Dataset[Batch]):
             pin_memory=pin_memory,
             worker_init_fn=_ignore_interrupts,
         )
+        for batch in loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
+class _WithErrors(Dataset[Batch | DataError]):
+    """Gives errors in place of batches: torch would put a worker's traceback into the message of one that is raised."""
+
+    def __init__(self, batches: TrainingBatches) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> Batch | DataError:
+        try:
+            return self._batches[step]
+        except DataError as error:
+            return error
 
 
 @lru_cache(maxsize=4)

@@ -16,6 +16,7 @@ from igl_dt.training.parameters import (
     StudentLearningParameters,
     TeacherPretrainingParameters,
     TrainingParameters,
+    check_log,
     check_shards,
 )
 from igl_dt.utils.parameters import Parameters
@@ -59,30 +60,41 @@ class ProjectParameters(Parameters):
 
 
 def check_training(name: str, parameters: TrainingParameters, runtime: RuntimeParameters) -> Iterator[str]:
-    """Give, as one line each, what is wrong with the networks, the method and the shards of a training.
+    """Give, as one line each, what is wrong with the networks, the method, the shards and the logs of a training.
 
-    Networks are built for it, weights included: a student that cannot be built must not be found out after hours of
-    training its teachers.
+    Networks and method are built for it, weights included: a student that cannot be built must not be found out after
+    hours of training its teachers.
     """
-    from igl_dt.methods.registry import find_method, method_parameters
+    from igl_dt.methods.registry import build_method, find_method, method_parameters
     from igl_dt.networks.io import adopt_weights
     from igl_dt.networks.registry import build_network
 
     yield from _problems(check_shards, parameters, runtime, name)
+    yield from _problems(check_log, parameters, runtime, name)
+    networks = {}
 
-    def build(choice: NetworkChoice, key: str) -> None:
-        network = build_network(choice, ("a", "b"), key)
+    def build(role: str, choice: NetworkChoice, key: str) -> None:
+        networks[role] = build_network(choice, ("a", "b"), key)
         if choice.init_from is not None:
-            adopt_weights(network, choice.init_from, f"{key}.init_from")
+            adopt_weights(networks[role], choice.init_from, f"{key}.init_from")
 
     for role, choice in parameters.networks.items():
-        yield from _problems(build, choice, f"{name}.networks.{role}")
-    yield from (found := list(_problems(method_parameters, parameters.method, f"{name}.method")))
-    if not found:
-        extra = find_method(parameters.method.name).extra_networks(parameters.networks)
-        for role in dict.fromkeys([*parameters.networks, *extra]):
-            for problem in _problems(parameters.optimizer, role, extra.get(role)):
-                yield f"{name}.{problem}"
+        yield from _problems(build, role, choice, f"{name}.networks.{role}")
+    yield from (found := _problems(method_parameters, parameters.method, f"{name}.method"))
+    if found:
+        return
+    kind = find_method(parameters.method.name)
+    extra = kind.extra_networks(parameters.networks)
+    for role in dict.fromkeys([*parameters.networks, *extra]):
+        for problem in _problems(parameters.optimizer, role, extra.get(role)):
+            yield f"{name}.{problem}"
+    if networks.keys() == parameters.networks.keys():  # all could be built
+        like_others = {role: networks[like] for role, like in extra.items() if like in networks}
+        any_network = next(iter(networks.values()))
+        teachers = dict.fromkeys(kind.required_teachers, any_network)
+        settings = (parameters.supervised_loss, parameters.steps, f"{name}.method")
+        for problem in _problems(build_method, parameters.method, like_others | networks, teachers, *settings):
+            yield problem if problem.startswith(name) else f"{name}.method: {problem}"
 
 
 def _problems(check: Callable[..., object], *arguments: object) -> list[str]:

@@ -109,17 +109,26 @@ def check_shards(parameters: TrainingParameters, runtime: RuntimeParameters, key
     size, parts = parameters.batch_size, parameters.gradient_accumulation_steps
     if parts > 1:
         raise ValueError(
-            f"{key}.gradient_accumulation_steps ({parts}) must be 1 where runtime.shards ({shards}) cuts the batch: a "
+            f"{key}.gradient_accumulation_steps ({parts}) must be 1 where the batch is cut into shards ({shards}): a "
             "process computes one shard after the other, which saves as much memory"
         )
     if size % shards:
-        raise ValueError(f"{key}.batch_size ({size}) must be a multiple of the number of shards ({shards})")
+        raise ValueError(
+            f"{key}.batch_size ({size}) must be a multiple of the number of shards ({shards}): runtime.shards, or "
+            "runtime.processes × runtime.nodes where runtime.reduction is fast"
+        )
     if isinstance(parameters, StudentLearningParameters) and parameters.reference and size == shards:
         raise ValueError(
             f"{key}.batch_size ({size}) must be at least twice the number of shards ({shards}): the supervised "
             "baseline sees one shard at a time, and networks such as DeepLabV3+ have a batch norm over one value per "
             "image; or set reference to false"
         )
+
+
+def check_log(parameters: TrainingParameters, runtime: RuntimeParameters, key: str = "training") -> None:
+    """Check that there is a folder for the weights that a training is to keep; see ``check_shards``."""
+    if parameters.keep_every is not None and runtime.log_folder is None:
+        raise ValueError(f"{key}.keep_every needs runtime.log_folder: set it, or keep_every to null")
 
 
 class TeacherPretrainingParameters(TrainingParameters):

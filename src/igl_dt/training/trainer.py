@@ -28,6 +28,7 @@ from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded, uncompiled
 from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.training import STOPPED
 from igl_dt.training.checkpoint import Checkpointer, State
 from igl_dt.training.cost import CostMeter
 from igl_dt.training.fingerprint import digest_of_code, digest_of_parameters, digest_of_weights
@@ -35,7 +36,7 @@ from igl_dt.training.history import ROWS, LossHistory, NonFiniteLossError
 from igl_dt.training.log import EXAMPLES, Examples, TrainingLog
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
 from igl_dt.training.parallel import ALONE, Group, Shards, launch
-from igl_dt.training.parameters import OptimizerParameters, TrainingParameters, check_shards
+from igl_dt.training.parameters import OptimizerParameters, TrainingParameters, check_log, check_shards
 from igl_dt.utils.files import digest
 from igl_dt.utils.progress import Progress
 from igl_dt.utils.seeding import derive_seed
@@ -57,6 +58,8 @@ class TrainingError(RuntimeError):
 
 class InterruptedTrainingError(TrainingError):
     """Training was asked to stop, and can be resumed."""
+
+    exit_code = STOPPED
 
 
 class TrainingData(NamedTuple):
@@ -178,10 +181,9 @@ def train(
         TrainingError: a loss, or a weight at a validation, is NaN or infinite.
         ValueError: CUDA is asked for and absent; or images, parameters and networks do not fit each other.
     """
-    if parameters.keep_every is not None and context.runtime.log_folder is None:
-        raise ValueError(f"{name}.keep_every needs runtime.log_folder")
     stream, runtime = stream or name, context.runtime
     check_shards(parameters, runtime)
+    check_log(parameters, runtime, name)
     extra = method.extra_networks(parameters.networks)
     optimizers = {role: parameters.optimizer(role, extra.get(role)) for role in method.trained()}
     reader = ImageReader(context.dataset, runtime.cache_mib)
@@ -302,7 +304,10 @@ def fit(
     shards = Shards(method, runtime, group, parts)
     cuts = shards.count if shards.count > 1 else parts
     if cuts > 1 and batches.batch_size % cuts:
-        raise ValueError(f"{name}: batch_size ({batches.batch_size}) must be a multiple of {cuts}, its parts")
+        raise ValueError(
+            f"{name}: batch_size ({batches.batch_size}) must be a multiple of {cuts}: of runtime.shards, or of "
+            "gradient_accumulation_steps"
+        )
     if shards.count > 1:
         batches.slots = shards.slots(batches.batch_size)
     log = log or TrainingLog(None)
@@ -316,7 +321,7 @@ def fit(
         closing(log),
     ):
         shown, since = first, 0.0
-        loader = batches.loader(first, runtime.workers, pin_memory=device.type == "cuda")
+        loader = batches.read(first, runtime.workers, pin_memory=device.type == "cuda")
         for step, batch in enumerate(loader, start=first):
             rates = {role: rate_factor(step, steps, optimizers[role]) for role in modules}
             with state.cost.counting(step):
