@@ -13,6 +13,7 @@ import pytest
 from igl_dt.kedro_ext.study import Plan, decisive, describe_plan, load_plan, run_cells
 from igl_dt.pipelines.study.nodes import gather_study
 from igl_dt.reporting.study.results import measure_run
+from igl_dt.training import STOPPED
 
 STUDY = """\
 env: smoke
@@ -170,6 +171,43 @@ def test_a_method_may_be_there_twice_under_a_name_of_its_own(project: Path) -> N
     define(project, STUDY.replace("supervised: {}", "teachers: {method: supervised}"))
     with pytest.raises(ValueError, match=r"methods\.teachers: .*choose another"):
         load_plan(project, "tiny")
+
+
+def test_a_method_and_an_ablation_of_one_name_do_not_share_teachers(project: Path) -> None:
+    longer = "parameters: {teacher_pretraining.steps: 99}"
+    small = f"  small: {{method: igl_dt, {longer[:-3]}3}}}}\n"
+    define(project, f"{STUDY}{small}ablations:\n  small: {{method: igl_dt, {longer}}}\n")
+    with pytest.raises(ValueError, match="study tiny: small is a method and an ablation: give one another name"):
+        load_plan(project, "tiny")
+
+
+def test_what_an_older_version_left_is_not_done(plan: Plan) -> None:
+    parameters = plan.parameters[SUPERVISED].model_dump(mode="json")
+    parameters["student_learning"]["method"]["cps"] = {"an_option_of_old": 1}
+    finish(plan, SUPERVISED, parameters=parameters)
+    assert plan.statuses()[SUPERVISED] == "unfinished"
+
+
+def test_initial_weights_decide_a_result(plan: Plan, project: Path) -> None:
+    before = plan.digest(plan.cells[0])
+    changed = plan.parameters[SUPERVISED].model_copy(deep=True)
+    changed.student_learning.networks["student"] = changed.student_learning.networks["student"].model_copy(
+        update={"init_from": "weights.safetensors"}
+    )
+    plan.parameters[SUPERVISED] = changed
+    assert plan.digest(plan.cells[0]) != before
+
+
+def test_a_run_that_was_stopped_has_not_failed(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    failure = plan.reporting(plan.cells[0]) / "failed.txt"
+    failure.parent.mkdir(parents=True)
+    failure.write_text(f"{plan.digest(plan.cells[0])}\nof an earlier attempt", "utf-8")
+    (plan.project / "double.py").write_text(f"raise SystemExit({STOPPED})", "utf-8")
+    monkeypatch.setattr(Plan, "command", lambda self, cell: ["double", cell.run])
+    said: list[str] = []
+    run_cells(plan, 1, said.append)
+    assert f"{SUPERVISED} was stopped; the same command resumes it" in said
+    assert set(plan.statuses().values()) == {"missing"}
 
 
 def test_time_and_memory_are_those_of_a_resumed_training_as_a_whole(plan: Plan) -> None:

@@ -36,12 +36,13 @@ from igl_dt.kedro_ext.provenance import rebuild_command
 from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
 from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, measure_run, read_tables
 from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.training import STOPPED
 from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import explain
 
 UNFINISHED, MISSING = "unfinished", "missing"
 RUNTIME = {"runtime.threads": 1, "runtime.workers": 0}
-"""Of every cell, unless its study says otherwise: several run at once."""
+"""They apply to every cell unless its study says otherwise: several run at once."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Plan:
     study: Study
     cells: list[Cell]
     parameters: dict[str, ProjectParameters]
-    """By run."""
+    """Keyed by run."""
     recorded: Tables
     """What the study's folder says of runs that may have been made elsewhere."""
 
@@ -153,10 +154,10 @@ class Plan:
         if any(stage.get("unfinished") != [] for stage in stages):
             return False
         try:
-            made = [ProjectParameters.model_validate(stage["parameters"]) for stage in stages]
-        except ValidationError:  # parameters of another version
+            made = [decisive(ProjectParameters.model_validate(stage["parameters"]), cell) for stage in stages]
+        except ValueError:  # parameters of another version
             return False
-        return all(decisive(each, cell) == decisive(self.parameters[cell.run], cell) for each in made)
+        return all(each == decisive(self.parameters[cell.run], cell) for each in made)
 
 
 def load_plan(project: Path, name: str) -> Plan:
@@ -207,8 +208,11 @@ def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
     del dumped["dataset"]["root"]
     for name in RuntimeParameters.CHANGING_NO_RESULT:
         dumped["runtime"].pop(name, None)
-    networks = training.networks.items()
-    chosen = {role: [choice.architecture, choice.section(choice.architecture)] for role, choice in networks}
+    chosen: dict[str, list[Any]] = {}
+    for role, choice in training.networks.items():
+        chosen[role] = [choice.architecture, choice.section(choice.architecture)]
+        if choice.init_from is not None:
+            chosen[role].append(choice.init_from)
     method = [training.method.name, method_parameters(training.method).model_dump(mode="json", exclude_defaults=True)]
     others = {"networks", "method", "reference"}
     rest = training.model_dump(mode="json", exclude=others, exclude_defaults=True)
@@ -277,16 +281,17 @@ class _Processes:
             if self._plan.status(cell) == DONE:
                 return True
             self._say(f"{cell.run} started")
+            failure.unlink(missing_ok=True)
             code = self._execute(cell, log)
             said = log.read_text("utf-8", errors="replace")
             if code == 0:
-                failure.unlink(missing_ok=True)
                 self._say(f"{cell.run} done")
                 return True
             if IN_USE in said or self._stopped:
                 continue
-            if code < 0:
-                self._say(f"{cell.run} was killed by signal {-code}; the same command resumes it")
+            if code < 0 or code == STOPPED:
+                how = "stopped" if code == STOPPED else f"killed by signal {-code}"
+                self._say(f"{cell.run} was {how}; the same command resumes it")
             else:
                 atomic_write(failure, f"{self._plan.digest(cell)}\n{said[-2000:]}".encode())
                 self._say(f"{cell.run} failed, see {log.relative_to(self._plan.project)}")
@@ -370,9 +375,10 @@ class _RayTasks(_Processes):
             self._tasks.append(task)
         try:
             return int(self._ray.get(task))
-        except self._ray.exceptions.RayError as error:  # cancelled; or the machine is gone, or has no such folder
+        except self._ray.exceptions.RayError as error:
             log.write_text(str(error), "utf-8")
-            return 1
+            has_failed = isinstance(error, self._ray.exceptions.RayTaskError)  # such as: the machine has no such folder
+            return 1 if has_failed else -signal.SIGTERM  # cancelled, or the machine is gone
 
 
 def _make_task() -> Callable[[list[str], str, str], int]:

@@ -24,12 +24,12 @@ class Variant(Parameters):
     """A method or an ablation, where it differs from the study."""
 
     method: str | None = None
-    """Of an ablation: the one of ``methods`` that it changes. Of a method: its registered name or
+    """For an ablation: the one of ``methods`` that it changes. For a method: its registered name or
     ``package.module:Class``, where it has another name in the study, such as one with more steps."""
     parameters: Annotated[Values, Field(default_factory=dict)]
     """On top of the study's."""
     fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)] | None = None
-    """null: the study's; of an ablation: the method's."""
+    """null: the study's; for an ablation: the method's."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] | None = None
     """null: as for ``fractions``."""
 
@@ -40,7 +40,7 @@ class Study(Parameters):
     env: str
     """Kedro environment that every cell starts from."""
     parameters: Annotated[Values, Field(default_factory=dict)]
-    """Of every cell, on top of the environment's."""
+    """They apply to every cell, on top of the environment's."""
     fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)]
     """Labelled fractions."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
@@ -152,7 +152,9 @@ def list_cells(name: str, study: Study, needs_teachers: Callable[[str], bool]) -
                     alike = (cell for cell in cells.values() if cell.method == TEACHERS and cell.parameters == wanted)
                     title = "" if wanted == usual else ablation or method
                     found = next(alike, Cell(name, TEACHERS, title, fraction, seed, wanted))
-                    teachers = cells.setdefault(found.run, found).run
+                    if cells.setdefault(found.run, found) is not found:
+                        raise ValueError(f"study {name}: {title} is a method and an ablation: give one another name")
+                    teachers = found.run
                     own["teachers_run"] = teachers
                 values = _without(values, f"{TEACHER_PRETRAINING}.") | own
                 cell = Cell(name, method, ablation, fraction, seed, values, teachers)

@@ -25,7 +25,7 @@ class Summary(NamedTuple):
     n: int
     mean: float
     deviation: float
-    """Of the sample, with n − 1."""
+    """Standard deviation of the sample, with n − 1."""
     low: float
     high: float
     """Ends of the interval of the mean."""
