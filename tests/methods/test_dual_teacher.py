@@ -15,7 +15,8 @@ THRESHOLD = 0.7
 @pytest.mark.parametrize("turn", [0, 1])
 def test_losses_are_those_of_the_specification(normed_network, make_batch, make_method, by_hand, turn) -> None:
     network, batch = normed_network(1), make_batch(cutmix=False, count=3)
-    method = make_method(DualTeacher, {"student": network}, confidence_threshold=THRESHOLD, epochs=10).train()
+    method = make_method(DualTeacher, {"student": network}, confidence_threshold=THRESHOLD).train()
+    method.before_training(10, lambda network: {})
     for seed, average in enumerate(method.averages.values(), start=2):
         average.load_state_dict(normed_network(seed).state_dict())
     step = 10 * turn
@@ -60,7 +61,8 @@ def test_half_of_the_classes_of_each_image() -> None:
 
 def test_averages_take_turns_and_start_anew(normed_network, make_method) -> None:
     network = normed_network(1)
-    method = make_method(DualTeacher, {"student": network}, epochs=20)  # of five steps
+    method = make_method(DualTeacher, {"student": network})
+    method.before_training(5, lambda network: {})
     values = [7.0, 7.0]
     for average in method.averages.values():
         torch.nn.init.constant_(average.classifier.bias, 7.0)
@@ -81,10 +83,8 @@ def test_published_values(normed_network, make_method) -> None:
         "confidence_threshold": 0.95,
         "consistency_weight": 0.2,
         "ema_decay": 0.99,
-        "epochs": 200,
     }
     method = make_method(DualTeacher, {"student": normed_network(1)})
-    assert method.epoch_steps == 1, "at least one step, in trainings shorter than 200 steps"
     changed = method.augmentation(AugmentationParameters(crop_size=(8, 8)))
     assert changed.strong_unlabeled
     assert changed.cutmix_probability == 0

@@ -56,4 +56,7 @@ def test_published_values() -> None:
         "global_weight": 0.084,
         "local_weight": 100.0,
         "local_regions": 7,
+        "cutmix_probability": 1.0,
+        "cutmix_boxes": 3,
+        "cutmix_area": (0.25, 0.5),
     }

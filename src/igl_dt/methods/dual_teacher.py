@@ -7,12 +7,14 @@ It is the published relative of IGL-DT's swapping. L_cut and L_mix are cross-ent
 whose confidence reaches τ: per image with CutMix, over the batch with ClassMix. ClassMix pastes the pixels of half of
 the classes that an image shows into another one. L_ic is FixMatch's loss on the strong view without mixing. The active
 average follows the network, and restarts each epoch: its decay is min(1 − 1 / (i + 1), 0.99) at step i of the epoch.
-Averages are of parameters, with batch norms in training mode. An epoch is a share of the training [adapted: of the
-data]; Dual Teacher blurs and flips CutMix's images once more, which here are strong views [adapted].
+Averages are of parameters, with batch norms in training mode. Dual Teacher blurs and flips CutMix's images once more,
+which here are strong views [adapted].
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import torch
-from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from igl_dt.data.loading import Batch
@@ -29,7 +31,7 @@ from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weigh
 
 
 class DualTeacherParameters(Parameters):
-    """Threshold, weight, averages and turns [paper: Dual Teacher]."""
+    """Threshold, weight and averages [paper: Dual Teacher]."""
 
     confidence_threshold: Probability = 0.95
     """τ"""
@@ -37,8 +39,6 @@ class DualTeacherParameters(Parameters):
     """Weight of L_ic."""
     ema_decay: Probability = 0.99
     """Reached from below, in each epoch."""
-    epochs: PositiveInt = 200
-    """Turns of the two averages; at least one step each."""
 
 
 class DualTeacher(SingleNetworkMethod):
@@ -52,7 +52,13 @@ class DualTeacher(SingleNetworkMethod):
         """Build it; both averages start as copies of the network."""
         super().__init__(setup)
         self.averages = nn.ModuleDict({f"{self.role}_ema_{turn}": frozen_copy(self.network) for turn in (1, 2)})
-        self.epoch_steps = max(1, setup.steps // self.options.epochs)
+        self.epoch_steps = 1
+
+    def before_training(
+        self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]
+    ) -> None:
+        """Count the steps of a turn."""
+        self.epoch_steps = steps_per_epoch
 
     def evaluated(self) -> dict[str, SegmentationNetwork]:
         """Give the network and both averages."""

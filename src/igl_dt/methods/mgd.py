@@ -3,9 +3,9 @@
     L = L_sup + Σ_T CE(x) + Σ_T CE(u) + λ_1 · L_Glo(S, deep) + λ_2 · L_Loc(S, wide)
 
 MGD's deep and wide teachers are here the global and the local one [adapted]. Unlabelled images are mixed by CutMix,
-without colour jitter; the teachers label the clean images, and predict the mixed ones for L_Glo and L_Loc. No
-discrepancy and no swapping: what IGL-DT adds. MGD's teachers keep adapting their batch-norm statistics; here they
-are frozen altogether [adapted].
+with boxes of UniMatch's aspect ratios [adapted], and without colour jitter; the teachers label the clean images, and
+predict the mixed ones for L_Glo and L_Loc. No discrepancy and no swapping: what IGL-DT adds. MGD's teachers keep
+adapting their batch-norm statistics; here they are frozen altogether [adapted].
 """
 
 from pydantic import PositiveInt
@@ -18,7 +18,7 @@ from igl_dt.losses.global_context import global_context_loss
 from igl_dt.losses.local_regional import local_regional_loss
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.methods.single import SingleNetworkMethod, boxes_of, without_strong_views
-from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Weight
+from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Range, Weight
 
 GLOBAL_TEACHER, LOCAL_TEACHER = "global_teacher", "local_teacher"
 
@@ -34,6 +34,12 @@ class MgdParameters(Parameters):
     """λ_2 on the mean squared difference of similarity matrices [paper: MGD]."""
     local_regions: PositiveInt = 7
     """Rows and columns that features are pooled to [paper: MGD]."""
+    cutmix_probability: Probability = 1.0
+    """How often an image gets boxes [paper: MGD]."""
+    cutmix_boxes: PositiveInt = 3
+    """Boxes per image [paper: MGD]."""
+    cutmix_area: Range[tuple[Probability, Probability]] = (0.25, 0.5)
+    """Range of the boxes' area together, relative to the crop [paper: MGD]."""
 
 
 class Mgd(SingleNetworkMethod):
@@ -45,8 +51,9 @@ class Mgd(SingleNetworkMethod):
     options: MgdParameters
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
-        """Give weak views alone."""
-        return without_strong_views(given)
+        """Give weak views alone, and boxes as the parameters say."""
+        boxes = self.options.model_dump(include={"cutmix_probability", "cutmix_boxes", "cutmix_area"})
+        return without_strong_views(given, **boxes)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""
