@@ -14,6 +14,9 @@ from igl_dt.losses.supervised import supervised_loss
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.utils.parameters import Parameters
 
+GLOBAL_TEACHER, LOCAL_TEACHER = "global_teacher", "local_teacher"
+"""Roles of the teachers that are trained beforehand."""
+
 
 class MethodSetup(NamedTuple):
     """All that a method is built from."""

@@ -25,7 +25,7 @@ from igl_dt.losses.global_context import global_context_loss
 from igl_dt.losses.local_regional import average_pool, local_regional_loss
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.losses.schedule import ramp_up
-from igl_dt.methods.base import Method, MethodSetup
+from igl_dt.methods.base import GLOBAL_TEACHER, LOCAL_TEACHER, Method, MethodSetup
 from igl_dt.methods.single import boxes_of
 from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
@@ -68,9 +68,6 @@ class IglDtParameters(Parameters):
     """Features are pooled to this many rows and columns for L_Loc [family]; null keeps every position."""
     ramp_up_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the unlabelled batch's weights rise from 0, as exp(-5(1 - t)²) [ours]."""
-
-
-GLOBAL_TEACHER, LOCAL_TEACHER = "global_teacher", "local_teacher"
 
 
 class IglDt(Method):

@@ -17,10 +17,9 @@ from igl_dt.losses.cutmix import cutmix
 from igl_dt.losses.global_context import global_context_loss
 from igl_dt.losses.local_regional import local_regional_loss
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
+from igl_dt.methods.base import GLOBAL_TEACHER, LOCAL_TEACHER
 from igl_dt.methods.single import SingleNetworkMethod, boxes_of, without_strong_views
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Range, Weight
-
-GLOBAL_TEACHER, LOCAL_TEACHER = "global_teacher", "local_teacher"
 
 
 class MgdParameters(Parameters):
