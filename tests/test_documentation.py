@@ -463,11 +463,17 @@ def test_old_scores_of_camvid_are_the_committed_ones(label: str) -> None:
 
 METHODS = {
     "supervised only": "supervised",
+    "supervised only, 5760 steps": "supervised_long",
     "IGL-DT": "igl_dt",
+    "IGL-DT, student's 5760 steps": "igl_dt_long",
     "IGL-DT+ (ours)": "igl_dt_plus",
     "CPS": "cps",
+    "CPS, λ = 5": "cps_5",
     "FixMatch": "fixmatch",
+    "FixMatch, τ = 0.8": "fixmatch_80",
+    "FixMatch, τ = 0": "fixmatch_0",
     "UniMatch V1": "unimatch",
+    "UniMatch V1, τ = 0": "unimatch_0",
     "MGD-style": "mgd",
 }
 """Rows of the README's tables of studies."""
