@@ -118,7 +118,7 @@ class TestShards:
         [
             (
                 {"gradient_accumulation_steps": 2},
-                r"x\.gradient_accumulation_steps \(2\) must be 1 where runtime\.shards",
+                r"x\.gradient_accumulation_steps \(2\) must be 1 where the batch is cut into shards \(4\)",
             ),
             ({"batch_size": 6}, r"x\.batch_size \(6\) must be a multiple of the number of shards \(4\)"),
             ({"batch_size": 4}, r"x\.batch_size \(4\) must be at least twice the number of shards \(4\)"),

@@ -172,7 +172,7 @@ class TestSteps:
     def test_a_batch_that_cannot_be_cut_into_its_parts_is_refused(self, make_batches, tiny_network, runtime) -> None:
         batches = make_batches(steps=1, batch_size=5)
         for changes, parts in (({}, 2), ({"shards": 2}, 1)):
-            with pytest.raises(ValueError, match=r"batch_size \(5\) must be a multiple of 2, its parts"):
+            with pytest.raises(ValueError, match=r"batch_size \(5\) must be a multiple of 2: of runtime\.shards"):
                 train(supervised(tiny_network()), batches, SGD, runtime.model_copy(update=changes), parts=parts)
 
     def test_dropout_is_drawn_anew_for_each_step_and_part(self, make_batches, tiny_network, runtime) -> None:
