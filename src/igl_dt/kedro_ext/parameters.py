@@ -90,11 +90,9 @@ def check_training(name: str, parameters: TrainingParameters, runtime: RuntimePa
             yield f"{name}.{problem}"
     if networks.keys() == parameters.networks.keys():  # all could be built
         like_others = {role: networks[like] for role, like in extra.items() if like in networks}
-        any_network = next(iter(networks.values()))
-        teachers = dict.fromkeys(kind.required_teachers, any_network)
-        settings = (parameters.supervised_loss, parameters.steps, f"{name}.method")
-        for problem in _problems(build_method, parameters.method, like_others | networks, teachers, *settings):
-            yield problem if problem.startswith(name) else f"{name}.method: {problem}"
+        teachers = dict.fromkeys(kind.required_teachers, next(iter(networks.values())))
+        loss, steps, key = parameters.supervised_loss, parameters.steps, f"{name}.method"
+        yield from _problems(build_method, parameters.method, like_others | networks, teachers, loss, steps, key)
 
 
 def _problems(check: Callable[..., object], *arguments: object) -> list[str]:

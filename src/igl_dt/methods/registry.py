@@ -91,12 +91,17 @@ def build_method(
         key: where ``choice`` comes from, for messages.
 
     Raises:
-        ValueError: as ``method_parameters``; or a teacher that the method needs is missing.
+        ValueError: as ``method_parameters``; a teacher that the method needs is missing; or the method refuses what it
+            is given.
     """
     kind = find_method(choice.name, f"{key}.name")
     if missing := [role for role in kind.required_teachers if role not in teachers]:
         raise ValueError(missing_teachers(choice.name, missing, key))
-    return kind(MethodSetup(method_parameters(choice, key), networks, teachers, supervised_loss, steps))
+    setup = MethodSetup(method_parameters(choice, key), networks, teachers, supervised_loss, steps)
+    try:
+        return kind(setup)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
 
 
 def missing_teachers(name: str, missing: list[str], key: str = "method") -> str:
