@@ -75,8 +75,7 @@ class CrossPseudoSupervision(Method):
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
         """Give weak views alone, and boxes as the parameters say."""
-        own = self.options.model_dump(include={"cutmix_probability", "cutmix_boxes"}, exclude_none=True)
-        return without_strong_views(given, **own)
+        return without_strong_views(given, self.options)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup and the weighted L_cps of each network; see ``Method.forward``."""

@@ -42,7 +42,7 @@ class MeanTeacher(AveragedNetworkMethod):
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
         """Give weak views alone, and as many boxes as the parameters say."""
-        return without_strong_views(given, cutmix_probability=self.options.cutmix_probability)
+        return without_strong_views(given, self.options)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give L_sup and the weighted consistency; see ``Method.forward``."""

@@ -51,8 +51,7 @@ class Mgd(SingleNetworkMethod):
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
         """Give weak views alone, and boxes as the parameters say."""
-        boxes = self.options.model_dump(include={"cutmix_probability", "cutmix_boxes", "cutmix_area"})
-        return without_strong_views(given, **boxes)
+        return without_strong_views(given, self.options)
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give the weighted losses; see ``Method.forward``."""

@@ -6,6 +6,7 @@ from igl_dt.data.loading import Batch
 from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.methods.base import Method, MethodSetup
 from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.utils.parameters import Parameters
 
 
 class SingleNetworkMethod(Method):
@@ -33,9 +34,13 @@ def with_strong_views(given: AugmentationParameters) -> AugmentationParameters:
     return given.model_copy(update={"strong_unlabeled": True})
 
 
-def without_strong_views(given: AugmentationParameters, **changes: object) -> AugmentationParameters:
-    """Give the same augmentation, with changes, but no strong views of the unlabelled images."""
-    return given.model_copy(update={"strong_unlabeled": False, **changes})
+def without_strong_views(given: AugmentationParameters, options: Parameters) -> AugmentationParameters:
+    """Give the same augmentation without strong views of the unlabelled images, and with a method's own boxes.
+
+    These are the method's options that are called as those of the augmentation, ``cutmix_…``; null: as given.
+    """
+    boxes = {name: value for name, value in options if name.startswith("cutmix_") and value is not None}
+    return given.model_copy(update={"strong_unlabeled": False} | boxes)
 
 
 def boxes_of(batch: Batch, view: int) -> Tensor | None:
