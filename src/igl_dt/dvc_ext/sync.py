@@ -151,8 +151,9 @@ def _stage(
     trainings = {key: group for key, group in parameters.items() if isinstance(group, dict) and "method" in group}
     for key, group in trainings.items():
         if key in keys:
-            modules |= {kind.__module__ for kind in _methods(group)} | _architecture_code(group)
-            files |= set(_files_outside(_methods(group), environment.project))
+            methods = _methods(group)
+            modules |= {kind.__module__ for kind in methods} | _architecture_code(group)
+            files |= set(_files_outside(methods, environment.project))
         if any(
             catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked
         ):

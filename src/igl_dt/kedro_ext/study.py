@@ -157,7 +157,8 @@ class Plan:
             made = [decisive(ProjectParameters.model_validate(stage["parameters"]), cell) for stage in stages]
         except ValueError:  # parameters of another version
             return False
-        return all(each == decisive(self.parameters[cell.run], cell) for each in made)
+        wanted = decisive(self.parameters[cell.run], cell)
+        return all(each == wanted for each in made)
 
 
 def load_plan(project: Path, name: str) -> Plan:
