@@ -1,5 +1,8 @@
 """Several processes train as one: the same bits, also where one of them is killed."""
 
+import socket
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -31,7 +34,7 @@ def in_shards(context: RunContext):
     """Give a context with four shards and so many processes."""
 
     def in_shards(processes: int, **changes: object) -> RunContext:
-        changes |= {"shards": 4, "processes": processes}
+        changes = {"shards": 4, "processes": processes} | changes
         return context._replace(runtime=context.runtime.model_copy(update=changes))
 
     return in_shards
@@ -51,6 +54,25 @@ class TestOneResult:
     @pytest.mark.slow
     def test_of_every_method(self, data, in_shards) -> None:
         assert_one_result(list(find_classes(igl_dt.methods, Method)), data, in_shards, 2, 4, steps=30)
+
+    def test_also_of_two_machines(self, data, in_shards) -> None:
+        """Here both are this one, which has all but the network between them."""
+        names = ["igl_dt_plus"]
+        with socket.create_server(("localhost", 0)) as server:
+            rendezvous = f"localhost:{server.getsockname()[1]}"
+        context = in_shards(1, nodes=2, rendezvous=rendezvous)
+        with ProcessPoolExecutor(2, get_context("spawn")) as machines:
+            calls = [
+                machines.submit(launch, train_methods, (names, data, context), context.runtime, "test-machines")
+                for _ in range(2)
+            ]
+            assert [call.result() for call in calls] == [train_methods(names, data, in_shards(1))] * 2
+
+    def test_also_of_the_fast_reduction_where_order_does_not_matter(self, data, in_shards) -> None:
+        """Of two numbers, an all-reduce has but one sum. On the CPU, batch norm sees a shard as with the exact one."""
+        names, context = ["igl_dt_plus", "mean_teacher"], in_shards(2, reduction="fast")
+        fast = launch(train_methods, (names, data, context), context.runtime, "test-fast")
+        assert fast == train_methods(names, data, in_shards(1, shards=2))
 
     def test_also_where_a_process_is_killed(self, data, in_shards, tmp_path: Path) -> None:
         undisturbed = digest_of_training("unimatch", data, in_shards(1))
