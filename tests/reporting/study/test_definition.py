@@ -70,6 +70,16 @@ def test_parameters_of_study_method_and_ablation_add_up(tmp_path: Path) -> None:
         ("no_local:", "no-local:", "no-local"),
         ("fractions: [0.25, 0.5]", "fractions: [0.25, 0.25]", "tiny-supervised-0.25-0 is there twice"),
         ("env: smoke", "env: [", "is not valid YAML"),
+        (
+            "{student_learning.steps: 6}",
+            "{seed: 3}",
+            "seed must not be among the parameters of igl_dt: give seeds instead",
+        ),
+        (
+            "student_learning.method.igl_dt.local_weight: 0",
+            "splitting.labeled_fraction: 0.5",
+            r"splitting\.labeled_fraction must not be among the parameters of no_local: give fractions instead",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_file(tmp_path: Path, old: str, new: str, problem: str) -> None:

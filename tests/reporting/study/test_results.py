@@ -10,7 +10,15 @@ from igl_dt.reporting.study.comparison import compare_ablated_classes, compare_a
 from igl_dt.reporting.study.definition import Cell, read_study
 from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
-from igl_dt.reporting.study.results import DONE, FAILED, RECORDED, Tables, read_results, read_tables
+from igl_dt.reporting.study.results import (
+    DONE,
+    FAILED,
+    RECORDED,
+    Tables,
+    find_other_lists,
+    read_results,
+    read_tables,
+)
 
 STUDIES = Path(__file__).parents[3] / "studies"
 COMMITTED = sorted(STUDIES.glob("*/results.csv"))
@@ -103,6 +111,13 @@ def test_rows_of_recorded_runs_stay_as_they_are(gathered, tmp_path: Path) -> Non
     assert kept["run"].tolist() == ["tiny-supervised-0.25-1"] * 2
 
 
+def test_of_merged_tables_each_run_has_its_rows_once_and_no_other_parameters(gathered) -> None:
+    merged = Tables(*(pd.concat([table, table, table.assign(digest="old")]) for table in gathered))
+    kept, costs = read_results(Path("nowhere"), [(Cell("tiny", "igl_dt", "", 0.25, 0, {}), RECORDED, "0e5")], merged)
+    assert kept["weights"].tolist() == ["last", "best"]
+    assert costs["digest"].tolist() == ["0e5"]
+
+
 def test_tables_of_an_older_version_belong_to_no_run(tmp_path: Path) -> None:
     (tmp_path / "results.csv").write_text("method,seed,weights\nigl_dt,0,last\n", "utf-8")
     results = read_tables(tmp_path).results
@@ -157,6 +172,16 @@ def test_a_third_table_has_the_differences_by_class(gathered) -> None:
     elsewhere = results[(results["method"] == "supervised") | (results["ablation"] != "")].assign(fraction=0.1)
     both = pd.concat([elsewhere, results], ignore_index=True)  # the method itself has no run at this fraction
     assert write_markdown(tabulate(both, ["igl_dt"])[2:]).splitlines() == table.splitlines()[10:]
+    failed = results.assign(fraction=0.1, val_miou=None, test_miou=None, status=FAILED, **{"iou.sky": None})
+    both = pd.concat([failed, results], ignore_index=True)
+    assert write_markdown(tabulate(both, ["igl_dt"])[2:]).splitlines() == table.splitlines()[10:]
+
+
+def test_runs_with_other_labeled_images_are_found(gathered) -> None:
+    results = gathered.results.copy()
+    assert find_other_lists(results) == []
+    results.loc[results["run"] == "tiny-igl_dt-0.25-1", "labeled_sha256"] = "other"
+    assert find_other_lists(results) == ["tiny-igl_dt-0.25-1"]
 
 
 def test_ablations_and_classes_are_compared(gathered) -> None:
@@ -166,7 +191,7 @@ def test_ablations_and_classes_are_compared(gathered) -> None:
     assert (sky.other, sky.difference.n, round(sky.difference.mean, 6)) == ("sky", 3, 3)
     assert (pole.other, pole.difference.n) == ("pole", 0)
     sky, _ = compare_ablated_classes(gathered[0])
-    assert (sky.group, sky.other, round(sky.difference.mean, 6)) == ("igl_dt minus no_local", "sky", 1)
+    assert (sky.group, sky.other, round(sky.difference.mean, 6)) == ("igl_dt minus no_local (0.25)", "sky", 1)
 
 
 @pytest.fixture

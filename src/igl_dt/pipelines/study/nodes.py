@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
-from igl_dt.reporting.study.results import read_results
+from igl_dt.reporting.study.results import find_other_lists, read_results
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,6 +28,11 @@ def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
         )  # fmt: skip
     cells = [(cell, states[cell.run], plan.digest(cell)) for cell in plan.cells]
     results, costs = read_results(plan.project, cells, plan.recorded)
+    if other := find_other_lists(results):
+        LOGGER.warning(
+            "studies/%s: %s learned from other labelled images than the study's first run with their fraction and "
+            "seed: differences are not the methods' alone", study, ", ".join(other),
+        )  # fmt: skip
     candidates = plan.study.candidates
     figures, tables = plot_study(results, candidates), tabulate(results, candidates)
     page = render_study(study, len(plan.cells), results, costs, tables, figures)

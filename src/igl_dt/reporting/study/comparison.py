@@ -86,7 +86,7 @@ def compare_methods(results: pd.DataFrame, candidates: Sequence[str]) -> list[Di
 
 
 def compare_ablations(results: pd.DataFrame) -> list[Difference]:
-    """Give each whole method minus each of its ablations: positive where what is left out helps."""
+    """Give each whole method minus each of its ablations: positive where the whole method is better."""
     return [
         Difference(method, ablation, fraction, paired_difference(values[method], values[name]))
         for fraction in fractions(results)
@@ -111,11 +111,16 @@ def compare_ablated_classes(results: pd.DataFrame) -> list[Difference]:
 def _compare_classes(results: pd.DataFrame, pairs: Iterable[tuple[str, str]]) -> list[Difference]:
     found = []
     for name, other in pairs:
-        both = (at for at in fractions(results) if {name, other} <= values_by_variant(results, at).keys())
+        both = (
+            at
+            for at in fractions(results)
+            for values in [values_by_variant(results, at)]
+            if {name, other} <= values.keys() and paired_difference(values[name], values[other]).n
+        )
         for fraction in list(both)[:1]:
             for column in (column for column in results.columns if column.startswith(IOU)):
                 values = values_by_variant(results, fraction, column=column)
-                title = f"{name} minus {other.removeprefix(f'{name}-')}"
+                title = f"{name} minus {other.removeprefix(f'{name}-')} ({fraction:g})"
                 difference = paired_difference(values[name], values[other])
                 found.append(Difference(title, column.removeprefix(IOU), fraction, difference))
     return found

@@ -20,6 +20,14 @@ TEACHERS = "teachers"
 TEACHER_PRETRAINING = "teacher_pretraining"
 
 
+OF_THE_STUDY = {
+    "run": "each run has a name of its own",
+    "seed": "give seeds instead, by which methods are paired",
+    "splitting.labeled_fraction": "give fractions instead",
+}
+"""Parameters that the study sets for each run, and what to do instead."""
+
+
 class Variant(Parameters):
     """A method or an ablation, where it differs from the study."""
 
@@ -106,8 +114,8 @@ def read_study(path: Path) -> Study:
     """Read a definition.
 
     Raises:
-        ValueError: there is no such file; or it has unknown keys, wrong values, an ablation of no method, or a method
-            called ``teachers``.
+        ValueError: there is no such file; or it has unknown keys, wrong values, an ablation of no method, a method
+            called ``teachers``, or parameters that are of the study itself.
     """
     if not path.is_file():
         known = sorted(other.parent.name for other in path.parents[1].glob(f"*/{path.name}"))
@@ -126,6 +134,11 @@ def read_study(path: Path) -> Study:
         if variant.method not in study.methods:
             hint = did_you_mean(variant.method or "", study.methods)
             raise ValueError(f"{path}: ablations.{name}.method must be one of the methods{hint}")
+    for method, name, variant in study.variants():
+        for key, instead in OF_THE_STUDY.items():
+            if key in variant.parameters:
+                of = f" of {name or method}" if key not in study.parameters else ""
+                raise ValueError(f"{path}: {key} must not be among the parameters{of}: {instead}")
     return study
 
 

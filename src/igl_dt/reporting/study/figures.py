@@ -64,7 +64,7 @@ def plot_label_efficiency(results: pd.DataFrame, candidates: Sequence[str]) -> F
             places = [at.index(row.fraction) + shift for row in rows]
             means, spread = ([getattr(row.last, name) for row in rows] for name in ("mean", "deviation"))
             axes.errorbar(
-                places, means, np.nan_to_num(spread), label=_label(rows), capsize=3,
+                places, means, spread, label=_label(rows), capsize=3,
                 color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linewidth=1 + (method in candidates),
             )  # fmt: skip
             for place, row in zip(places, rows, strict=True):
@@ -91,7 +91,7 @@ def plot_compute(results: pd.DataFrame) -> Figure:
                 axes, values = panels[at.index(row.fraction)], values_by_variant(results, row.fraction)[method]
                 axes.plot([row.compute.mean] * len(values), values, ".", color=f"C{index % 10}", alpha=0.4)
                 axes.errorbar(
-                    row.compute.mean, row.last.mean, np.nan_to_num(row.last.deviation), label=_label(rows), capsize=3,
+                    row.compute.mean, row.last.mean, row.last.deviation, label=_label(rows), capsize=3,
                     color=f"C{index % 10}", marker=MARKS[index % len(MARKS)], linestyle="",
                 )  # fmt: skip
         for axes, fraction in zip(panels, at, strict=True):
@@ -127,7 +127,7 @@ def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
     groups = {each.group: [other for other in differences if other.group == each.group] for each in differences}
     several = len({each.fraction for each in differences}) > 1
     high = math.ceil(len(groups) / wide)
-    with new_figure(height=high * (0.26 * max(map(len, groups.values())) + 1.1)) as figure:
+    with new_figure(height=high * (0.26 * max(map(len, groups.values())) + 1.3)) as figure:
         panels = figure.subplots(high, min(wide, len(groups)), squeeze=False, sharex=True).ravel()
         for axes in panels[len(groups) :]:
             axes.remove()
@@ -146,5 +146,5 @@ def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
             axes.set_yticks(heights, counted)
             axes.set_ylim(heights[-1] - 0.7, 0.7)
             axes.tick_params(axis="y", length=0)
-            axes.set_xlabel(f"{title.format(group)} [points]")
+            axes.set_xlabel(f"{title.format(group)} [points]".replace(" minus ", "\nminus "))
     return figure

@@ -22,9 +22,9 @@ CAPTIONS = {
     "compute": "mIoU over multiply-adds of training, teachers’ included: mean and standard deviation over seeds; dots "
     "are single runs.",
     "differences": "Paired differences to each other method, with 95 % t-intervals over seeds.",
-    "ablations": "The whole method minus each of its ablations: positive where what is left out or changed helps.",
+    "ablations": "The whole method minus each of its ablations: positive where the whole method is better.",
     "classes": "IoU per class against supervised training: paired differences, with 95 % t-intervals over seeds.",
-    "ablated_classes": "IoU per class: the whole method minus each of its ablations.",
+    "ablated_classes": "IoU per class: the whole method minus each of its ablations, likewise.",
 }
 PAGE = """\
 <!DOCTYPE html>
@@ -99,7 +99,7 @@ def _tabulate_classes(results: pd.DataFrame, candidates: Sequence[str]) -> pd.Da
     rows: dict[str, dict[str, str]] = {}
     for each in [*compare_classes(results, candidates), *compare_ablated_classes(results)]:
         shown = rows.setdefault(each.other, {"IoU": each.other})
-        shown[f"{each.group} ({each.fraction:g})"] = show_difference(each.difference)
+        shown[each.group] = show_difference(each.difference)
     return pd.DataFrame(rows.values())
 
 

@@ -70,7 +70,8 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
     for cell, status, digest in cells:
         if status == RECORDED:
             for gathered, table in ((rows, recorded.results), (costs, recorded.costs)):
-                gathered += table[table["run"] == cell.run].to_dict("records")
+                kept = table[(table["run"] == cell.run) & (table["digest"] == digest)]
+                gathered += kept.drop_duplicates().to_dict("records")
             continue
         key = {"method": cell.method, "ablation": cell.ablation, "fraction": cell.fraction, "seed": cell.seed}
         named = {"run": cell.run, "digest": digest}
@@ -88,6 +89,13 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
 def score_column(results: pd.DataFrame) -> str:
     """Give the column of the scores to compare: of the test split if there is one."""
     return "test_miou" if results["test_miou"].notna().any() else "val_miou"
+
+
+def find_other_lists(results: pd.DataFrame) -> list[str]:
+    """Name runs whose labelled images are not those of the first run with the same fraction and seed."""
+    known = results[results["labeled_sha256"].fillna("") != ""]
+    first = known.groupby(["fraction", "seed"])["labeled_sha256"].transform("first")
+    return list(dict.fromkeys(known["run"][known["labeled_sha256"] != first]))
 
 
 def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
