@@ -52,7 +52,7 @@ class Study(Parameters):
     fractions: Annotated[tuple[Fraction, ...], Field(min_length=1)]
     """Labelled fractions."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    """Each decides the labelled list, initial weights and augmentation of its cells, whatever the method: differences
+    """Each decides the labelled list, initial weights, order and crops of its cells, whatever the method: differences
     between methods are paired by it."""
     methods: Annotated[dict[Name, Variant], Field(min_length=1)]
     """By the method's name, or any name where ``method`` has the method's."""
