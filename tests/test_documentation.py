@@ -469,10 +469,10 @@ METHODS = {
     "IGL-DT+ (ours)": "igl_dt_plus",
     "CPS": "cps",
     "CPS, λ = 5": "cps_5",
-    "FixMatch": "fixmatch",
+    "FixMatch, τ = 0.95": "fixmatch",
     "FixMatch, τ = 0.8": "fixmatch_80",
     "FixMatch, τ = 0": "fixmatch_0",
-    "UniMatch V1": "unimatch",
+    "UniMatch V1, τ = 0.95": "unimatch",
     "UniMatch V1, τ = 0": "unimatch_0",
     "MGD-style": "mgd",
 }
