@@ -40,11 +40,11 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 @pytest.fixture(scope="session")
 def environment() -> dict[str, str]:
-    """What a command finds when this environment is activated, and one thread to wait for."""
+    """What a command finds when this environment is activated; no GPU, which would give other bits than committed."""
     mine = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH" and not key.startswith("DVC_")}
     who = {f"GIT_{role}_{what}": "test" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return kept | who | {"PATH": mine, "KEDRO_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+    return kept | who | {"PATH": mine, "KEDRO_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +109,8 @@ def run_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.chdir(root)
         bootstrap_project(root)
         # Of two threads, each would wait for the other where the tests' machine is busy.
-        with KedroSession.create(root, env="smoke", runtime_params={"runtime": {"threads": 1}} | parameters) as session:
+        given = {"runtime": {"threads": 1, "device": "cpu"}} | parameters
+        with KedroSession.create(root, env="smoke", runtime_params=given) as session:
             session.run(pipeline_names=list(pipelines))
 
     return run
