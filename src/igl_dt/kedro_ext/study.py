@@ -98,8 +98,7 @@ class Plan:
             return math.nan
         if status == DONE:
             return measure_run(self.reporting(cell), self._account(cell.run))[0]
-        costs = self.recorded.costs
-        return float(costs["seconds"][costs["run"] == cell.run].sum(min_count=1))
+        return float(self.recorded.rows_of(cell.run, self.digest(cell)).costs["seconds"].sum(min_count=1))
 
     def digest(self, cell: Cell) -> str:
         """Give a short digest of what decides a cell's result: its parameters, and those of its teachers."""
@@ -129,11 +128,10 @@ class Plan:
 
     def _record(self, cell: Cell) -> str | None:
         """Give the status of a cell by the study's tables; None where they do not have it with today's digest."""
+        results, costs = self.recorded.rows_of(cell.run, self.digest(cell))
         if cell.method == TEACHERS:
-            costs = self.recorded.costs
-            return RECORDED if self.digest(cell) in set(costs["digest"][costs["run"] == cell.run]) else None
-        rows = self.recorded.results
-        status = set(rows["status"][(rows["run"] == cell.run) & (rows["digest"] == self.digest(cell))])
+            return RECORDED if len(costs) else None
+        status = set(results["status"])
         return RECORDED if DONE in status else FAILED if FAILED in status else None
 
     def _has_failed(self, cell: Cell) -> bool:

@@ -18,8 +18,6 @@ Values = dict[str, Any]
 """Parameters by their path, such as ``student_learning.steps``, as ``--params`` takes them."""
 TEACHERS = "teachers"
 TEACHER_PRETRAINING = "teacher_pretraining"
-
-
 OF_THE_STUDY = {
     "run": "each run has a name of its own",
     "seed": "give seeds instead, by which methods are paired",
@@ -134,10 +132,10 @@ def read_study(path: Path) -> Study:
         if variant.method not in study.methods:
             hint = did_you_mean(variant.method or "", study.methods)
             raise ValueError(f"{path}: ablations.{name}.method must be one of the methods{hint}")
-    for method, name, variant in study.variants():
+    named = [*study.methods.items(), *study.ablations.items()]
+    for of, parameters in [("", study.parameters), *((f" of {name}", variant.parameters) for name, variant in named)]:
         for key, instead in OF_THE_STUDY.items():
-            if key in variant.parameters:
-                of = f" of {name or method}" if key not in study.parameters else ""
+            if key in parameters:
                 raise ValueError(f"{path}: {key} must not be among the parameters{of}: {instead}")
     return study
 

@@ -33,6 +33,11 @@ class Tables(NamedTuple):
     results: pd.DataFrame
     costs: pd.DataFrame
 
+    def rows_of(self, run: str, digest: str) -> "Tables":
+        """Give the rows of a run with these parameters, each once: tables of several clones may have been merged."""
+        tables = (table[(table["run"] == run) & (table["digest"] == digest)] for table in self)
+        return Tables(*(table.drop_duplicates() for table in tables))
+
 
 def read_tables(folder: Path) -> Tables:
     """Read ``results.csv`` and ``costs.csv`` of a study's folder; one that is not there is empty."""
@@ -69,9 +74,8 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
     costs: list[dict[Any, Any]] = []
     for cell, status, digest in cells:
         if status == RECORDED:
-            for gathered, table in ((rows, recorded.results), (costs, recorded.costs)):
-                kept = table[(table["run"] == cell.run) & (table["digest"] == digest)]
-                gathered += kept.drop_duplicates().to_dict("records")
+            for gathered, table in zip((rows, costs), recorded.rows_of(cell.run, digest), strict=True):
+                gathered += table.to_dict("records")
             continue
         key = {"method": cell.method, "ablation": cell.ablation, "fraction": cell.fraction, "seed": cell.seed}
         named = {"run": cell.run, "digest": digest}
