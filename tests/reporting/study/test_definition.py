@@ -80,6 +80,16 @@ def test_parameters_of_study_method_and_ablation_add_up(tmp_path: Path) -> None:
             "splitting.labeled_fraction: 0.5",
             r"splitting\.labeled_fraction must not be among the parameters of no_local: give fractions instead",
         ),
+        (
+            "{student_learning.steps: 4,",
+            "{student_learning.method.name: cps,",
+            r"student_learning\.method\.name must not be among the parameters: name a method among methods instead",
+        ),
+        (
+            "student_learning.method.igl_dt.local_weight: 0",
+            "teachers_run: mine",
+            "teachers_run must not be among the parameters of no_local: runs share teachers",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_file(tmp_path: Path, old: str, new: str, problem: str) -> None:

@@ -97,6 +97,18 @@ def compare_ablations(results: pd.DataFrame) -> list[Difference]:
     ]
 
 
+def compare_fractions(results: pd.DataFrame) -> list[Difference]:
+    """Give each method at each fraction minus supervised training at each larger one: the labels that it saves."""
+    values = {fraction: values_by_variant(results, fraction) for fraction in fractions(results)}
+    return [
+        Difference(name, f"{BASELINE} ({larger:g})", fraction, paired_difference(scores, values[larger][BASELINE]))
+        for fraction in values
+        for name, scores in values[fraction].items()
+        for larger in values
+        if "-" not in name and larger > fraction and BASELINE in values[larger]
+    ]
+
+
 def compare_classes(results: pd.DataFrame, candidates: Sequence[str]) -> list[Difference]:
     """Give the IoU per class of each candidate minus supervised training, at the smallest fraction that has both."""
     return _compare_classes(results, [(name, BASELINE) for name in candidates if name != BASELINE])
@@ -120,7 +132,7 @@ def _compare_classes(results: pd.DataFrame, pairs: Iterable[tuple[str, str]]) ->
         for fraction in list(both)[:1]:
             for column in (column for column in results.columns if column.startswith(IOU)):
                 values = values_by_variant(results, fraction, column=column)
-                title = f"{name} minus {other.removeprefix(f'{name}-')} ({fraction:g})"
+                title = f"{name} minus {other.removeprefix(f'{name}-')}"
                 difference = paired_difference(values[name], values[other])
                 found.append(Difference(title, column.removeprefix(IOU), fraction, difference))
     return found

@@ -22,6 +22,9 @@ OF_THE_STUDY = {
     "run": "each run has a name of its own",
     "seed": "give seeds instead, by which methods are paired",
     "splitting.labeled_fraction": "give fractions instead",
+    "student_learning.method.name": "name a method among methods instead",
+    "student_learning.reference": "name supervised among methods instead",
+    "teachers_run": "runs share teachers by their seed, fraction and parameters",
 }
 """Parameters that the study sets for each run, and what to do instead."""
 

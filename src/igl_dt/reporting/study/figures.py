@@ -122,10 +122,12 @@ def _label(rows: Sequence[Scores]) -> str:
 
 
 def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
-    """Draw differences, at least one, with their intervals: a row each, a panel per group, ``{}`` in its title."""
+    """Draw differences, at least one, with their intervals: a row each, a panel per group, ``{}`` in its title.
+
+    A fraction that all rows of a panel share is in its title.
+    """
     wide = 2  # the longest names fit
     groups = {each.group: [other for other in differences if other.group == each.group] for each in differences}
-    several = len({each.fraction for each in differences}) > 1
     high = math.ceil(len(groups) / wide)
     with new_figure(height=high * (0.26 * max(map(len, groups.values())) + 1.3)) as figure:
         panels = figure.subplots(high, min(wide, len(groups)), squeeze=False, sharex=True).ravel()
@@ -141,10 +143,12 @@ def plot_differences(differences: Sequence[Difference], title: str) -> Figure:
                 filled = color if summary.sign else "white"  # only where the interval leaves out 0
                 axes.plot([summary.low, summary.high], [height, height], color=color, linewidth=2)
                 axes.plot(summary.mean, height, "o", color=color, markerfacecolor=filled, markersize=6)
+            several = len({row.fraction for row in rows}) > 1
             names = [f"{row.other} ({row.fraction:g})" if several else row.other for row in rows]
             counted = [f"{name}, n={row.difference.n}" for name, row in zip(names, rows, strict=True)]
             axes.set_yticks(heights, counted)
             axes.set_ylim(heights[-1] - 0.7, 0.7)
             axes.tick_params(axis="y", length=0)
-            axes.set_xlabel(f"{title.format(group)} [points]".replace(" minus ", "\nminus "))
+            what = title.format(group) if several else f"{title.format(group)} ({rows[0].fraction:g} labelled)"
+            axes.set_xlabel(f"{what} [points]".replace(" minus ", "\nminus "))
     return figure

@@ -9,6 +9,7 @@ from igl_dt.reporting.study.comparison import (
     BASELINE,
     compare_ablated_classes,
     compare_classes,
+    compare_fractions,
     show_difference,
     show_score,
     tabulate_scores,
@@ -46,9 +47,10 @@ the training of teachers included, over that of supervised training.</p>
 
 
 def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> list[pd.DataFrame]:
-    """Give the tables of a study as text: scores by method, of teachers, and differences by class; those there are."""
+    """Give the tables of a study as text: of methods, fractions, teachers and classes; those there are."""
     tables = [
         _tabulate_methods(results, candidates),
+        _tabulate_fractions(results),
         _tabulate_teachers(results),
         _tabulate_classes(results, candidates),
     ]
@@ -79,6 +81,17 @@ def _tabulate_methods(results: pd.DataFrame, candidates: Sequence[str]) -> pd.Da
     return pd.DataFrame(rows)
 
 
+def _tabulate_fractions(results: pd.DataFrame) -> pd.DataFrame:
+    """Give differences to supervised training with more labels, a row per method and fraction."""
+    rows: dict[tuple[str, float], dict[str, str]] = {}
+    for each in compare_fractions(results):
+        if each.difference.n:
+            named = {"mIoU": each.group, "labelled": f"{each.fraction:g}"}
+            shown = rows.setdefault((each.group, each.fraction), named)
+            shown[f"minus {each.other}"] = show_difference(each.difference)
+    return pd.DataFrame(rows.values()).fillna("")
+
+
 def _tabulate_teachers(results: pd.DataFrame) -> pd.DataFrame:
     """Give the scores of teachers, a row per run but for its seed."""
     roles = [column for column in results.columns if column.startswith(TEACHER)]
@@ -99,7 +112,7 @@ def _tabulate_classes(results: pd.DataFrame, candidates: Sequence[str]) -> pd.Da
     rows: dict[str, dict[str, str]] = {}
     for each in [*compare_classes(results, candidates), *compare_ablated_classes(results)]:
         shown = rows.setdefault(each.other, {"IoU": each.other})
-        shown[each.group] = show_difference(each.difference)
+        shown[f"{each.group} ({each.fraction:g})"] = show_difference(each.difference)
     return pd.DataFrame(rows.values())
 
 
