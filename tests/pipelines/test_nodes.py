@@ -193,13 +193,16 @@ def test_the_networks_that_there_are_come_in_the_order_of_tables() -> None:
 def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weights(
     monkeypatch: pytest.MonkeyPatch, context: RunContext
 ) -> None:
-    def evaluate_network(hits: int, rows: pd.DataFrame, _: RunContext) -> Evaluation:
+    def evaluation(hits: int, rows: pd.DataFrame) -> Evaluation:
         confusion = pd.DataFrame([[hits, 0], [1, 3]], index=["a", "b"], columns=["a", "b"])
         confusion.index.name = "truth"
         boundary = pd.DataFrame([[1, 2, 2], [0, 0, 0]], index=["a", "b"], columns=["both", "truth", "prediction"])
         return Evaluation(confusion, boundary, pd.Series([hits / 10, float("nan")], index=pd.Index(rows["id"])))
 
-    monkeypatch.setattr(evaluator, "evaluate_network", evaluate_network)
+    def evaluate_all(networks: dict[str, int], rows: pd.DataFrame, _: RunContext) -> dict[str, Evaluation]:
+        return {name: evaluation(hits, rows) for name, hits in networks.items()}
+
+    monkeypatch.setattr(evaluator, "evaluate_networks", evaluate_all)
     networks = {"student": 1, "student_best": 2, "global_teacher": 3, "any_other": 4}
     metrics, miou, images, matrices = evaluate_networks(networks, pd.DataFrame({"id": ["x", "y"]}), context)  # type: ignore[arg-type]
     assert list(metrics) == list(matrices) == list(networks)

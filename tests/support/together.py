@@ -9,8 +9,8 @@ import torch
 
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.runtime.context import RunContext
+from igl_dt.runtime.processes import ALONE, Group
 from igl_dt.training import trainer
-from igl_dt.training.parallel import ALONE, Group
 from igl_dt.training.parameters import TrainingParameters
 from igl_dt.training.trainer import TrainingData, TrainingError, create_method, train
 from igl_dt.utils.files import digest

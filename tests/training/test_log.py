@@ -9,7 +9,7 @@ from torch import nn
 from igl_dt.methods.supervised import Supervised
 from igl_dt.networks.io import load_network
 from igl_dt.runtime.parameters import RuntimeParameters
-from igl_dt.training.parallel import Group
+from igl_dt.runtime.processes import Group
 from igl_dt.training.parameters import TrainingParameters
 from igl_dt.training.trainer import TrainingData, TrainingResult, create_method, train
 from tiny import CLASSES, NETWORKS

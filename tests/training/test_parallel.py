@@ -12,16 +12,17 @@ from torch import nn
 import igl_dt.methods
 from igl_dt.data.loading import Batch
 from igl_dt.data.splits import Splits
-from igl_dt.evaluation.evaluator import split_into_batches
+from igl_dt.evaluation.evaluator import evaluate_networks, split_into_batches
 from igl_dt.methods.base import Method
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.training.parallel import Group, OrderedSum, Shards, launch
+from igl_dt.runtime.processes import Group, launch
 from igl_dt.training.parameters import StudentLearningParameters, check_shards
+from igl_dt.training.shards import OrderedSum, Shards
 from igl_dt.training.trainer import TrainingData, TrainingError
 from igl_dt.utils.registry import find_classes
-from tiny import NETWORKS
-from together import digest_of_training, fail_in_one, kill_one, train_methods
+from tiny import NETWORKS, tiny_network
+from together import TEACHERS, digest_of_training, fail_in_one, kill_one, train_methods
 
 
 @pytest.fixture
@@ -84,6 +85,17 @@ class TestOneResult:
         kept = {"history.csv", "student_000002.safetensors", "student_000004.safetensors"}
         assert {file.name for file in (tmp_path / "log/unimatch").iterdir()} == kept
         assert digest_of_training("unimatch", data, context) == undisturbed, "started by the training itself, resumed"
+
+    def test_also_of_the_final_evaluation(self, data, in_shards) -> None:
+        networks = {name: tiny_network(name) for name in TEACHERS}
+        single = EvaluationParameters(batch_size=1)
+        contexts = [in_shards(processes)._replace(evaluation=single) for processes in (1, 2)]
+        alone, together = (evaluate_networks(networks, data.labeled, context) for context in contexts)
+        assert len(data.labeled) > 2
+        assert list(together) == list(networks)
+        for name, evaluation in together.items():
+            for table, expected in zip(evaluation, alone[name], strict=True):
+                assert table.equals(expected)
 
     def test_an_error_of_one_process_ends_them_all(self, tmp_path: Path) -> None:
         calls = tmp_path / "calls"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -17,6 +18,8 @@ from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import autocast, configure_torch
 from igl_dt.runtime.parameters import EvaluationParameters
+from igl_dt.runtime.processes import ALONE, Group, launch
+from igl_dt.utils.files import digest
 
 
 class Counts(NamedTuple):
@@ -84,23 +87,78 @@ def evaluate(
     return Counts(confusion, near_boundary, image_miou)
 
 
-def evaluate_network(network: SegmentationNetwork, rows: pd.DataFrame, context: RunContext) -> Evaluation:
+def evaluate_rows(
+    network: SegmentationNetwork,
+    rows: pd.DataFrame,
+    reader: ImageReader,
+    context: RunContext,
+    group: Group = ALONE,
+    *,
+    boundary: bool = False,
+    per_image: bool = False,
+) -> Counts:
+    """Evaluate a network on images of the data set; each process of a group predicts some of the batches.
+
+    Args:
+        network: See :func:`evaluate`, also for the extras and for autocast.
+        rows: Rows of the manifest; all have masks.
+        reader: Of their files.
+        context: Data set and evaluation.
+        group: Processes, all of which call this alike.
+        boundary: Whether to count pixels near class boundaries.
+        per_image: Whether to score each image on its own.
+
+    Returns:
+        The counts of all images, in each process, the same whatever the number of processes; ``image_miou`` in the
+        order of ``by_size(rows)``.
+    """
+    extras = {"boundary": boundary, "per_image": per_image}
+    counts = [
+        evaluate(network, reader.pairs(part), context.evaluation, len(network.class_names), **extras)
+        for part in [rows.iloc[:0], *group.share(split_into_batches(rows, context))]  # some may have no batch at all
+    ]
+    confusion, near_boundary, image_miou = zip(*counts, strict=True)
+    return Counts(
+        group.sum_counts(torch.stack(confusion).sum(dim=0)),
+        group.sum_counts(torch.stack(near_boundary).sum(dim=0)) if boundary else None,
+        list(chain.from_iterable(group.gather(image_miou[1:]))) if per_image else None,
+    )
+
+
+def evaluate_networks(
+    networks: Mapping[str, SegmentationNetwork], rows: pd.DataFrame, context: RunContext, group: Group = ALONE
+) -> dict[str, Evaluation]:
+    """Evaluate networks on the same images, in as many processes as ``context.runtime`` says.
+
+    Raises:
+        ValueError, DataError: See :func:`evaluate_network`.
+        ProcessesError: See :func:`igl_dt.runtime.processes.launch`.
+    """
+    if context.runtime.world_size > group.size:
+        name = digest("".join(f"{network.fingerprint}" for network in networks.values()).encode())
+        return launch(evaluate_networks, (networks, rows, context), context.runtime, f"evaluation-{name}")
+    return {name: evaluate_network(network, rows, context, group) for name, network in networks.items()}
+
+
+def evaluate_network(
+    network: SegmentationNetwork, rows: pd.DataFrame, context: RunContext, group: Group = ALONE
+) -> Evaluation:
     """Evaluate a network, with all extras, on the run's device; the network is returned to its own device.
 
     Args:
         network: To be evaluated; predicts the data set's classes.
         rows: Rows of the manifest; all have masks.
         context: Data set, evaluation, device and precision.
+        group: Processes, all of which call this alike.
 
     Raises:
         ValueError: CUDA is requested and not available; see also :func:`evaluate`.
         DataError: An image or mask cannot be read.
     """
     names = list(network.class_names)
-    pairs = ImageReader(context.dataset).pairs(rows)
-    device = configure_torch(context.runtime)
+    reader, device = ImageReader(context.dataset), configure_torch(context.runtime)
     with moved(network, device), autocast(device, context.runtime):
-        counts = evaluate(network, pairs, context.evaluation, len(names), boundary=True, per_image=True)
+        counts = evaluate_rows(network, rows, reader, context, group, boundary=True, per_image=True)
     assert counts.boundary is not None
     return Evaluation(
         pd.DataFrame(counts.confusion.cpu().numpy(), index=pd.Index(names, name="truth"), columns=names),

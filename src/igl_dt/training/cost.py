@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from igl_dt.runtime.memory import peak_memory, reset_peak_memory
-from igl_dt.training.parallel import ALONE, Group
+from igl_dt.runtime.processes import ALONE, Group
 
 COUNTED_STEPS = 10
 """About so many steps are counted, spread evenly: counting takes time, and a method's steps may differ."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.data.loading import ImageReader, TrainingBatches
-from igl_dt.evaluation.evaluator import evaluate, split_into_batches
+from igl_dt.evaluation.evaluator import evaluate_rows
 from igl_dt.evaluation.inference import predict_classes
 from igl_dt.evaluation.metrics import Scores, score
 from igl_dt.evaluation.pseudo_labels import measure_pseudo_labels
@@ -28,6 +28,7 @@ from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import autocast, configure_torch, describe_environment, seeded, uncompiled
 from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.runtime.processes import ALONE, Group, StoppedTogetherError, launch
 from igl_dt.training import STOPPED
 from igl_dt.training.checkpoint import Checkpointer, State
 from igl_dt.training.cost import CostMeter
@@ -35,8 +36,8 @@ from igl_dt.training.fingerprint import digest_of_code, digest_of_parameters, di
 from igl_dt.training.history import ROWS, LossHistory, NonFiniteLossError
 from igl_dt.training.log import EXAMPLES, Examples, TrainingLog
 from igl_dt.training.optimizer import build_optimizer, rate_factor, set_rates
-from igl_dt.training.parallel import ALONE, Group, Shards, launch
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters, check_log, check_shards
+from igl_dt.training.shards import Shards
 from igl_dt.utils.files import digest
 from igl_dt.utils.progress import Progress
 from igl_dt.utils.seeding import derive_seed
@@ -56,7 +57,7 @@ class TrainingError(RuntimeError):
     """Training cannot continue."""
 
 
-class InterruptedTrainingError(TrainingError):
+class InterruptedTrainingError(TrainingError, StoppedTogetherError):
     """Training was asked to stop, and can be resumed."""
 
     exit_code = STOPPED
@@ -209,25 +210,30 @@ def train(
         network.fingerprint, network.trained_by = fingerprint, method.name
         network.sizes = context.dataset.sizes()
     networks = (*method.evaluated().values(), *method.teachers.values())
-    identity |= {
-        "code": digest_of_code({type(module) for module in (method, *networks)}, __name__),
-        "environment": json.dumps(describe_environment(runtime)),
-        "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
-    }
     if runtime.world_size > group.size:
         arguments = (method, data, parameters, context, name, stream)
-        result = launch(train, arguments, runtime, f"{name}-{fingerprint}")
+        result = launch(train, arguments, runtime, f"{name}-{fingerprint}", stoppable=True)
         for role, network in method.evaluated().items():
             network.load_state_dict(result.networks[role].state_dict())
             network.compute = result.networks[role].compute
         method.eval()
         return replace(result, networks=method.evaluated())
+    identity |= {
+        "code": digest_of_code({type(module) for module in (method, *networks)}, __name__),
+        "environment": json.dumps(describe_environment(runtime)),
+        "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
+    }
     if parameters.supervised_loss.class_weights == "median_frequency":
         num_classes = next(iter(method.evaluated().values())).num_classes
         pixels = torch.from_numpy(reader.class_pixels(data.labeled, num_classes))
         method.class_weights = median_frequency_weights(pixels, parameters.supervised_loss.class_weight_limit)
     method.to(configure_torch(runtime))
-    validate = _validator(data.val, reader, context, group)
+
+    def validate(network: SegmentationNetwork) -> Scores:
+        with autocast(next(network.parameters()).device, runtime):
+            counts = evaluate_rows(network, data.val, reader, context, group)
+        return score(counts.confusion, network.class_names)
+
     method.before_training(batches.steps_per_epoch, validate)
     folder = Path(runtime.recovery_folder) if runtime.recovery_folder is not None and group.leads else None
     checkpointer = Checkpointer(folder, name, identity, runtime.recovery_seconds)
@@ -409,23 +415,6 @@ class TrainState:
         self.result.best_weights, self.result.best_miou = state["best_weights"], state["best_miou"]
         self.cost.load_state_dict(state["cost"])
         return int(state["step"])
-
-
-def _validator(
-    val: pd.DataFrame, reader: ImageReader, context: RunContext, group: Group
-) -> Callable[[SegmentationNetwork], Scores]:
-    none = val.iloc[:0]  # there may be fewer batches than processes
-    batches = [none, *group.share(split_into_batches(val, context))]
-
-    def validate(network: SegmentationNetwork) -> Scores:
-        with autocast(next(network.parameters()).device, context.runtime):
-            counts = [
-                evaluate(network, reader.pairs(rows), context.evaluation, network.num_classes).confusion
-                for rows in batches
-            ]
-        return score(group.sum_counts(torch.stack(counts).sum(dim=0)), network.class_names)
-
-    return validate
 
 
 def _probe(rows: pd.DataFrame, context: RunContext) -> Callable[[Mapping[str, SegmentationNetwork]], dict[str, float]]:

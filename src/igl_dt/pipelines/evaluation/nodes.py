@@ -49,14 +49,14 @@ def evaluate_networks(
     networks: dict[str, Network], eval_split: pd.DataFrame, run_context: RunContext
 ) -> tuple[dict[str, Any], dict[str, float], pd.DataFrame, dict[str, pd.DataFrame]]:
     """Evaluate every network on the same images: all scores, its mIoU, each image's mIoU, and confusion matrices."""
-    from igl_dt.evaluation.evaluator import evaluate_network, score_evaluation, tabulate_images
+    from igl_dt.evaluation import evaluator
 
-    evaluations = {name: evaluate_network(network, eval_split, run_context) for name, network in networks.items()}
-    metrics = {name: score_evaluation(evaluation) for name, evaluation in evaluations.items()}
+    evaluations = evaluator.evaluate_networks(networks, eval_split, run_context)
+    metrics = {name: evaluator.score_evaluation(evaluation) for name, evaluation in evaluations.items()}
     last = {name: evaluation for name, evaluation in evaluations.items() if not name.endswith("_best")}
     matrices = {name: evaluation.confusion.reset_index() for name, evaluation in evaluations.items()}
     miou = {name: scores["miou"] for name, scores in metrics.items()}
-    return metrics, miou, tabulate_images(last), matrices
+    return metrics, miou, evaluator.tabulate_images(last), matrices
 
 
 def predict_examples(
