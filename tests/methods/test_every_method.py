@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 import igl_dt.methods
+from devices import DEVICES
 from igl_dt.data.loading import Batch
 from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
+from igl_dt.runtime.determinism import configure_torch
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training.checkpoint import Checkpointer
 from igl_dt.training.parameters import OptimizerParameters, TrainingParameters
@@ -85,7 +87,9 @@ def make(name: str, steps: int) -> tuple[Method, TrainingParameters]:
     return create_method(parameters, CLASSES, 0, teachers), parameters
 
 
-def run(name: str, steps: int, folder: Path | None = None, killed_at: int | None = None) -> tuple[Method, Any]:
+def run(
+    name: str, steps: int, folder: Path | None = None, killed_at: int | None = None, device: str = "cpu"
+) -> tuple[Method, Any]:
     method, parameters = make(name, steps)
     if killed_at is not None:
         after_step = method.after_step
@@ -101,7 +105,7 @@ def run(name: str, steps: int, folder: Path | None = None, killed_at: int | None
         method,
         Batches(steps, method.strong_views),  # type: ignore[arg-type]
         {role: parameters.optimizer(role, extra.get(role)) for role in method.trained()},
-        RuntimeParameters(device="cpu", threads=1, workers=0),
+        RuntimeParameters(device=device, threads=1, workers=0),
         lambda network: next(network.parameters()).detach().sum().item() % 1,
         name="test",
         validate_every=2,
@@ -114,13 +118,14 @@ def tensors(method: Method) -> dict[str, Tensor]:
     return {name: value for name, value in method.state_dict().items() if isinstance(value, Tensor)}
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", METHODS)
-def test_it_resumes_to_the_bit(name: str, tmp_path: Path) -> None:
-    whole, result = run(name, steps=3)
+def test_it_resumes_to_the_bit(name: str, device: str, tmp_path: Path) -> None:
+    whole, result = run(name, steps=3, device=device)
     with pytest.raises(KilledError):
-        run(name, steps=3, folder=tmp_path, killed_at=2)
+        run(name, steps=3, folder=tmp_path, killed_at=2, device=device)
     assert list(tmp_path.rglob("*.pt"))
-    resumed, result_again = run(name, steps=3, folder=tmp_path)
+    resumed, result_again = run(name, steps=3, folder=tmp_path, device=device)
     state = tensors(resumed)
     assert all(torch.equal(value, state[key]) for key, value in tensors(whole).items())
     assert result.best_miou == result_again.best_miou
@@ -153,16 +158,33 @@ def test_it_is_documented(name: str) -> None:
     assert "\n    L = " in section or "(method.md)" in section, "its equation"
 
 
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", METHODS)
-def test_half_precision_gives_every_parameter_a_gradient(name: str) -> None:
+def test_half_precision_gives_every_parameter_a_gradient(name: str, device: str) -> None:
     """Autocast caches cast weights, also those cast within ``no_grad``."""
-    method = make(name, steps=3)[0].train()
-    with torch.autocast("cpu", torch.bfloat16):
-        terms = method(Batches(3, method.strong_views).batch(0), 0)
+    method = make(name, steps=3)[0].train().to(device)
+    with torch.autocast(device, torch.bfloat16):
+        terms = method(Batches(3, method.strong_views).batch(0).to(torch.device(device)), 0)
     assert all(term.dtype == torch.float32 and term.shape == () for term in terms.values())
     torch.stack(list(terms.values())).sum().backward()
     for module in method.trained().values():
         assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", METHODS)
+def test_its_steps_do_not_wait_for_a_gpu(name: str) -> None:
+    if name == "dual_teacher":
+        pytest.xfail("it draws from the classes that labels show, on the CPU")
+    device = configure_torch(RuntimeParameters(device="cuda"))
+    method = make(name, steps=3)[0].train().to(device)
+    batches = [Batches(3, method.strong_views).batch(step).to(device) for step in range(3)]
+    for step, batch in enumerate(batches):
+        torch.cuda.set_sync_debug_mode("error" if step else "default")  # the first one makes what the others use
+        try:
+            torch.stack(list(method(batch, step).values())).sum().backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -379,3 +379,23 @@ def test_teachers_stay_in_evaluation_mode(networks) -> None:
     assert not any(module.training for module in method.teachers.modules())
     method.eval()
     assert not networks["student"].training
+
+
+def test_a_teacher_that_no_loss_needs_predicts_nothing(networks, make_batch) -> None:
+    """And none predicts labelled images where its labels have no weight there."""
+    seen: dict[str, list[int]] = {"global_teacher": [], "local_teacher": []}
+    for role, sizes in seen.items():
+        networks[role].register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(len(given[0])))
+    batch = make_batch()
+    assert batch.weak is not None
+    labeled, unlabeled = len(batch.images), len(batch.weak)
+    for step in (GLOBAL, LOCAL):
+        make(networks)(batch, step)
+    assert seen == dict.fromkeys(seen, 2 * [labeled + unlabeled])
+    for role, step in (("global_teacher", GLOBAL), ("local_teacher", LOCAL)):
+        for sizes in seen.values():
+            sizes.clear()
+        make(networks, labeled_pseudo_label_weight=0, discrepancy_weight=0)(batch, step)
+        assert seen.pop(role) == [unlabeled]
+        assert [*seen.values()] == [[]]
+        seen[role] = []

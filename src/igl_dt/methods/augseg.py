@@ -21,6 +21,7 @@ from igl_dt.losses.common import full_precision
 from igl_dt.losses.cutmix import paste
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.methods.ema import AveragedNetworkMethod, update_average, warm_decay
+from igl_dt.methods.single import move_draws
 from igl_dt.utils.parameters import Parameters, Probability, Weight
 
 
@@ -104,10 +105,10 @@ def random_boxes(count: int, height: int, width: int, alpha: float, beta: float)
 def _draw_mix(confidence: Tensor, height: int, width: int) -> Callable[[Tensor, Tensor], Tensor]:
     """Draw what is pasted where; gives a function that mixes unlabelled with labelled images, or their labels."""
     count, device = len(confidence), confidence.device
-    order = torch.randperm(count).to(device)
-    from_labeled = random_boxes(count, height, width, 8.0, 2.0).to(device)
-    from_unlabeled = random_boxes(count, height, width, 4.0, 4.0).to(device)
-    doubtful = torch.rand(count).to(device) > confidence
+    order = move_draws(torch.randperm(count), device)
+    from_labeled = move_draws(random_boxes(count, height, width, 8.0, 2.0), device)
+    from_unlabeled = move_draws(random_boxes(count, height, width, 4.0, 4.0), device)
+    doubtful = move_draws(torch.rand(count), device) > confidence
     from_labeled &= doubtful[:, None, None]
 
     def mix(unlabeled: Tensor, labeled: Tensor) -> Tensor:

@@ -135,10 +135,15 @@ class Method(nn.Module, ABC):
         return supervised_loss(logits, target, self.setup.supervised_loss, self.class_weights)
 
     @torch.no_grad()
-    def predict_teachers(self, images: Tensor) -> dict[str, NetworkOutput]:
-        """Give what each frozen teacher predicts for B×3×H×W uint8 images.
+    def predict_teacher(self, role: str, images: Tensor) -> NetworkOutput:
+        """Give what a frozen teacher predicts for B×3×H×W uint8 images.
 
         Without gradients, but not in ``inference_mode``: a loss keeps the teachers' maps for the student's backward
         pass, which torch refuses for tensors made in that mode.
         """
-        return {role: teacher(images) for role, teacher in self.teachers.items()}
+        output: NetworkOutput = self.teachers[role](images)
+        return output
+
+    def predict_teachers(self, images: Tensor) -> dict[str, NetworkOutput]:
+        """Give what each frozen teacher predicts."""
+        return {role: self.predict_teacher(role, images) for role in self.teachers}

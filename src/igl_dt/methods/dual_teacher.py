@@ -25,7 +25,7 @@ from igl_dt.losses.pseudo_label import pseudo_label_loss
 from igl_dt.methods.augseg import random_boxes
 from igl_dt.methods.base import MethodSetup
 from igl_dt.methods.ema import frozen_copy, update_average, warm_decay
-from igl_dt.methods.single import SingleNetworkMethod, with_strong_views
+from igl_dt.methods.single import SingleNetworkMethod, move_draws, with_strong_views
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
 
@@ -83,9 +83,9 @@ class DualTeacher(SingleNetworkMethod):
             confidence, labels = full_precision(average.train()(batch.weak).logits).softmax(dim=1).max(dim=1)
             labels = labels.masked_fill(batch.padding, IGNORE_INDEX)
             confident = (confidence >= threshold) & ~batch.padding
-            order = torch.randperm(labeled).to(labels.device)
+            order = move_draws(torch.randperm(labeled), labels.device)
             if turn == 0:
-                where = random_boxes(labeled, labels.shape[1], labels.shape[2], 4.0, 4.0).to(labels.device)
+                where = move_draws(random_boxes(labeled, labels.shape[1], labels.shape[2], 4.0, 4.0), labels.device)
                 share = confident.double().mean(dim=(1, 2))
             else:
                 where = ~half_of_the_classes(labels)
@@ -109,10 +109,11 @@ class DualTeacher(SingleNetworkMethod):
 
 def half_of_the_classes(labels: Tensor) -> Tensor:
     """Select the pixels of a random half of the classes in each image, rounded down: B×H×W int64 to bool."""
-    # Counts, not unique() and isin(), which sort and compare all pixels: measurably slower.
+    # Counts, not unique() and isin(), which sort and compare all pixels: measurably slower. The draw is on the CPU, so
+    # this waits for a GPU.
     pixels = torch.stack([image.flatten().bincount(minlength=IGNORE_INDEX + 1) for image in labels]).cpu()
     chosen = torch.zeros(pixels.shape, dtype=torch.bool)
     for image, shown in enumerate(pixels[:, :IGNORE_INDEX] > 0):
         classes = shown.nonzero().flatten()
         chosen[image, classes[torch.randperm(len(classes))[: len(classes) // 2]]] = True
-    return chosen.to(labels.device).gather(1, labels.flatten(1)).view_as(labels)
+    return move_draws(chosen, labels.device).gather(1, labels.flatten(1)).view_as(labels)

@@ -10,7 +10,7 @@ maps are mixed with the same boxes [family: CPS, UniMatch].
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, Any, Literal
 
 import torch
@@ -145,21 +145,23 @@ class IglDt(Method):
         """
         assert batch.weak is not None
         assert batch.padding is not None
-        options, labeled, boxes, terms = self.options, len(batch.images), boxes_of(batch, 0), {}
-        known = batch.images if batch.images_weak is None else batch.images_weak  # teachers see weak views alone
-        teachers = self.predict_teachers(torch.cat([known, batch.weak]))
+        options, boxes, images, labeled, terms = self.options, boxes_of(batch, 0), batch.weak, 0, {}
+        if options.labeled_pseudo_label_weight > 0:
+            known = batch.images if batch.images_weak is None else batch.images_weak  # teachers see weak views alone
+            images, labeled = torch.cat([known, images]), len(known)
+        predictions = {role: partial(self.predict_teacher, role, images) for role in self.required_teachers}
+        teachers = {role: _Teacher(predict, labeled, boxes) for role, predict in predictions.items()}
         if options.labeled_pseudo_label_weight > 0:
             ignored = batch.masks == IGNORE_INDEX
-            guesses = [self._labels(teachers[role].logits[:labeled], ignored) for role in self.labelers()]
+            guesses = [self._labels(teachers[role].known_logits, ignored) for role in self.labelers()]
             if guesses:
                 loss = _sum_of_losses(logits, guesses, ignored)
                 terms["labeled_pseudo_label"] = options.labeled_pseudo_label_weight * loss
-        mixed = {name: _Mixed(teacher, labeled, boxes) for name, teacher in teachers.items()}
         padding, ramp = cutmix(batch.padding, boxes), ramp_up(step, options.ramp_up_steps)
         if options.states == "alternate":
-            return terms | self._terms_of_state(*self._teachers_of_state(step), strong, mixed, padding, ramp)
+            return terms | self._terms_of_state(*self._teachers_of_state(step), strong, teachers, padding, ramp)
         for guide, other in ((GLOBAL_TEACHER, LOCAL_TEACHER), (LOCAL_TEACHER, GLOBAL_TEACHER)):
-            for name, term in self._terms_of_state(guide, other, strong, mixed, padding, ramp / 2).items():
+            for name, term in self._terms_of_state(guide, other, strong, teachers, padding, ramp / 2).items():
                 terms[name] = terms[name] + term if name in terms else term
         return terms
 
@@ -168,7 +170,7 @@ class IglDt(Method):
         guide: str,
         other: str,
         student: NetworkOutput,
-        teachers: Mapping[str, "_Mixed"],
+        teachers: Mapping[str, "_Teacher"],
         padding: Tensor,
         weight: float,
     ) -> dict[str, Tensor]:
@@ -190,7 +192,7 @@ class IglDt(Method):
             terms["discrepancy"] = weight * options.discrepancy_weight * discrepancy_loss(*maps)
         return terms
 
-    def _label_logits(self, guide: str, teachers: Mapping[str, "_Mixed"]) -> list[Tensor]:
+    def _label_logits(self, guide: str, teachers: Mapping[str, "_Teacher"]) -> list[Tensor]:
         """Give the logits whose argmax labels the unlabelled images: none, once or twice."""
         labelers = self.labelers()
         if self.options.pseudo_label_source == "state":
@@ -218,7 +220,7 @@ class IglDt(Method):
         return pseudo_labels(logits, self.options.confidence_threshold, padding)
 
     def _in_common_space(
-        self, student: NetworkOutput, teacher: "_Mixed", name: str, space: str
+        self, student: NetworkOutput, teacher: "_Teacher", name: str, space: str
     ) -> tuple[Tensor, Tensor]:
         """Give both as logits, class probabilities, or features of the teacher's kind and the student's size."""
         if space == "logits":
@@ -231,16 +233,25 @@ class IglDt(Method):
         return projected, average_pool(teacher.features, *projected.shape[-2:])
 
 
-class _Mixed:
-    """What a teacher says of the unlabelled images, mixed as they are, once it is asked for.
+class _Teacher:
+    """What a teacher says of a step's images, once it is asked: of the unlabelled ones mixed as these are.
 
-    Features are large and few losses need them: mixing all of them took a twentieth of a step.
+    No loss may need it, in a state of the other teacher; and features are large, and few losses need them: mixing all
+    of them took a twentieth of a step.
     """
 
-    def __init__(self, output: NetworkOutput, labeled: int, boxes: Tensor | None) -> None:
-        self._output = output
+    def __init__(self, predict: Callable[[], NetworkOutput], labeled: int, boxes: Tensor | None) -> None:
+        self._predict = predict
         self._labeled = labeled
         self._boxes = boxes
+
+    @cached_property
+    def _output(self) -> NetworkOutput:
+        return self._predict()
+
+    @property
+    def known_logits(self) -> Tensor:
+        return self._output.logits[: self._labeled]
 
     @cached_property
     def logits(self) -> Tensor:

@@ -1,5 +1,6 @@
 """What methods with one network have in common."""
 
+import torch
 from torch import Tensor
 
 from igl_dt.data.loading import Batch
@@ -41,6 +42,11 @@ def without_strong_views(given: AugmentationParameters, options: Parameters) -> 
     """
     boxes = {name: value for name, value in options if name.startswith("cutmix_") and value is not None}
     return given.model_copy(update={"strong_unlabeled": False} | boxes)
+
+
+def move_draws(draws: Tensor, device: torch.device) -> Tensor:
+    """Move what was drawn on the CPU to a device, without waiting for what a GPU has still to compute."""
+    return (draws.pin_memory() if device.type == "cuda" else draws).to(device, non_blocking=True)
 
 
 def boxes_of(batch: Batch, view: int) -> Tensor | None:

@@ -16,7 +16,7 @@ from igl_dt.data.parameters import AugmentationParameters
 from igl_dt.losses.cutmix import paste
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.methods.ema import AveragedNetworkMethod, update_average, warm_decay
-from igl_dt.methods.single import boxes_of, with_strong_views
+from igl_dt.methods.single import boxes_of, move_draws, with_strong_views
 from igl_dt.utils.parameters import Parameters, Probability
 
 
@@ -84,5 +84,5 @@ def complementary_dropout(features: list[Tensor], exempt: float) -> list[Tensor]
         mask = 2 * torch.bernoulli(torch.full((pairs, x.shape[1]), 0.5))
         mask[kept] = 1
         both = torch.cat([mask, 2 - mask])[:, :, None, None]
-        masked.append(x * both.to(x.device, x.dtype))
+        masked.append(x * move_draws(both.to(x.dtype), x.device))
     return masked
