@@ -64,6 +64,19 @@ def test_operations_without_a_deterministic_kernel_are_errors() -> None:
     assert not torch.backends.cuda.matmul.allow_tf32
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_compiler_is_asked_for_deterministic_kernels_too(compiled: bool) -> None:
+    code = (
+        "import torch, torch._inductor.config as inductor\n"
+        "from igl_dt.runtime.determinism import configure_torch\n"
+        "from igl_dt.runtime.parameters import RuntimeParameters\n"
+        f"configure_torch(RuntimeParameters(device='cpu', compile={compiled}))\n"
+        "print(torch.are_deterministic_algorithms_enabled(), inductor.deterministic)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["True", str(compiled)]
+
+
 def test_threads_are_set_where_a_number_is_given() -> None:
     configure_torch(RuntimeParameters(device="cpu", threads=3))
     assert torch.get_num_threads() == 3

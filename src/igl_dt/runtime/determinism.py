@@ -44,7 +44,10 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms does the same, and imports a compiler
+    if runtime.compile:
+        torch.use_deterministic_algorithms(True)  # the compiler's kernels too
+    else:
+        torch.set_deterministic_debug_mode("error")  # does the same but for the compiler, which the other one imports
     # A debugging aid that costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
