@@ -3,6 +3,7 @@
 import copy
 import errno
 import logging
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -428,9 +429,13 @@ def test_a_plain_error_ends_a_run_for_every_hook(
 
 def test_torchrun_is_refused_with_the_command_that_does_it(monkeypatch) -> None:
     RunInTurn().after_context_created()
-    for name, value in {"RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}.items():
+    for name, value in {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "first"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(click.ClickException, match=r"kedro run --params=runtime\.processes=4,runtime\.shards=4$"):
+        RunInTurn().after_context_created()
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    several = "runtime.processes=4,runtime.shards=8,runtime.nodes=2,runtime.rendezvous=first:29400, on each machine"
+    with pytest.raises(click.ClickException, match=f"kedro run --params={re.escape(several)}$"):
         RunInTurn().after_context_created()
 
 

@@ -180,10 +180,14 @@ class RunInTurn:
     def after_context_created(self) -> None:
         """Stop where torchrun has started this process: each of its processes would run the whole pipeline."""
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
-            here = os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])
+            all_of_them = os.environ["WORLD_SIZE"]
+            here = os.environ.get("LOCAL_WORLD_SIZE", all_of_them)
+            given = f"runtime.processes={here},runtime.shards={all_of_them}"
+            if (nodes := int(all_of_them) // int(here)) > 1:
+                given += f",runtime.nodes={nodes},runtime.rendezvous={os.environ.get('MASTER_ADDR', 'HOST')}:29400"
             raise click.ClickException(
                 "torchrun (RANK and WORLD_SIZE are set) would run the whole pipeline once per process. Trainings start "
-                f"their processes themselves: kedro run --params=runtime.processes={here},runtime.shards={here}"
+                f"their processes themselves: kedro run --params={given}" + (", on each machine" if nodes > 1 else "")
             )
 
     @hook_impl
