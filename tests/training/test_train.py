@@ -25,6 +25,7 @@ from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import seeded
 from igl_dt.runtime.parameters import EvaluationParameters
 from igl_dt.training import trainer
+from igl_dt.training.fingerprint import digest_of_parameters
 from igl_dt.training.parameters import StudentLearningParameters, TrainingParameters
 from igl_dt.training.trainer import TrainingData, TrainingResult, create_method, train
 from tiny import CLASSES, NETWORKS
@@ -322,6 +323,19 @@ class TestFingerprint:
             fingerprint(networks={"student": NETWORKS["local_teacher"]}),
         ]
         assert len({plain, *others}) == 1 + len(others)
+
+    def test_shards_and_reduction_are_part_of_it_and_processes_only_where_they_decide(self, context) -> None:
+        options = parameters("student")
+        method = create_method(options, CLASSES, 0)
+
+        def digest(**changes: Any) -> str:
+            run = context._replace(runtime=context.runtime.model_copy(update=changes))
+            return digest_of_parameters("stream", options, method, {}, run)
+
+        plain, exact, fast = digest(), digest(shards=4), digest(processes=4, reduction="fast")
+        assert digest(shards=4, processes=2) == digest(shards=4, processes=2, nodes=2) == exact
+        others = digest(shards=2), digest(processes=2, reduction="fast")
+        assert len({plain, exact, fast, *others}) == 5
 
     def test_what_masks_mean_is_part_of_it(self, fingerprint, context) -> None:
         """Their files do not say it all where ids are given other classes."""
