@@ -23,10 +23,10 @@ def train_methods(
     names: Sequence[str], data: TrainingData, context: RunContext, steps: int = 4, group: Group = ALONE
 ) -> dict[str, str]:
     """Train a student by each method; give a digest of all that each leaves."""
-    return {name: digest_of_training(name, data, context, group, steps) for name in names}
+    return {name: digest_of_training(name, data, context, steps, group) for name in names}
 
 
-def digest_of_training(name: str, data: TrainingData, context: RunContext, group: Group = ALONE, steps: int = 4) -> str:
+def digest_of_training(name: str, data: TrainingData, context: RunContext, steps: int = 4, group: Group = ALONE) -> str:
     """Train a student for a few steps; weights, statistics, losses, scores and multiply-adds count."""
     parameters = TrainingParameters(
         networks={"student": NETWORKS["student"]},
@@ -53,18 +53,18 @@ def digest_of_training(name: str, data: TrainingData, context: RunContext, group
     return digest("".join(content).encode())
 
 
-def kill_one(flag: str, data: TrainingData, context: RunContext, group: Group) -> str:
-    """Train, but let the second process be killed once, in the third step."""
+def kill_one(flag: str, name: str, data: TrainingData, context: RunContext, steps: int, group: Group) -> str:
+    """Train, but let the second process be killed once, in the step after the first half."""
     rate_factor = trainer.rate_factor
 
     def killed(step: int, *others: object) -> float:
-        if step == 2 and group.rank == 1 and not Path(flag).exists():
+        if step == steps // 2 and group.rank == 1 and not Path(flag).exists():
             Path(flag).touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return rate_factor(step, *others)  # type: ignore[arg-type]
 
     trainer.rate_factor = killed
-    return digest_of_training("unimatch", data, context, group)
+    return digest_of_training(name, data, context, steps, group)
 
 
 def fail_in_one(flag: str, group: Group) -> None:

@@ -24,6 +24,8 @@ from igl_dt.utils.registry import find_classes
 from tiny import NETWORKS, tiny_network
 from together import TEACHERS, digest_of_training, fail_in_one, kill_one, train_methods
 
+METHODS = list(find_classes(igl_dt.methods, Method))
+
 
 @pytest.fixture
 def data(splits: Splits) -> TrainingData:
@@ -54,7 +56,25 @@ class TestOneResult:
 
     @pytest.mark.slow
     def test_of_every_method(self, data, in_shards) -> None:
-        assert_one_result(list(find_classes(igl_dt.methods, Method)), data, in_shards, 2, 4, steps=30)
+        assert_one_result(METHODS, data, in_shards, 2, 4, steps=30)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", METHODS)
+    def test_of_every_method_also_where_a_process_is_killed(self, name: str, data, in_shards, tmp_path: Path) -> None:
+        context = in_shards(2, recovery_seconds=0, recovery_folder=str(tmp_path / "states"))
+        arguments = (str(tmp_path / "killed"), name, data, context, 30)
+        undisturbed = digest_of_training(name, data, in_shards(1), 30)
+        assert launch(kill_one, arguments, context.runtime, f"test-killed-{name}") == undisturbed
+        assert (tmp_path / "killed").exists()
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+    def test_on_a_gpu_as_well(self, data, in_shards) -> None:
+        names = ["igl_dt_plus", "mean_teacher"]
+        once, again = (train_methods(names, data, in_shards(1, device="cuda")) for _ in range(2))
+        assert once == again
+        if torch.cuda.device_count() > 1:
+            context = in_shards(2, device="cuda")
+            assert launch(train_methods, (names, data, context), context.runtime, "test-gpus") == once
 
     def test_also_of_two_machines(self, data, in_shards) -> None:
         """Here both are this one, which has all but the network between them."""
@@ -79,7 +99,7 @@ class TestOneResult:
         undisturbed = digest_of_training("unimatch", data, in_shards(1))
         folders = {"recovery_folder": str(tmp_path / "states"), "log_folder": str(tmp_path / "log")}
         context = in_shards(2, recovery_seconds=0, **folders)
-        arguments = (str(tmp_path / "killed"), data, context)
+        arguments = (str(tmp_path / "killed"), "unimatch", data, context, 4)
         assert launch(kill_one, arguments, context.runtime, "test-killed") == undisturbed
         assert (tmp_path / "killed").exists()
         kept = {"history.csv", "student_000002.safetensors", "student_000004.safetensors"}
