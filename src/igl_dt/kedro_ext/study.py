@@ -353,7 +353,8 @@ class _RayTasks(_Processes):
         except Exception as error:  # Ray raises just this where its processes do not start within 30 s
             raise ValueError(f"--address={address}: {error}") from error
         self._ray = ray
-        needs = {"num_cpus": threads, "num_gpus": int(any(runtime.device == "cuda" for runtime in runtimes))}
+        gpus = max((runtime.processes for runtime in runtimes if runtime.device == "cuda"), default=0)
+        needs = {"num_cpus": threads, "num_gpus": gpus}
         self._task = ray.remote(**needs)(_make_task())
         self._tasks: list[Any] = []
 
