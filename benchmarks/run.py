@@ -11,6 +11,8 @@ import argparse
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from benchmarks import settings
+from benchmarks.choices import measure_choices
 from benchmarks.commands import measure_prediction, measure_startup
 from benchmarks.figures import HEADER, Figure, read_results, write_results
 from benchmarks.images import measure_loading, measure_splitting, measure_supply
@@ -31,7 +33,10 @@ SUBJECTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "portable": measure_portable,
     "processes": measure_processes,
     "plain": measure_plain,
+    "choices": measure_choices,
 }
+ANYWHERE = {"steps", "choices"}
+"""Subjects that can be measured on other devices and with other crops."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,23 +44,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(SUBJECTS)}; none: all")
     parser.add_argument("--write", action="store_true", help="replace the subjects' figures in benchmarks/results.json")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="of steps and choices")
+    parser.add_argument("--crop", nargs=2, type=int, default=settings.CROP_SIZE, metavar=("HEIGHT", "WIDTH"))
     options = parser.parse_args(arguments)
     subjects = options.subjects or list(SUBJECTS)
     if unknown := [subject for subject in subjects if subject not in SUBJECTS]:
         parser.error(f"unknown subject {', '.join(unknown)}; there are {', '.join(SUBJECTS)}")
+    place = (options.device, tuple(options.crop))
+    if place != ("cpu", settings.CROP_SIZE) and (options.write or not set(subjects) <= ANYWHERE):
+        parser.error(f"--device and --crop are for {' and '.join(sorted(ANYWHERE))} alone, and without --write")
     committed, kept = read_results(), True
     print(HEADER, flush=True)
     for subject in subjects:
         # Each in a process of its own: peaks of memory, numbers of threads and instruction sets are a process's.
-        figures = collect(subject, committed) if len(subjects) == 1 else in_own_process(collect, subject, committed)
+        given = (subject, committed, *place)
+        figures = collect(*given) if len(subjects) == 1 else in_own_process(collect, *given)
         kept &= all(figure.is_within_limit for figure in figures)
         if options.write:
             write_results(subject, figures)
     return int(not kept)
 
 
-def collect(subject: str, committed: dict[str, Any]) -> list[Figure]:
-    """Measure a subject, and print each figure as soon as it is there."""
+def collect(subject: str, committed: dict[str, Any], device: str, crop: tuple[int, int]) -> list[Figure]:
+    """Measure a subject on a device with a crop, and print each figure as soon as it is there."""
+    settings.choose(device, crop)
     figures = []
     for figure in SUBJECTS[subject]():
         print(figure.row(subject, committed), flush=True)

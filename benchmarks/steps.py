@@ -2,7 +2,6 @@
 
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
@@ -17,7 +16,7 @@ import igl_dt.methods
 from benchmarks import settings
 from benchmarks.figures import Figure, median
 from benchmarks.processes import in_own_process
-from benchmarks.trainings import any_method, draw_images, load_project, make_batches, prepare, time_step
+from benchmarks.trainings import any_method, clock, draw_images, load_project, make_batches, prepare, time_step
 from igl_dt.data.loading import Batch, TrainingBatches
 from igl_dt.methods.base import Method
 from igl_dt.networks.base import Encoded, NetworkOutput, SegmentationNetwork
@@ -86,13 +85,13 @@ class Passes:
         passes, self._passes = self._passes, []
         used = [[x.requires_grad and x.grad is not None for x in each.output] for each in passes]
         modes = {each.network: each.network.training for each in passes}
-        start = time.perf_counter()
+        start = clock()
         outputs = [x for each, which in zip(passes, used, strict=True) for x in compress(each.repeat(), which)]
         torch.autograd.backward(outputs, [torch.full_like(output, 1e-6) for output in outputs])
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        seconds = time.perf_counter() - start
+        seconds = clock() - start
         for network, mode in modes.items():
             network.train(mode)
         return seconds
@@ -111,9 +110,9 @@ class ReadyBatches(TrainingBatches):
 
     def __getitem__(self, step: int) -> Batch:
         if step > 0:
-            self.engine.append(time.perf_counter() - self.given)
+            self.engine.append(clock() - self.given)
             self.bare.append(self.passes.repeat(self.optimizers))
-        self.given = time.perf_counter()
+        self.given = clock()
         return self.ready[step]
 
     def read(self, start: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
@@ -128,6 +127,8 @@ def measure_steps() -> Iterator[Figure]:
     the same images, one backward pass from the outputs that got a gradient, and the optimisers' steps. The engine's
     step adds losses, pseudo-labels, mixing, averages of weights, schedules, seeding, records and progress. Batches are
     made beforehand: that is how the engine finds them once the loader has warmed up.
+
+    ``--device=cuda --crop 801 801`` measures on a GPU; the networks stay those of ``benchmarks/settings.py``.
     """
     configure_torch(settings.RUNTIME)
     with tempfile.TemporaryDirectory() as folder, patch("igl_dt.training.cost.COUNTED_STEPS", 1):

@@ -99,15 +99,22 @@ def network(role: str) -> SegmentationNetwork:
         return build_network(settings.NETWORKS[role], settings.CLASS_NAMES, role)
 
 
+def clock() -> float:
+    """Give the time in seconds, once a GPU has done all that it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def time_step(method: Method, batch: Batch, optimizers: Sequence[torch.optim.Optimizer], step: int) -> float:
     """Do a training step without the loop around it; gives its seconds."""
-    start = time.perf_counter()
+    start = clock()
     torch.stack(list(method(batch, step).values())).sum().backward()
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     method.after_step(step)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def load_project(env: str) -> ProjectParameters:

@@ -12,7 +12,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
-from benchmarks import commands, figures, images, memory, plain_unimatch, processes, settings, steps, trainings
+from benchmarks import choices, commands, figures, images, memory, plain_unimatch, processes, settings, steps, trainings
 from benchmarks import run as benchmark
 from benchmarks.figures import Figure, median
 from igl_dt.data.loading import TrainingBatches
@@ -91,7 +91,7 @@ class TestCommand:
         assert benchmark.main(["good"]) == 0
         assert in_this_process == []
         assert benchmark.main(["bad", "good"]) == 1
-        assert [subject for subject, _ in in_this_process] == ["bad", "good"]
+        assert [subject for subject, *_ in in_this_process] == ["bad", "good"]
 
     def test_measures_all_and_prints_one_table(
         self, in_this_process: list[Any], capsys: pytest.CaptureFixture[str]
@@ -119,6 +119,26 @@ class TestCommand:
         with pytest.raises(SystemExit):
             benchmark.main(["goood"])
         assert "unknown subject goood; there are good, bad" in capsys.readouterr().err
+
+    def test_measures_elsewhere_what_can_be_and_writes_it_nowhere(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for arguments in (["good", "--device=cuda"], ["--crop", "8", "9"], ["bad", "--crop", "8", "9", "--write"]):
+            with pytest.raises(SystemExit):
+                benchmark.main(arguments)
+            assert "--device and --crop are for" in capsys.readouterr().err
+        monkeypatch.setattr(benchmark, "ANYWHERE", {"good"})
+        assert benchmark.main(["good", "--device=cuda", "--crop", "8", "9"]) == 0
+        assert settings.RUNTIME.device == "cuda"
+        assert settings.CROP_SIZE == settings.AUGMENTATION.crop_size == (8, 9)
+
+
+def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, choices, ROUNDS=1, EVALUATED=2)
+    monkeypatch.setattr(settings, "IMAGE_SIZE", (32, 48))
+    layouts = [f"{name}, contiguous: times channels-last" for name in ("swin_unet", "res_unet", "deeplab_v3_plus")]
+    others = ["evaluation, one by one: times batches", "UniMatch, other images to paste: times without"]
+    assert list(measured("choices")) == [*layouts, *others]
 
 
 def test_splitting(monkeypatch: pytest.MonkeyPatch) -> None:
