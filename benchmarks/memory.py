@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import settings
 from benchmarks.commands import make_photos, predict
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, median
 from benchmarks.processes import in_own_process, train_student
 from benchmarks.trainings import network
 from igl_dt.networks.io import save_network
@@ -14,6 +14,7 @@ from igl_dt.runtime.memory import peak_memory
 
 FEW, MANY = 40, 160
 TRAINING_STEPS = 20
+ROUNDS = 3
 LIMIT = 1.05
 
 
@@ -23,9 +24,9 @@ def measure_memory() -> Iterator[Figure]:
     1.05 times as much at most; images that training keeps in memory have a budget (``runtime.cache_mib``), 0 here.
     """
     for name, function in (("prediction", peak_of_prediction), ("training", peak_of_training)):
-        few, many = (in_own_process(function, count) for count in (FEW, MANY))
-        yield Figure(f"{name}, {FEW} images: MiB", few)
-        yield Figure(f"{name}, {MANY} images: times that", many / few, limit=LIMIT)
+        pairs = [[in_own_process(function, count) for count in (FEW, MANY)] for _ in range(ROUNDS)]
+        yield median(f"{name}, {FEW} images: MiB", [few for few, _ in pairs])
+        yield median(f"{name}, {MANY} images: times that", [many / few for few, many in pairs], LIMIT)
 
 
 def peak_of_prediction(count: int) -> float:

@@ -142,7 +142,7 @@ def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_splitting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "IMAGES", 1000)
+    set_all(monkeypatch, images, IMAGES=1000, SPLITTING_ROUNDS=1)
     formats = ["by a fraction", *(f"by lists, format {name}" for name in ("ids", "UniMatch", "CPS"))]
     assert list(measured("splitting")) == [*(f"{name}: seconds" for name in formats), "MiB"]
 
@@ -245,7 +245,7 @@ def test_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_memory(monkeypatch: pytest.MonkeyPatch, in_this_process: list[Any]) -> None:
     """In one process the second peak is at least the first."""
-    set_all(monkeypatch, memory, FEW=4, MANY=8, TRAINING_STEPS=1)
+    set_all(monkeypatch, memory, FEW=4, MANY=8, TRAINING_STEPS=1, ROUNDS=1)
     monkeypatch.setattr(settings, "IMAGE_SIZE", (40, 56))
     found = measured("memory")
     assert in_this_process == [(4,), (8,), (4,), (8,)]
