@@ -1,8 +1,8 @@
 """The project's own commands, and Kedro's ``run`` as part of them."""
 
+import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -33,18 +33,31 @@ def test_everything_else_is_kedros() -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_runs_outside_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `kedro package` builds it, with a folder of configuration of its own."""
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    subprocess.run(["cp", "-r", str(PROJECT / "conf"), str(tmp_path / "settings")], check=True)
-    (tmp_path / "work").mkdir()
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+def test_the_package_runs_in_a_clean_environment_outside_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `kedro package` builds, with the locked dependencies and a folder of configuration of its own."""
+
+    def run(*command: str | Path, folder: Path = tmp_path) -> None:
+        ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
+
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")
-    command = [sys.executable, "-m", "igl_dt", "--conf-source=../settings", "--env=smoke", "--params=runtime.threads=1"]
-    ran = subprocess.run(command, cwd=tmp_path / "work", capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    tracked = subprocess.run(["git", "ls-files"], cwd=PROJECT, check=True, capture_output=True, text=True).stdout
+    for name in tracked.splitlines():
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / "project" / name)
+    run(sys.executable, "-m", "kedro", "package", folder=tmp_path / "project")
+    built = tmp_path / "project/dist"
+    (wheel,) = built.glob("*.whl")
+    run("tar", "-xzf", built / "conf-igl_dt.tar.gz")
+    python = tmp_path / "environment/bin/python"
+    run(sys.executable, "-m", "uv", "venv", "--python", sys.executable, tmp_path / "environment")
+    run(sys.executable, "-m", "uv", "pip", "sync", "--python", python, PROJECT / "requirements.lock")
+    run(sys.executable, "-m", "uv", "pip", "install", "--no-deps", "--python", python, wheel)
+    shutil.rmtree(tmp_path / "project")
+    (tmp_path / "work").mkdir()
+    options = ("--conf-source=../conf", "--env=smoke", "--pipelines=full", "--params=runtime.threads=1")
+    run(python, "-m", "igl_dt", *options, folder=tmp_path / "work")
     assert (tmp_path / "work/data/08_reporting/smoke/report.html").is_file()
