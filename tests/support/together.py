@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -74,3 +75,10 @@ def fail_in_one(flag: str, group: Group) -> None:
     if group.rank == 1:
         raise TrainingError("the second process has a reason")
     group.any(True)
+
+
+def wait_long(file: str, group: Group) -> None:
+    """Write this process's number down, and do nothing for much longer than a test waits."""
+    with Path(file).open("a") as numbers:
+        numbers.write(f"{os.getpid()}\n")
+    time.sleep(600)

@@ -1,6 +1,11 @@
 """Several processes train as one: the same bits, also where one of them is killed."""
 
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,7 +17,7 @@ from torch import nn
 import igl_dt.methods
 from igl_dt.data.loading import Batch
 from igl_dt.data.splits import Splits
-from igl_dt.evaluation.evaluator import evaluate_networks, split_into_batches
+from igl_dt.evaluation.evaluator import Evaluation, evaluate_networks, split_into_batches
 from igl_dt.methods.base import Method
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
@@ -48,6 +53,13 @@ def assert_one_result(names: list[str], data: TrainingData, in_shards, *numbers:
     for processes in numbers:
         context = in_shards(processes)
         assert launch(train_methods, (names, data, context, steps), context.runtime, f"test-{processes}") == alone
+
+
+def assert_alike(one: dict[str, Evaluation], other: dict[str, Evaluation]) -> None:
+    assert list(one) == list(other)
+    for name, evaluation in one.items():
+        for table, expected in zip(evaluation, other[name], strict=True):
+            assert table.equals(expected)
 
 
 class TestOneResult:
@@ -112,10 +124,31 @@ class TestOneResult:
         contexts = [in_shards(processes)._replace(evaluation=single) for processes in (1, 2)]
         alone, together = (evaluate_networks(networks, data.labeled, context) for context in contexts)
         assert len(data.labeled) > 2
-        assert list(together) == list(networks)
-        for name, evaluation in together.items():
-            for table, expected in zip(evaluation, alone[name], strict=True):
-                assert table.equals(expected)
+        assert_alike(alone, together)
+
+    def test_also_of_the_final_evaluation_where_a_process_has_no_image(self, data, in_shards) -> None:
+        networks = {"student": tiny_network("student")}
+        for rows in (data.val.head(1), data.val.head(0)):
+            assert_alike(*(evaluate_networks(networks, rows, in_shards(processes)) for processes in (1, 2)))
+
+    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+    def test_processes_end_with_the_one_that_launched_them(self, how: signal.Signals, tmp_path: Path) -> None:
+        file = tmp_path / "processes"
+        runtime = "RuntimeParameters(processes=2, shards=2, device='cpu')"
+        code = (
+            "from igl_dt.runtime.parameters import RuntimeParameters\nfrom igl_dt.runtime.processes import launch\n"
+            f"from together import wait_long\nlaunch(wait_long, ({str(file)!r},), {runtime}, 'test')"
+        )
+        support = str(Path(__file__).parents[1] / "support")
+        with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": support}) as launcher:
+            while not file.exists() or len(workers := file.read_text().split()) < 2:
+                assert launcher.poll() is None
+                time.sleep(0.1)
+            launcher.send_signal(how)
+        deadline = time.monotonic() + 30
+        while any(Path("/proc", worker).exists() for worker in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
 
     def test_an_error_of_one_process_ends_them_all(self, tmp_path: Path) -> None:
         calls = tmp_path / "calls"

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import set_forkserver_preload
 from pathlib import Path
@@ -34,6 +34,8 @@ RESTARTS = 3
 PATIENCE = 5.0
 """Seconds before a process reports an error that is not ours: where another one was killed, connections break, and
 elastic ends this one in the meantime."""
+WATCHING = 1.0
+"""Seconds between two looks at whether the launching process is still there."""
 
 T = TypeVar("T")
 
@@ -168,8 +170,8 @@ def launch(
         )
         level = logging.getLogger("igl_dt").getEffectiveLevel()
         try:
-            with stop_signals(lambda: (folder / STOP).touch()) if stoppable else nullcontext():
-                launch_agent(config, _work, [str(folder), on_cuda, level])
+            with stop_signals(lambda: (folder / STOP).touch()) if stoppable else _ended_by_sigterm():
+                launch_agent(config, _work, [str(folder), on_cuda, level, os.getpid()])
         except ChildFailedError as error:
             if not (folder / ERROR).exists():
                 raise ProcessesError(f"{name}: its processes ended {RESTARTS + 1} times: {error}") from error
@@ -181,16 +183,11 @@ def launch(
         return result
 
 
-def _work(path: str, on_cuda: bool, level: int) -> None:
+def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
     """Be one of the processes."""
     folder, rank, local_rank = Path(path), int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    parent = os.getppid()
-
-    def leave_if_orphaned(*_: object) -> None:
-        if os.getppid() != parent:
-            os._exit(1)
-
-    signal.signal(signal.SIGINT, leave_if_orphaned)  # Ctrl-C is the launching process's; torch sends it to orphans
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launching process's
+    threading.Thread(target=_leave_with, args=(launcher,), daemon=True).start()
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")  # where there is nothing
     logging.getLogger("igl_dt").setLevel(level if local_rank == 0 else logging.WARNING)
     if on_cuda:
@@ -216,6 +213,21 @@ def _work(path: str, on_cuda: bool, level: int) -> None:
     distributed.destroy_process_group()
 
 
+def _leave_with(launcher: int) -> None:
+    """End this process once the launching one is gone: killed, it can end nothing itself."""
+    while _is_there(launcher):
+        time.sleep(WATCHING)
+    os._exit(1)
+
+
+def _is_there(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def _report(error: Exception, file: Path) -> None:
     """Write an error where the launching process finds it, unless there is one."""
     content = io.BytesIO()
@@ -226,6 +238,19 @@ def _report(error: Exception, file: Path) -> None:
         torch.save(ProcessesError(f"{type(error).__name__}: {error}"), content)
     if not file.exists():
         atomic_write(file, content.getbuffer())
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end what is done here like Ctrl-C, which cleans up; by default it would end this process alone."""
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
