@@ -135,8 +135,10 @@ def evaluate_networks(
         ProcessesError: See :func:`igl_dt.runtime.processes.launch`.
     """
     if context.runtime.world_size > group.size:
-        name = digest("".join(f"{network.fingerprint}" for network in networks.values()).encode())
-        return launch(evaluate_networks, (networks, rows, context), context.runtime, f"evaluation-{name}")
+        fingerprints = [str(network.fingerprint) for network in networks.values()]
+        what = (*networks, *fingerprints, rows.to_csv(), context.evaluation.model_dump_json())
+        name = f"evaluation-{digest(' '.join(what).encode())}"  # so that machines that differ do not meet
+        return launch(evaluate_networks, (networks, rows, context), context.runtime, name)
     return {name: evaluate_network(network, rows, context, group) for name, network in networks.items()}
 
 
