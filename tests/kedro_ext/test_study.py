@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
+from unittest.mock import MagicMock, call
 
 import pytest
 
@@ -303,6 +303,21 @@ def test_an_address_without_a_cluster_is_said(plan: Plan, monkeypatch: pytest.Mo
     monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: "there")
     with pytest.raises(ValueError, match=re.escape(f"--address: there is no Ray cluster at '{address}'")):
         run_cells(plan, 1, print, address)
+
+
+def test_a_task_takes_the_processors_and_gpus_of_all_its_processes(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = "runtime.device: cuda, runtime.processes: 2, runtime.shards: 2, runtime.threads: 3"
+    define(project, STUDY.replace("env: smoke\n", f"env: smoke\nparameters: {{{runtime}}}\n"))
+    ray = MagicMock()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("igl_dt.kedro_ext.study.find_spec", lambda name: "there")
+    plan = load_plan(project, "tiny")
+    monkeypatch.setattr(Plan, "todo", lambda *_: [])
+    assert run_cells(plan, 5, print, "local") == []
+    assert ray.remote.call_args == call(num_cpus=6, num_gpus=2)
+    assert ray.init.call_args.kwargs["num_cpus"] == 30
 
 
 def test_a_cluster_that_does_not_start_is_said(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

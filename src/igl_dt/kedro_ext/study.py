@@ -346,15 +346,15 @@ class _RayTasks(_Processes):
         import ray
 
         runtimes = [parameters.runtime for parameters in plan.parameters.values()]
-        threads = max(runtime.threads or 1 for runtime in runtimes)
-        local = {"num_cpus": jobs * threads, "include_dashboard": False} if address == "local" else {}
+        processors = max((runtime.threads or 1) * runtime.processes for runtime in runtimes)
+        local = {"num_cpus": jobs * processors, "include_dashboard": False} if address == "local" else {}
         try:
             ray.init(address, log_to_driver=False, logging_level="warning", **local)
         except Exception as error:  # Ray raises just this where its processes do not start within 30 s
             raise ValueError(f"--address={address}: {error}") from error
         self._ray = ray
         gpus = max((runtime.processes for runtime in runtimes if runtime.device == "cuda"), default=0)
-        needs = {"num_cpus": threads, "num_gpus": gpus}
+        needs = {"num_cpus": processors, "num_gpus": gpus}
         self._task = ray.remote(**needs)(_make_task())
         self._tasks: list[Any] = []
 
