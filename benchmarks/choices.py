@@ -1,20 +1,16 @@
 """What single choices of the project give."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
 
 from benchmarks import settings
 from benchmarks.figures import Figure, median
-from benchmarks.trainings import any_method, clock, draw_images, make_batches, network, time_step
-from igl_dt.data.loading import TrainingBatches
+from benchmarks.trainings import clock, network
 from igl_dt.evaluation.evaluator import evaluate
 from igl_dt.runtime.determinism import configure_torch
 from igl_dt.runtime.parameters import EvaluationParameters
-from igl_dt.training.optimizer import build_optimizer
 
 ROUNDS = 8
 EVALUATED = 16
@@ -24,8 +20,7 @@ def measure_choices() -> Iterator[Figure]:
     """Time what is done without a choice over what is done with it, in turns; no limit.
 
     Layout: forward and backward passes of each network on a batch of crops. Evaluation: images of 360×480 one by one,
-    as research code usually does it, over batches of the default size. CutMix partners: UniMatch's step with one more
-    prediction, of other images to paste, as in the published code, over the step with partners from the same batch.
+    as research code usually does it, over batches of the default size.
     """
     device = configure_torch(settings.RUNTIME)
     crops = torch.randint(0, 256, (2 * settings.BATCH_SIZE, 3, *settings.CROP_SIZE), dtype=torch.uint8, device=device)
@@ -34,6 +29,7 @@ def measure_choices() -> Iterator[Figure]:
 
         def step(trained: torch.nn.Module = trained) -> None:
             trained(crops).logits.sum().backward()
+            trained.zero_grad(set_to_none=True)
 
         def contiguous(step: Callable[[], None] = step) -> None:
             with patch.object(torch, "channels_last", torch.contiguous_format):
@@ -41,21 +37,20 @@ def measure_choices() -> Iterator[Figure]:
 
         yield median(f"{choice.architecture}, contiguous: times channels-last", compare(contiguous, step))
     yield median("evaluation, one by one: times batches", compare(*_ways_to_evaluate(device)))
-    with tempfile.TemporaryDirectory() as folder:
-        yield median("UniMatch, other images to paste: times without", compare(*_ways_to_paste(folder, device)))
 
 
 def compare(without: Callable[[], object], with_it: Callable[[], object]) -> list[float]:
-    """Time both in turns, after one call of each; gives the ratios."""
-    ratios = []
+    """Time both in turns, after one call of each, either first every other time; gives the ratios."""
+    ratios, calls = [], [without, with_it]
     for round_ in range(ROUNDS + 1):
-        times = []
-        for call in (without, with_it):
+        seconds = {}
+        for call in calls:
             start = clock()
             call()
-            times.append(clock() - start)
+            seconds[call] = clock() - start
         if round_:
-            ratios.append(times[0] / times[1])
+            ratios.append(seconds[without] / seconds[with_it])
+        calls.reverse()
     return ratios
 
 
@@ -68,22 +63,3 @@ def _ways_to_evaluate(device: torch.device) -> tuple[Callable[[], object], Calla
         return lambda: evaluate(trained, zip(images, masks, strict=True), parameters, classes)
 
     return evaluated(EvaluationParameters(batch_size=1)), evaluated(EvaluationParameters())
-
-
-def _ways_to_paste(folder: str, device: torch.device) -> tuple[Callable[[], object], Callable[[], object]]:
-    reader, splits = draw_images(folder, {"train": 32, "val": 2, "test": 0, "min_side": 128}, fraction=0.25)
-    method = any_method("unimatch").train().to(device)
-    batch = make_batches(TrainingBatches, method, reader, splits, settings.AUGMENTATION, 1)[0].to(device)
-    optimizers = [build_optimizer(module, settings.OPTIMIZER) for module in method.trained().values()]
-
-    def plain() -> None:
-        time_step(method, batch, optimizers, 0)
-
-    def with_other_images() -> None:
-        with torch.no_grad():
-            weak: Tensor | None = batch.weak
-            method.networks["student"].eval()(weak)
-        method.train()
-        plain()
-
-    return with_other_images, plain

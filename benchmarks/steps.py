@@ -16,7 +16,7 @@ import igl_dt.methods
 from benchmarks import settings
 from benchmarks.figures import Figure, median
 from benchmarks.processes import in_own_process
-from benchmarks.trainings import any_method, clock, draw_images, load_project, make_batches, prepare, time_step
+from benchmarks.trainings import any_method, clock, draw_images, load_project, make_batches, prepare, sizes, time_step
 from igl_dt.data.loading import Batch, TrainingBatches
 from igl_dt.methods.base import Method
 from igl_dt.networks.base import Encoded, NetworkOutput, SegmentationNetwork
@@ -102,7 +102,8 @@ class ReadyBatches(TrainingBatches):
 
     def prepare(self, passes: Passes, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         """Make the batches."""
-        self.ready = [super(ReadyBatches, self).__getitem__(step) for step in range(len(self))]
+        device, make = torch.device(settings.RUNTIME.device), super().__getitem__
+        self.ready = [make(step).to(device) for step in range(len(self))]
         self.passes, self.optimizers = passes, optimizers
         self.engine: list[float] = []
         self.bare: list[float] = []
@@ -117,7 +118,7 @@ class ReadyBatches(TrainingBatches):
 
     def read(self, start: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
         """See the base class."""
-        return super().read(start, 0, pin_memory)
+        return super().read(start, 0, pin_memory=False)
 
 
 def measure_steps() -> Iterator[Figure]:
@@ -132,7 +133,7 @@ def measure_steps() -> Iterator[Figure]:
     """
     configure_torch(settings.RUNTIME)
     with tempfile.TemporaryDirectory() as folder, patch("igl_dt.training.cost.COUNTED_STEPS", 1):
-        reader, splits = draw_images(folder, {"train": 64, "val": 2, "test": 0, "min_side": 128}, fraction=0.25)
+        reader, splits = draw_images(folder, sizes() | {"train": 64, "val": 2, "test": 0}, fraction=0.25)
         for name in find_classes(igl_dt.methods, Method):  # type: ignore[type-abstract]
             method, passes = any_method(name), Passes()
             augmentation = method.augmentation(settings.AUGMENTATION)

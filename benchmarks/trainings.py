@@ -35,6 +35,12 @@ def draw_images(folder: str, options: dict[str, int], fraction: float, **dataset
     return ImageReader(parameters, cache_mib=64), splits
 
 
+def sizes() -> dict[str, int]:
+    """Give the options of drawn images that are large enough for the crop."""
+    side = max(128, -(-max(settings.CROP_SIZE) // 16) * 16)
+    return {"min_side": side, "max_side": side}
+
+
 def make_batches(
     kind: type[B],
     method: Method | None,

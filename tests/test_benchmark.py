@@ -137,8 +137,7 @@ def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, choices, ROUNDS=1, EVALUATED=2)
     monkeypatch.setattr(settings, "IMAGE_SIZE", (32, 48))
     layouts = [f"{name}, contiguous: times channels-last" for name in ("swin_unet", "res_unet", "deeplab_v3_plus")]
-    others = ["evaluation, one by one: times batches", "UniMatch, other images to paste: times without"]
-    assert list(measured("choices")) == [*layouts, *others]
+    assert list(measured("choices")) == [*layouts, "evaluation, one by one: times batches"]
 
 
 def test_splitting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +178,14 @@ def test_steps_give_the_ratio_of_every_method(monkeypatch: pytest.MonkeyPatch) -
     found = measured("steps")
     assert list(found) == [f"{name}: {of}" for name in METHODS for of in ("seconds", "times the bare networks")]
     assert found["igl_dt: times the bare networks"].limit == 1.03
+
+
+def test_images_are_large_enough_for_any_crop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert trainings.sizes() == {"min_side": 128, "max_side": 128}
+    settings.choose("cpu", (361, 481))
+    reader, splits = trainings.draw_images(str(tmp_path), trainings.sizes() | {"train": 8, "val": 1, "test": 0}, 0.5)
+    batch = trainings.make_batches(TrainingBatches, None, reader, splits, settings.AUGMENTATION, 1)[0]
+    assert batch.images.shape == (2, 3, 361, 481)
 
 
 @pytest.mark.parametrize("name", ["igl_dt", "unimatch", "fixmatch"])
