@@ -65,10 +65,10 @@ class RuntimeParameters(Parameters):
     """Parts that a step's batch is cut into, each of which is one forward, whichever process computes it: batch norm,
     hard pixels and CutMix see one part at a time. Must divide the batch size."""
     processes: PositiveInt = 1
-    """Processes that train together on this machine, one per GPU; with ``nodes``, they must divide ``shards``. Changes
-    no result while ``reduction`` is exact."""
+    """Processes that train and evaluate together on this machine, one per GPU; with ``nodes``, they must divide
+    ``shards``. Changes no result while ``reduction`` is exact."""
     nodes: PositiveInt = 1
-    """Machines that train together; the same command is started on each."""
+    """Machines that train and evaluate together; the same command is started on each."""
     rendezvous: Annotated[str, Field(pattern=r"^[^\s/:]+:\d+$")] | None = None
     """Where they meet, as ``host:port``: one of the machines and a free port there."""
     reduction: Literal["exact", "fast"] = "exact"
@@ -116,7 +116,7 @@ class RuntimeParameters(Parameters):
 
     @property
     def world_size(self) -> int:
-        """Processes that train together, on all machines."""
+        """Processes that train and evaluate together, on all machines."""
         return self.processes * self.nodes
 
     @property
