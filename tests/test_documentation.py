@@ -480,9 +480,8 @@ METHODS = {
 
 
 def tabulate_methods(results: pd.DataFrame) -> str:
-    """Give the README's table of a study: scores of the last weights with each seed, and their mean."""
-    (fraction,) = fractions(results)
-    values = values_by_variant(results, fraction)
+    """Give the README's table of a study at its smallest fraction: last weights' scores with each seed, and means."""
+    values = values_by_variant(results, fractions(results)[0])
     assert {name for name in values if "-" not in name} <= set(METHODS.values())
     lines = ["| method | seed 0 | seed 1 | seed 2 | mean ± deviation |", "|---|---|---|---|---|"]
     for label, method in METHODS.items():
@@ -498,6 +497,25 @@ def tabulate_methods(results: pd.DataFrame) -> str:
 def test_methods_in_the_readme_have_the_scores_of_the_study(study: str) -> None:
     results = read_tables(PROJECT / "studies" / study).results
     assert tabulate_methods(results) in (PROJECT / "README.md").read_text("utf-8")
+
+
+def tabulate_fractions(results: pd.DataFrame) -> str:
+    """Give the README's table of methods with several fractions: means of the last weights' scores."""
+    values = {fraction: values_by_variant(results, fraction) for fraction in fractions(results)}
+    counts = results.groupby("fraction")["labeled_images"].first()
+    lines = [f"| method | {' | '.join(f'{counts[fraction]} labelled' for fraction in values)} |"]
+    lines.append("|---" * (1 + len(values)) + "|")
+    for label, method in METHODS.items():
+        given = [scores.get(method, pd.Series()) for scores in values.values()]
+        if sum(map(len, given)) > max(map(len, given)):
+            means = [f"{scores.mean():.1f} ± {scores.std():.1f}" if len(scores) == 3 else "–" for scores in given]
+            lines.append(f"| {label} | {' | '.join(means)} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_readme_has_the_scores_with_more_labels() -> None:
+    results = read_tables(PROJECT / "studies/idd_lite").results
+    assert tabulate_fractions(results) in (PROJECT / "README.md").read_text("utf-8")
 
 
 def test_the_figure_in_the_readme_shows_the_results_of_the_study() -> None:
