@@ -127,11 +127,10 @@ class TestOneResult:
         assert_alike(alone, together)
 
     def test_also_of_the_final_evaluation_where_a_process_has_no_image(self, data, in_shards) -> None:
-        networks = {"student": tiny_network("student")}
-        for rows in (data.val.head(1), data.val.head(0)):
-            assert_alike(*(evaluate_networks(networks, rows, in_shards(processes)) for processes in (1, 2)))
+        networks, row = {"student": tiny_network("student")}, data.val.head(1)
+        assert_alike(*(evaluate_networks(networks, row, in_shards(processes)) for processes in (1, 2)))
 
-    @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+    @pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGKILL, marks=pytest.mark.slow)])
     def test_processes_end_with_the_one_that_launched_them(self, how: signal.Signals, tmp_path: Path) -> None:
         file = tmp_path / "processes"
         runtime = "RuntimeParameters(processes=2, shards=2, device='cpu')"

@@ -244,7 +244,7 @@ class TestTraining:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(trainer, "evaluate", killed)  # in the last step
+            patched.setattr(trainer, "evaluate_rows", killed)  # in the last step
             with pytest.raises(KeyboardInterrupt):
                 learn(saving)
         assert len(list(tmp_path.glob("student_learning/*/*.pt"))) == 1
