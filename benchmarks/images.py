@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks import settings
 from benchmarks.figures import Figure, median
-from benchmarks.trainings import draw_images, load_project, make_batches, prepare, time_step
+from benchmarks.trainings import draw_images, load_project, make_batches, prepare, sizes, time_step
 from igl_dt.data import loading
 from igl_dt.data.loading import ImageReader, TrainingBatches
 from igl_dt.data.parameters import AugmentationParameters, SplittingParameters
@@ -81,7 +81,7 @@ def measure_loading() -> Iterator[Figure]:
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory() as folder:
-        options = {"train": 16, "val": 1, "test": 0, "min_side": 128}
+        options = sizes() | {"train": 16, "val": 1, "test": 0}
         reader, splits = draw_images(folder, options, fraction=0.5, image_size=settings.IMAGE_SIZE)
         augmentation = AugmentationParameters(crop_size=settings.CROP_SIZE)
         batches = make_batches(TrainingBatches, None, reader, splits, augmentation, LOADING_STEPS)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from benchmarks import settings
 from benchmarks.figures import Figure, median
-from benchmarks.trainings import draw_images, training_parameters
+from benchmarks.trainings import draw_images, sizes, training_parameters
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.trainer import TrainingData, create_method, train
@@ -46,7 +46,7 @@ def train_student(method: str, runtime: RuntimeParameters, images: int, steps: i
     """Train a student on drawn images by a method without teachers; gives the seconds."""
     parameters = training_parameters(method, ("student",), steps)
     with tempfile.TemporaryDirectory() as folder:
-        options = {"train": images, "val": 2, "test": 0, "min_side": 128}
+        options = sizes() | {"train": images, "val": 2, "test": 0}
         reader, splits = draw_images(folder, options, fraction=0.25)
         context = RunContext(reader.dataset, EvaluationParameters(), runtime, seed=0)
         data = TrainingData(splits.labeled, splits.unlabeled, splits.val)

@@ -11,15 +11,6 @@ BATCH_SIZE = 4
 AUGMENTATION = AugmentationParameters(crop_size=CROP_SIZE, strong_unlabeled=True, cutmix_probability=0.5)
 OPTIMIZER = OptimizerParameters(name="adamw", learning_rate=1e-4)
 RUNTIME = RuntimeParameters(device="cpu", threads=2, workers=0)
-
-
-def choose(device: str, crop: tuple[int, int]) -> None:
-    """Set the device and the crop of this process."""
-    global RUNTIME, CROP_SIZE, AUGMENTATION
-    RUNTIME = RUNTIME.model_copy(update={"device": device})
-    CROP_SIZE, AUGMENTATION = crop, AUGMENTATION.model_copy(update={"crop_size": crop})
-
-
 CLASS_NAMES = tuple(f"class {index}" for index in range(9))
 RESNET = {"name": "resnet18"}
 SWIN = {
@@ -35,3 +26,10 @@ NETWORKS = {
     )
 }
 """ResNet-18 networks and a narrow Swin-Unet, as one trains them without a GPU."""
+
+
+def choose(device: str, crop: tuple[int, int]) -> None:
+    """Set the device and the crop of this process."""
+    global RUNTIME, CROP_SIZE, AUGMENTATION
+    RUNTIME = RUNTIME.model_copy(update={"device": device})
+    CROP_SIZE, AUGMENTATION = crop, AUGMENTATION.model_copy(update={"crop_size": crop})

@@ -158,7 +158,7 @@ def measure_methods() -> Iterator[Figure]:
     seconds: dict[str, list[float]] = {}
     compute: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
-        reader, splits = draw_images(folder, {"train": 32, "val": 2, "test": 0, "min_side": 128}, fraction=0.25)
+        reader, splits = draw_images(folder, sizes() | {"train": 32, "val": 2, "test": 0}, fraction=0.25)
         running = []
         for name in find_classes(igl_dt.methods, Method):  # type: ignore[type-abstract]
             method = any_method(name)
