@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogFormatterSciNotation, LogLocator
 
 from igl_dt.reporting.figures.style import FAINT, new_figure
 from igl_dt.reporting.study.comparison import (
@@ -97,8 +97,8 @@ def plot_compute(results: pd.DataFrame) -> Figure:
                 )  # fmt: skip
         for axes, fraction in zip(panels, at, strict=True):
             axes.set_xscale("log")
-            if len(at) > 1:
-                axes.xaxis.set_minor_formatter(NullFormatter())  # their labels would overlap
+            axes.xaxis.set_minor_locator(LogLocator(subs=(2, 5)))  # labels of more would overlap
+            axes.xaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(math.inf, math.inf)))
             axes.set_title(f"{fraction:g} of the training images labelled")
         panels[0].set_ylabel("mIoU [%], last weights")
         figure.supxlabel("multiply-adds of the training, its teachers’ included", fontsize=10)
