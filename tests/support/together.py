@@ -72,6 +72,7 @@ def fail_in_one(flag: str, group: Group) -> None:
     """Fail in the second process, while the first one waits for it."""
     with Path(flag).open("a") as file:
         file.write("called\n")
+    group.any(False)  # both have been called
     if group.rank == 1:
         raise TrainingError("the second process has a reason")
     group.any(True)
