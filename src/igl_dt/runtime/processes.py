@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from multiprocessing import set_forkserver_preload
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -151,7 +152,8 @@ def launch(
         )
     # A restarted group must not find what the one before has left in the store (pytorch issue 135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    set_forkserver_preload(["__main__", function.__module__])  # imported once, for all processes and restarts
+    # Imported once, for all processes and restarts; trainings import all that is called here.
+    set_forkserver_preload(["__main__", "igl_dt.training.trainer"])
     with TemporaryDirectory(prefix="igl_dt_") as temporary:
         folder = Path(temporary)
         torch.save((function, tuple(arguments)), folder / CALL)
@@ -170,7 +172,9 @@ def launch(
         )
         level = logging.getLogger("igl_dt").getEffectiveLevel()
         try:
-            with stop_signals(lambda: (folder / STOP).touch()) if stoppable else _ended_by_sigterm():
+            # By default, SIGTERM would end this process alone; Ctrl-C cleans up.
+            at_once = _handling(signal.default_int_handler, signal.SIGTERM)
+            with stop_signals(lambda: (folder / STOP).touch()) if stoppable else at_once:
                 launch_agent(config, _work, [str(folder), on_cuda, level, os.getpid()])
         except ChildFailedError as error:
             if not (folder / ERROR).exists():
@@ -241,16 +245,17 @@ def _report(error: Exception, file: Path) -> None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end what is done here like Ctrl-C, which cleans up; by default it would end this process alone."""
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+def _handling(handler: Callable[[int, FrameType | None], object], *numbers: int) -> Iterator[None]:
+    """Have signals handled meanwhile; as always where this is not the main thread, the only one that can."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @contextmanager
@@ -263,9 +268,6 @@ def stop_signals(also: Callable[[], object] = lambda: None) -> Iterator[Callable
     Yields:
         What tells whether there was one.
     """
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
-        yield lambda: False
-        return
     received: list[int] = []
     process = os.getpid()
 
@@ -278,9 +280,5 @@ def stop_signals(also: Callable[[], object] = lambda: None) -> Iterator[Callable
         also()
         logger.warning("stopping after this step, to save the state (once more: stop at once)")
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handling(remember, signal.SIGINT, signal.SIGTERM):
         yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
