@@ -29,13 +29,13 @@ def test_losses_are_those_of_the_specification(normed_network, make_batch, make_
     torch.manual_seed(1)  # what the method draws, in its order
     order = torch.randperm(3)
     other = random_boxes(3, 6, 8, 4.0, 4.0) if turn == 0 else ~half_of_the_classes(labels)
-    mixed, target = (by_hand.paste(x, other, x[order]) for x in (batch.strong[0], labels))
+    mixed, target, sure = (by_hand.paste(x, other, x[order]) for x in (batch.strong[0], labels, confident))
     with torch.no_grad():
         logits = own(torch.cat([batch.images, mixed])).logits
         unmixed = own(batch.strong[0]).logits
     total = 0.0
     for image in range(3):
-        share = confident[image].double().mean() if turn == 0 else confident.double().mean()
+        share = confident[image].double().mean() if turn == 0 else sure.double().mean()
         total += share.item() * by_hand.cross_entropy(logits[3 + image : 4 + image], target[image : image + 1])
     wanted = {
         "supervised": by_hand.cross_entropy(logits[:3], batch.masks),
@@ -47,6 +47,7 @@ def test_losses_are_those_of_the_specification(normed_network, make_batch, make_
     terms = {name: term.item() for name, term in method(batch, step).items()}
     assert other.any()
     assert 0 < confident.double().mean() < 1
+    assert turn == 0 or sure.double().mean() != confident.double().mean()
     assert terms == pytest.approx(wanted, rel=1e-9)
 
 

@@ -89,7 +89,7 @@ class DualTeacher(SingleNetworkMethod):
                 share = confident.double().mean(dim=(1, 2))
             else:
                 where = ~half_of_the_classes(labels)
-                share = confident.double().mean().expand(labeled)
+                share = paste(confident, where, confident[order]).double().mean().expand(labeled)
         output = self.network(torch.cat([batch.images, paste(strong, where, strong[order])])).logits
         mixed = paste(labels, where, labels[order])
         losses = [pseudo_label_loss(output[labeled + i : labeled + i + 1], mixed[i : i + 1]) for i in range(labeled)]
