@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 import igl_dt.methods
 from benchmarks import settings
@@ -21,6 +20,7 @@ from igl_dt.data.loading import Batch, TrainingBatches
 from igl_dt.methods.base import Method
 from igl_dt.networks.base import Encoded, NetworkOutput, SegmentationNetwork
 from igl_dt.runtime.determinism import configure_torch
+from igl_dt.training.cost import count_multiply_adds
 from igl_dt.training.optimizer import build_optimizer
 from igl_dt.training.trainer import create_method, fit
 from igl_dt.utils.registry import find_classes
@@ -168,9 +168,9 @@ def measure_methods() -> Iterator[Figure]:
         for step in range(METHOD_ROUNDS):
             for name, method, optimizers, ready in running:
                 if step == 0:  # warms up, and is counted
-                    with FlopCounterMode(display=False) as counter:
+                    with count_multiply_adds() as count:
                         time_step(method, ready[step], optimizers, step)
-                    compute[name] = counter.get_total_flops() // 2
+                    compute[name] = count()
                 else:
                     seconds.setdefault(name, []).append(time_step(method, ready[step], optimizers, step))
     for name, times in seconds.items():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from igl_dt.training.cost import COUNTED_STEPS, CostMeter
+from igl_dt.training.cost import COUNTED_STEPS, CostMeter, count_multiply_adds
 
 CPU = torch.device("cpu")
 
@@ -30,6 +30,24 @@ def test_multiply_adds_are_those_of_forward_and_backward_also_where_steps_take_t
     # forward, and the weights' gradient; the images' gradient in every other step
     assert compute["per_step"] == pytest.approx(2.5 * forward, rel=0.05)
     assert compute == {"steps": 60, "per_step": compute["total"] // 60, "total": compute["total"], "teachers": 0}
+
+
+@pytest.mark.parametrize(
+    ("layer", "forward"),
+    [
+        (nn.Conv2d(8, 6, 3, stride=2, padding=1), 6 * 6 * 6 * 8 * 9),
+        (nn.Conv2d(8, 8, 3, padding=1, groups=8), 8 * 12 * 12 * 9),
+        (nn.Conv2d(8, 4, 3, groups=2), 4 * 10 * 10 * 4 * 9),
+        (nn.ConvTranspose2d(8, 4, 3, groups=2), 8 * 12 * 12 * 2 * 9),
+        (nn.Linear(12, 5), 8 * 12 * 12 * 5),
+    ],
+)
+def test_each_gradient_of_a_layer_takes_as_many_as_its_output(layer: nn.Module, forward: int) -> None:
+    """Of a convolution in groups, torch's own formula counts those of the weights once per group."""
+    for needed, times in ((False, 2), (True, 3)):
+        with count_multiply_adds() as count:
+            layer(torch.zeros(2, 8, 12, 12, requires_grad=needed)).sum().backward()
+        assert count() == times * 2 * forward
 
 
 def test_a_resumed_training_adds_to_what_was_measured_before() -> None:

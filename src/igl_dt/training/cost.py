@@ -1,7 +1,7 @@
 """What a training costs: multiply-adds, which are the same on every machine, and time and memory, which are not."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,32 @@ from igl_dt.runtime.processes import ALONE, Group
 
 COUNTED_STEPS = 10
 """About so many steps are counted, spread evenly: counting takes time, and a method's steps may differ."""
+
+
+@contextmanager
+def count_multiply_adds() -> Iterator[Callable[[], int]]:
+    """Count those of matrix products, convolutions and attention, forward and backward, by torch's own counter.
+
+    Yields:
+        A function that gives the number so far.
+    """
+    from torch.utils.flop_counter import FlopCounterMode  # only now: it imports Triton
+
+    backward = {torch.ops.aten.convolution_backward: _convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=backward) as counter:
+        yield lambda: counter.get_total_flops() // 2
+
+
+def _convolution_backward(gradient: list[int], images: list[int], weights: list[int], *arguments: Any, **_: Any) -> int:
+    """Count the operations of a convolution's gradients: of its input and its weights, each as many as forward.
+
+    In the place of torch's own formula, which multiplies those of the weights by the number of groups: in a depthwise
+    convolution, by that of channels.
+    """
+    from torch.utils.flop_counter import conv_flop_count
+
+    *_, transposed, _padding, _groups, wanted = arguments
+    return sum(wanted[:2]) * conv_flop_count(images, weights, gradient, transposed)
 
 
 class CostMeter:
@@ -35,18 +61,14 @@ class CostMeter:
     def counting(self, step: int) -> Iterator[None]:
         """Count the multiply-adds of a step's forward and backward passes, if it is one that is counted.
 
-        They are counted by torch's own counter, of matrix products, convolutions and attention; what it leaves out,
-        such as norms, losses and optimisers, is small. It changes no bit.
+        What ``count_multiply_adds`` leaves out, such as norms, losses and optimisers, is small. It changes no bit.
         """
         if step % self._every:
             yield
             return
-        from torch.utils.flop_counter import FlopCounterMode  # only now: it imports Triton
-
-        with FlopCounterMode(display=False) as counter:
+        with count_multiply_adds() as count:
             yield
-        flops = self._group.sum_counts(torch.tensor(counter.get_total_flops()))
-        self._counts.append(int(flops) // 2)
+        self._counts.append(int(self._group.sum_counts(torch.tensor(count()))))
 
     def compute(self, teachers: Iterable[nn.Module]) -> dict[str, int | None]:
         """Give what ``SegmentationNetwork.compute`` holds.
