@@ -18,7 +18,7 @@ import torch  # noqa: E402
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the longest files first, so that none of xdist's processes is left with one in the end."""
-    items.sort(key=lambda item: "integration" not in item.path.parts)
+    items.sort(key=lambda item: not {"integration", "test_parallel.py"}.intersection(item.path.parts))
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +29,12 @@ def _torch_as_before() -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(mode)
     torch.set_rng_state(state)
+
+
+@pytest.fixture
+def count_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the multiply-adds of a training's first step alone: of small networks, counting takes longer than steps."""
+    monkeypatch.setattr("igl_dt.training.cost.COUNTED_STEPS", 1)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from igl_dt.training.trainer import create_method, fit
 from igl_dt.utils.registry import find_classes
 from tiny import CLASSES, NETWORKS, tiny_network
 
+pytestmark = pytest.mark.usefixtures("count_one_step")
+
 METHODS = find_classes(igl_dt.methods, Method)
 OPTIONS: dict[str, dict[str, Any]] = {
     "mean_teacher": {"consistency_weight": 1.0},

@@ -1,5 +1,7 @@
 """Tiny networks: every architecture of the project, and some of segmentation-models-pytorch's."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any
 
 import pytest
@@ -70,6 +72,13 @@ def stride(variant: str) -> float:
 @pytest.fixture
 def network(variant: str) -> SegmentationNetwork:
     """Each network in turn, in training mode, with all its weights random."""
+    network = deepcopy(_build(variant))
+    torch.manual_seed(0)
+    return network
+
+
+@cache
+def _build(variant: str) -> SegmentationNetwork:
     torch.manual_seed(0)
     network = build_network(VARIANTS[variant][0], CLASSES)
     for parameter in network.parameters():

@@ -22,6 +22,8 @@ from igl_dt.training.trainer import InterruptedTrainingError, TrainingResult, fi
 from mean_teacher import MeanTeacher
 from tiny import build_tiny_method
 
+pytestmark = pytest.mark.usefixtures("count_one_step")
+
 STEPS = 6
 OPTIMIZERS = {
     "adamw": OptimizerParameters(name="adamw", learning_rate=0.01, weight_decay=0.01, warmup_steps=2),

@@ -14,6 +14,8 @@ from igl_dt.training.parameters import TrainingParameters
 from igl_dt.training.trainer import TrainingData, TrainingResult, create_method, train
 from tiny import CLASSES, NETWORKS
 
+pytestmark = pytest.mark.usefixtures("count_one_step")
+
 PARAMETERS = TrainingParameters(
     networks={"student": NETWORKS["student"]},
     method={"name": "supervised"},

@@ -30,6 +30,8 @@ from igl_dt.training.parameters import StudentLearningParameters, TrainingParame
 from igl_dt.training.trainer import TrainingData, TrainingResult, create_method, train
 from tiny import CLASSES, NETWORKS
 
+pytestmark = pytest.mark.usefixtures("count_one_step")
+
 TEACHERS = ("global_teacher", "local_teacher")
 TRAINING = {"steps": 2, "batch_size": 2, "augmentation": {"crop_size": (32, 32), "strong_unlabeled": True}}
 OPTIMIZER = {"name": "adamw", "learning_rate": 0.001}

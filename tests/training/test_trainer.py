@@ -26,6 +26,8 @@ from igl_dt.utils.parameters import Parameters
 from mean_teacher import MeanTeacher
 from tiny import build_tiny_method
 
+pytestmark = pytest.mark.usefixtures("count_one_step")
+
 SGD = OptimizerParameters(learning_rate=0.1, momentum=0.9)
 SMALL = OptimizerParameters(learning_rate=0.003, momentum=0.9)
 ADAMW = OptimizerParameters(name="adamw", learning_rate=0.001)
