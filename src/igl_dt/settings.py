@@ -5,8 +5,8 @@ from igl_dt.kedro_ext.hooks import (
     CheckEnvironment,
     CheckParameters,
     LockTrainings,
+    RequireSequentialRunner,
     RunFromProject,
-    RunInTurn,
     SayErrorsPlainly,
     SayResult,
     WriteRunManifest,
@@ -16,7 +16,7 @@ from igl_dt.kedro_ext.tracking import LogToMlflow
 HOOKS = (
     CheckEnvironment(),
     CheckParameters(),
-    RunInTurn(),
+    RequireSequentialRunner(),
     LockTrainings(),
     RunFromProject(),
     WriteRunManifest(),

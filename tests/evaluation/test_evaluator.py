@@ -58,7 +58,7 @@ def test_extras_come_from_the_same_pass(batch_size: int) -> None:
     samples = images_of((6, 8), (6, 8), (6, 8), (8, 6))
     samples[1][1][:] = 255
     parameters = EvaluationParameters(batch_size=batch_size, boundary_width=0.1)
-    counts = evaluate(network, samples, parameters, 3, boundary=True, per_image=True)
+    counts = evaluate(network, samples, parameters, 3, details=True)
     assert sum(shape[0] for shape in network.shapes) == len(samples)
     boundary, scores = torch.zeros(3, 3, dtype=torch.int64), []
     for image, mask in samples:
@@ -127,7 +127,7 @@ class Elsewhere(PixelNetwork):
 def test_an_evaluation_is_labelled_by_class_and_image(tmp_path: Path) -> None:
     network = Elsewhere()
     evaluation = evaluate_network(network, manifest(), context(tmp_path))  # type: ignore[arg-type]
-    expected = evaluate(network, images_of((6, 8), (8, 6)), EvaluationParameters(), 3, boundary=True, per_image=True)
+    expected = evaluate(network, images_of((6, 8), (8, 6)), EvaluationParameters(), 3, details=True)
     assert evaluation.confusion.to_numpy().tolist() == expected.confusion.tolist()
     assert evaluation.confusion.index.tolist() == evaluation.confusion.columns.tolist() == ["sky", "road", "tree"]
     assert expected.boundary is not None

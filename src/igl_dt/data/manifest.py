@@ -40,12 +40,12 @@ class Manifest(NamedTuple):
     class_names: tuple[str, ...]
 
 
-def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> Manifest:
+def read_manifest(parameters: DatasetParameters, cache: Path | None = None) -> Manifest:
     """List a data set, open every file, and check that images and masks belong together.
 
     Args:
         parameters: which data set.
-        memory: file with the results of earlier checks, so that only new and changed files are read; None: all files
+        cache: file with the results of earlier checks, so that only new and changed files are read; None: all files
             are read. Does not change the result.
 
     Raises:
@@ -58,7 +58,7 @@ def read_manifest(parameters: DatasetParameters, memory: Path | None = None) -> 
     listing = dataset.list_samples()
     _check_samples(listing.samples)
     samples = sorted(listing.samples, key=lambda sample: (sample.split, sample.id))
-    checks = check_files(dataset.root, dataset.mask_format(), listing.class_names, samples, memory)
+    checks = check_files(dataset.root, dataset.mask_format(), listing.class_names, samples, cache)
     checked = list(zip(samples, checks, strict=True))
     rows = [(p.id, p.split, p.image, p.mask, check.width, check.height, check.sha256) for p, check in checked]
     pixels = {sample.id: check.class_pixels for sample, check in checked if check.class_pixels is not None}

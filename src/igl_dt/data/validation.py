@@ -1,4 +1,4 @@
-"""The check of all files, with a memory of its results, so that later runs only read new and changed files."""
+"""The check of all files, with a cache of its results, so that later runs only read new and changed files."""
 
 import hashlib
 import json
@@ -68,7 +68,7 @@ class Invalid(NamedTuple):
 
 
 def check_files(
-    root: Path, masks: MaskFormat, class_names: Sequence[str], samples: Sequence[Sample], memory: Path | None = None
+    root: Path, masks: MaskFormat, class_names: Sequence[str], samples: Sequence[Sample], cache: Path | None = None
 ) -> list[Checked]:
     """Open all files of some images, and check that images and masks belong together.
 
@@ -77,8 +77,8 @@ def check_files(
         masks: how masks are read.
         class_names: names of the N classes, by id.
         samples: the images.
-        memory: file with the results of earlier checks. Files are not read again if their path, size and times are
-            unchanged; the memory is updated. It is ignored if it is damaged or was written by other code, or for
+        cache: file with the results of earlier checks. Files are not read again if their path, size and times are
+            unchanged; the cache is updated. It is ignored if it is damaged or was written by other code, or for
             another folder or mask format. None: all files are read.
 
     Returns:
@@ -93,8 +93,8 @@ def check_files(
     """
     num_classes = len(class_names)
     identity = _identify(root, masks, num_classes)
-    known = {} if memory is None else _recall(memory, identity)
-    stamps = [None if memory is None else _stamp(root, sample) for sample in samples]
+    known = {} if cache is None else _read_cache(cache, identity)
+    stamps = [None if cache is None else _stamp(root, sample) for sample in samples]
     results = [None if stamp is None else known.get(stamp) for stamp in stamps]
     unread = [index for index, result in enumerate(results) if result is None]
     invalid: list[Invalid] = []
@@ -109,8 +109,8 @@ def check_files(
                     invalid.append(result)
     finally:  # also after an interruption: what was checked need not be read again
         keep = {stamp: result for stamp, result in zip(stamps, results, strict=True) if stamp and result}
-        if memory is not None and keep != known:
-            _remember(memory, identity, keep)
+        if cache is not None and keep != known:
+            _write_cache(cache, identity, keep)
     if unread and len(unread) < len(samples):
         logger.info("%d of %d images were checked in an earlier run", len(samples) - len(unread), len(samples))
     valid = [result for result in results if result is not None]
@@ -262,19 +262,19 @@ def _identify(root: Path, masks: MaskFormat, num_classes: int) -> str:
     return digest(json.dumps([code, PIL.__version__, str(root.resolve()), asdict(masks), num_classes]).encode())
 
 
-def _recall(memory: Path, identity: str) -> dict[str, Checked]:
+def _read_cache(cache: Path, identity: str) -> dict[str, Checked]:
     """Read the results of earlier checks; none if they are no longer valid."""
     try:
-        head, _, body = memory.read_bytes().partition(b"\n")
+        head, _, body = cache.read_bytes().partition(b"\n")
     except FileNotFoundError:
         return {}
     except OSError as error:
-        logger.warning("%s cannot be read, so all files are read again: %s", memory, error.strerror)
+        logger.warning("%s cannot be read, so all files are read again: %s", cache, error.strerror)
         return {}
     if head != f"{identity} {digest(body)}".encode():
         is_other = head.endswith(digest(body).encode())
         why = "was written by other code, or for other masks or another folder" if is_other else "is damaged"
-        logger.log(logging.INFO if is_other else logging.WARNING, "%s %s: all files are read again", memory, why)
+        logger.log(logging.INFO if is_other else logging.WARNING, "%s %s: all files are read again", cache, why)
         return {}
     return {
         stamp: Checked(width, height, sha256, None if pixels is None else tuple(pixels), look)
@@ -282,9 +282,9 @@ def _recall(memory: Path, identity: str) -> dict[str, Checked]:
     }
 
 
-def _remember(memory: Path, identity: str, checks: Mapping[str, Checked]) -> None:
+def _write_cache(cache: Path, identity: str, checks: Mapping[str, Checked]) -> None:
     body = json.dumps(checks).encode()
     try:
-        atomic_write(memory, f"{identity} {digest(body)}\n".encode() + body)
+        atomic_write(cache, f"{identity} {digest(body)}\n".encode() + body)
     except OSError as error:
-        logger.warning("%s cannot be written, so the next run reads all files again: %s", memory, error.strerror)
+        logger.warning("%s cannot be written, so the next run reads all files again: %s", cache, error.strerror)

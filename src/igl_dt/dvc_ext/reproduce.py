@@ -94,7 +94,7 @@ def reproduce(environment: Environment, record: bool) -> Report:
         if not record and not (clone / lock).is_file():
             raise ReproductionError(f"{lock} is not in the last commit: kedro reproduce --record makes it")
         committed = _outputs(clone / lock)
-        _lend_images(environment, clone)
+        _link_images(environment, clone)
         if not (clone / environment.path).is_file():  # base's is committed; another's is written on demand
             write(Environment(clone, environment.env))
         _run([sys.executable, "-m", "dvc", "repro", "--force", str(environment.path)], clone)
@@ -214,7 +214,7 @@ def _first_differences(
     return details
 
 
-def _lend_images(environment: Environment, clone: Path) -> None:
+def _link_images(environment: Environment, clone: Path) -> None:
     """Let the clone see images that no stage makes, where they lie in the project."""
     dataset = environment.load("parameters")["dataset"]
     images = environment.project / dataset["root"]

@@ -50,12 +50,11 @@ def evaluate(
     parameters: EvaluationParameters,
     num_classes: int,
     *,
-    boundary: bool = False,
-    per_image: bool = False,
+    details: bool = False,
 ) -> Counts:
     """Predict each image once and count its pixels.
 
-    Autocast is up to the caller. Without the extras, nothing is computed per image.
+    Autocast is up to the caller.
 
     Args:
         network: See :func:`igl_dt.evaluation.inference.predict_probabilities`.
@@ -63,16 +62,15 @@ def evaluate(
             of one size are predicted as a batch.
         parameters: How an image is predicted, and how many at once.
         num_classes: N.
-        boundary: Whether to count pixels near class boundaries.
-        per_image: Whether to score each image on its own.
+        details: Whether to count pixels near class boundaries and score each image on its own, too.
 
     Raises:
         ValueError: A mask does not have the size of its image, or holds an id outside 0 .. N - 1 other than 255.
     """
     device = next(network.parameters()).device
     confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=device)
-    near_boundary = torch.zeros(num_classes, 3, dtype=torch.int64, device=device) if boundary else None
-    image_miou: list[float | None] | None = [] if per_image else None
+    near_boundary = torch.zeros(num_classes, 3, dtype=torch.int64, device=device) if details else None
+    image_miou: list[float | None] | None = [] if details else None
     for images, masks in _batches(samples, parameters.batch_size):
         prediction, masks = predict_classes(network, images, parameters), masks.to(device)
         if image_miou is None:
@@ -94,34 +92,31 @@ def evaluate_rows(
     context: RunContext,
     group: Group = ALONE,
     *,
-    boundary: bool = False,
-    per_image: bool = False,
+    details: bool = False,
 ) -> Counts:
     """Evaluate a network on images of the data set; each process of a group predicts some of the batches.
 
     Args:
-        network: See :func:`evaluate`, also for the extras and for autocast.
+        network: See :func:`evaluate`, also for autocast.
         rows: Rows of the manifest; all have masks.
         reader: Of their files.
         context: Data set and evaluation.
         group: Processes, all of which call this alike.
-        boundary: Whether to count pixels near class boundaries.
-        per_image: Whether to score each image on its own.
+        details: See :func:`evaluate`.
 
     Returns:
         The counts of all images, in each process, the same whatever the number of processes; ``image_miou`` in the
         order of ``by_size(rows)``.
     """
-    extras = {"boundary": boundary, "per_image": per_image}
     counts = [
-        evaluate(network, reader.pairs(part), context.evaluation, len(network.class_names), **extras)
+        evaluate(network, reader.pairs(part), context.evaluation, len(network.class_names), details=details)
         for part in [rows.iloc[:0], *group.share(split_into_batches(rows, context))]  # some may have no batch at all
     ]
     confusion, near_boundary, image_miou = zip(*counts, strict=True)
     return Counts(
         group.sum_counts(torch.stack(confusion).sum(dim=0)),
-        group.sum_counts(torch.stack(near_boundary).sum(dim=0)) if boundary else None,
-        list(chain.from_iterable(group.gather(image_miou[1:]))) if per_image else None,
+        group.sum_counts(torch.stack(near_boundary).sum(dim=0)) if details else None,
+        list(chain.from_iterable(group.gather(image_miou[1:]))) if details else None,
     )
 
 
@@ -160,7 +155,7 @@ def evaluate_network(
     names = list(network.class_names)
     reader, device = ImageReader(context.dataset), configure_torch(context.runtime)
     with moved(network, device), autocast(device, context.runtime):
-        counts = evaluate_rows(network, rows, reader, context, group, boundary=True, per_image=True)
+        counts = evaluate_rows(network, rows, reader, context, group, details=True)
     assert counts.boundary is not None
     return Evaluation(
         pd.DataFrame(counts.confusion.cpu().numpy(), index=pd.Index(names, name="truth"), columns=names),

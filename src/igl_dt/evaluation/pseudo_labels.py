@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from igl_dt.evaluation.inference import predict_probabilities
-from igl_dt.evaluation.parameters import CONFIDENT
-from igl_dt.runtime.parameters import EvaluationParameters
+from igl_dt.runtime.parameters import CONFIDENT, EvaluationParameters
 from igl_dt.utils.parameters import IGNORE_INDEX
 
 

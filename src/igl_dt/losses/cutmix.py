@@ -21,7 +21,7 @@ def cutmix(x: Tensor, boxes: Tensor | None) -> Tensor:
     Raises:
         ValueError: The two differ in the number of samples.
     """
-    return paste(x, boxes, x.roll(1, dims=0))
+    return x if boxes is None else paste(x, boxes, x.roll(1, dims=0))
 
 
 def paste(x: Tensor, boxes: Tensor | None, other: Tensor) -> Tensor:

@@ -88,6 +88,10 @@ class Method(nn.Module, ABC):
         self.teachers.eval()
         return self
 
+    def own_state(self) -> dict[str, Any]:
+        """Give the entries of ``state_dict`` that a training changes: all but those of the frozen teachers."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("teachers.")}
+
     def trained(self) -> dict[str, nn.Module]:
         """Give the modules that are optimised, by role; each has an optimiser of its own."""
         return dict(self.networks.items())

@@ -262,8 +262,7 @@ class _Teacher:
         return self._mix(self._output.features)
 
     def _mix(self, x: Tensor) -> Tensor:
-        unlabeled = x[self._labeled :]
-        return unlabeled if self._boxes is None else cutmix(unlabeled, self._boxes)
+        return cutmix(x[self._labeled :], self._boxes)
 
 
 def _centered(logits: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class SegmentationNetwork(nn.Module, ABC):
     A subclass builds its modules in ``__init__``, where it also sets ``feature_channels`` and ``size_multiple``, and
     implements ``encode_normalised`` and ``decode_padded``. Callers use ``network(images)``, or, to change the encoder's
     features in between, ``network.decode(network.encode(images))``, which gives the same bits. Images of any size are
-    accepted. Everything is computed in channels-last layout, which is faster on the CPU; the output has it too.
+    accepted. Everything is computed in channels-last layout, which GPUs are faster in; the output has it too.
     """
 
     name: ClassVar[str]

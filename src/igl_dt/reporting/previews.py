@@ -1,6 +1,6 @@
 """What kedro-viz shows of a dataset beside its path: small images and summaries, quickly made and without torch.
 
-No result depends on them: ``igl_dt.dvc_ext.sync`` leaves this module out.
+No result depends on them: ``igl_dt.utils.imports`` leaves this module out.
 """
 
 import base64

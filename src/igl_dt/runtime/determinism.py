@@ -55,13 +55,18 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     torch.backends.cudnn.allow_tf32 = False
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
-    device = torch.device("cuda" if runtime.device != "cpu" and torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if uses_cuda(runtime) else "cpu")
     if runtime.compile and runtime.portable and device.type == "cpu":
         raise ValueError(
             "runtime.compile makes code for this processor alone, so its results are not portable: set "
             "runtime.portable=false, or runtime.compile=false"
         )
     return device
+
+
+def uses_cuda(runtime: RuntimeParameters) -> bool:
+    """Say whether a run with these parameters computes on a GPU of this machine."""
+    return runtime.device != "cpu" and torch.cuda.is_available()
 
 
 PORTABLE_BITS = {
@@ -96,7 +101,7 @@ def _numbers(*shape: int) -> torch.Tensor:
 
 def describe_environment(runtime: RuntimeParameters) -> dict[str, str]:
     """Describe what decides a result's bits beside code, data and parameters; changes nothing."""
-    on_cuda = runtime.device != "cpu" and torch.cuda.is_available()
+    on_cuda = uses_cuda(runtime)
     return {
         "torch": torch.__version__,
         "torchvision": importlib.metadata.version("torchvision"),

@@ -7,6 +7,9 @@ from pydantic import Field, PositiveInt, model_validator
 
 from igl_dt.utils.parameters import Parameters, Size
 
+CONFIDENT = 0.9
+"""Probability from which on a pseudo-label counts as confident, in reports only."""
+
 
 class EvaluationParameters(Parameters):
     """How a network predicts a whole image."""

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from igl_dt.runtime.determinism import uses_cuda
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.utils.files import atomic_write
 
@@ -32,10 +33,10 @@ CALL, STOP, ERROR, RESULT = "call.pt", "stop", "error.pt", "result.pt"
 """Files in the folder where the processes of a machine meet."""
 RESTARTS = 3
 """So often may processes be killed in one call."""
-PATIENCE = 5.0
+ERROR_DELAY = 5.0
 """Seconds before a process reports an error that is not ours: where another one was killed, connections break, and
 elastic ends this one in the meantime."""
-WATCHING = 1.0
+LAUNCHER_CHECK_INTERVAL = 1.0
 """Seconds between two looks at whether the launching process is still there."""
 
 T = TypeVar("T")
@@ -144,7 +145,7 @@ def launch(
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
-    on_cuda = runtime.device != "cpu" and torch.cuda.is_available()
+    on_cuda = uses_cuda(runtime)
     if on_cuda and runtime.processes > torch.cuda.device_count():
         raise ValueError(
             f"runtime.processes is {runtime.processes}, but this machine has {torch.cuda.device_count()} GPUs, and "
@@ -191,7 +192,7 @@ def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
     """Be one of the processes."""
     folder, rank, local_rank = Path(path), int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launching process's
-    threading.Thread(target=_leave_with, args=(launcher,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(launcher,), daemon=True).start()
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")  # where there is nothing
     logging.getLogger("igl_dt").setLevel(level if local_rank == 0 else logging.WARNING)
     if on_cuda:
@@ -207,7 +208,7 @@ def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
             torch.save(result, folder / RESULT)
     except Exception as error:
         if not type(error).__module__.startswith("igl_dt."):
-            time.sleep(PATIENCE)
+            time.sleep(ERROR_DELAY)
             error.add_note("".join(traceback.format_exception(error)))
         stopped = isinstance(error, StoppedTogetherError)
         if group.leads or not stopped:  # if stopped, the leading one knows whether the state was saved
@@ -217,10 +218,10 @@ def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
     distributed.destroy_process_group()
 
 
-def _leave_with(launcher: int) -> None:
+def _exit_with(launcher: int) -> None:
     """End this process once the launching one is gone: killed, it can end nothing itself."""
     while _is_there(launcher):
-        time.sleep(WATCHING)
+        time.sleep(LAUNCHER_CHECK_INTERVAL)
     os._exit(1)
 
 

@@ -68,7 +68,7 @@ class Checkpointer:
         return None
 
     @property
-    def prospect(self) -> str:
+    def resume_hint(self) -> str:
         """Say what becomes of a training that ends early."""
         if self._folder is None:
             return "nothing of it was saved, as runtime.recovery_folder is null"

@@ -11,6 +11,7 @@ from torch import nn
 from igl_dt.runtime.memory import peak_memory, reset_peak_memory
 from igl_dt.runtime.processes import ALONE, Group
 
+Shape = list[int]
 COUNTED_STEPS = 10
 """About so many steps are counted, spread evenly: counting takes time, and a method's steps may differ."""
 
@@ -29,7 +30,7 @@ def count_multiply_adds() -> Iterator[Callable[[], int]]:
         yield lambda: counter.get_total_flops() // 2
 
 
-def _convolution_backward(gradient: list[int], images: list[int], weights: list[int], *arguments: Any, **_: Any) -> int:
+def _convolution_backward(gradient: Shape, images: Shape, weights: Shape, *settings: Any, **_others: Any) -> int:
     """Count the operations of a convolution's gradients: of its input and its weights, each as many as forward.
 
     In the place of torch's own formula, which multiplies those of the weights by the number of groups: in a depthwise
@@ -37,8 +38,9 @@ def _convolution_backward(gradient: list[int], images: list[int], weights: list[
     """
     from torch.utils.flop_counter import conv_flop_count
 
-    *_, transposed, _padding, _groups, wanted = arguments
-    return sum(wanted[:2]) * conv_flop_count(images, weights, gradient, transposed)
+    *_, transposed, _output_padding, _groups, wanted = settings
+    gradients = int(wanted[0]) + int(wanted[1])
+    return gradients * int(conv_flop_count(images, weights, gradient, transposed))
 
 
 class CostMeter:

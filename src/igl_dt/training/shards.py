@@ -127,10 +127,10 @@ class Shards:
         after = self._flat(self._buffers)
         change = torch.where(after == self._before, 0, after - self._before)  # also where constants are infinite
         values = torch.stack([loss.detach() for loss in losses.values()])
-        self._having = [parameter for parameter in self._parameters if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in self._having if parameter.grad is not None]
+        self._with_gradient = [parameter for parameter in self._parameters if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in self._with_gradient if parameter.grad is not None]
         self._sum.add(self._flat([*gradients, change, values]))
-        for parameter in self._having:
+        for parameter in self._with_gradient:
             parameter.grad = None
 
     def join(self) -> list[Mapping[str, Tensor]]:
@@ -140,9 +140,9 @@ class Shards:
             return losses
         mean = self._sum.take() / self.count
         *gradients, change, values = mean.split(
-            [*(parameter.numel() for parameter in self._having), len(self._before), len(losses[-1])]
+            [*(parameter.numel() for parameter in self._with_gradient), len(self._before), len(losses[-1])]
         )
-        for parameter, gradient in zip(self._having, gradients, strict=True):
+        for parameter, gradient in zip(self._with_gradient, gradients, strict=True):
             parameter.grad = gradient.view_as(parameter).to(parameter.dtype)
         _fill(self._buffers, self._before + change)
         return [dict(zip(losses[-1], values.unbind(), strict=True))]

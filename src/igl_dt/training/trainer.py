@@ -368,7 +368,7 @@ def fit(
             if due or stopping or done == steps:
                 checkpointer.save(state.state_dict(done))
             if stopping:
-                raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.prospect}")
+                raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.resume_hint}")
     result = state.result
     result.history = state.history.table()
     result.cost = state.cost.measured(batches.images_per_step)
@@ -394,10 +394,9 @@ class TrainState:
 
     def state_dict(self, done: int) -> State:
         """Give the content of a checkpoint; frozen teachers are not part of it."""
-        method = {key: value for key, value in self.method.state_dict().items() if not key.startswith("teachers.")}
         return {
             "step": done,
-            "method": method,
+            "method": self.method.own_state(),
             "optimizers": {role: optimizer.state_dict() for role, optimizer in self.optimizers.items()},
             "history": self.history.state_dict(),
             "best_weights": self.result.best_weights,
@@ -407,8 +406,7 @@ class TrainState:
 
     def load(self, state: State) -> int:
         """Put everything back; gives the number of steps done."""
-        teachers = {key: value for key, value in self.method.state_dict().items() if key.startswith("teachers.")}
-        self.method.load_state_dict(state["method"] | teachers)
+        self.method.load_state_dict(self.method.state_dict() | state["method"])
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][role])
         self.history.load_state_dict(state["history"])

@@ -6,6 +6,7 @@ import pandas as pd
 from PIL import Image
 
 from igl_dt.pipelines import Network
+from igl_dt.reporting.networks import last_weights
 from igl_dt.reporting.parameters import ReportingParameters
 from igl_dt.runtime.context import RunContext
 
@@ -53,7 +54,7 @@ def evaluate_networks(
 
     evaluations = evaluator.evaluate_networks(networks, eval_split, run_context)
     metrics = {name: evaluator.score_evaluation(evaluation) for name, evaluation in evaluations.items()}
-    last = {name: evaluation for name, evaluation in evaluations.items() if not name.endswith("_best")}
+    last = {name: evaluations[name] for name in last_weights(evaluations)}
     matrices = {name: evaluation.confusion.reset_index() for name, evaluation in evaluations.items()}
     miou = {name: scores["miou"] for name, scores in metrics.items()}
     return metrics, miou, evaluator.tabulate_images(last), matrices
@@ -69,7 +70,7 @@ def predict_examples(
     """Predict a few images, from the student's best to its worst, with every network's last weights."""
     from igl_dt.inference.examples import predict_examples
 
-    last = {name: network for name, network in networks.items() if not name.endswith("_best")}
+    last = {name: networks[name] for name in last_weights(networks)}
     scores = image_scores.set_index("id")["student"]
     examples = predict_examples(last, eval_split, scores, reporting.examples, run_context)
     return {name: Image.fromarray(array) for name, array in examples.items()}

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter, StrMethodFormatter
 
-from igl_dt.evaluation.parameters import CONFIDENT
 from igl_dt.reporting.figures.style import FAINT, new_figure
 from igl_dt.reporting.networks import AGREEMENT, NetworksInfo, Style, styles
+from igl_dt.runtime.parameters import CONFIDENT
 
 Histories = Mapping[str, pd.DataFrame]
 """By training. Columns: ``step``; the losses, called ``<network>.<loss>``, or ``<loss>`` in a training of one network;

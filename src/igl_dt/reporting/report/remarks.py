@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from igl_dt.evaluation.parameters import CONFIDENT
 from igl_dt.reporting.figures.history import PSEUDO_LABEL, loss_columns
 from igl_dt.reporting.networks import BASELINE, is_teacher, label, last_weights
 from igl_dt.reporting.report.run import Run
+from igl_dt.runtime.parameters import CONFIDENT
 
 SHARED_ERRORS = 0.1
 """Share of pixels that all networks label with the same wrong class, from which on it is worth a remark."""
