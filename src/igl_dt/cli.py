@@ -54,23 +54,23 @@ def cli() -> None:
 cli.add_command(run)
 
 
-@cli.group(short_help="Keep dvc.yaml what the Kedro pipelines say.")
+@cli.group(short_help="Keep dvc.yaml in sync with the Kedro pipelines.")
 def dvc() -> None:
-    """Keep dvc.yaml what the Kedro pipelines say.
+    """Keep dvc.yaml in sync with the Kedro pipelines.
 
-    `dvc repro` then runs what is not up to date.
+    `dvc repro` then reruns only the stages that are out of date.
     """
 
 
 @dvc.command(short_help="Write dvc.yaml from the graph.")
-@click.option("--env", help="Only of this environment; its dvc.yaml lies in environments/ENV/.")
-@click.option("--check", is_flag=True, help="Write nothing; say what differs, and fail if anything does.")
+@click.option("--env", help="Only for this environment, whose dvc.yaml is in environments/ENV/.")
+@click.option("--check", is_flag=True, help="Write nothing; list the differences, and fail if there are any.")
 @click.pass_obj
 def sync(metadata: ProjectMetadata, env: str | None, check: bool) -> None:
     """Write dvc.yaml from the graph, catalog, parameters and imports.
 
-    Run it after a change of one of these; it lists what was not up to date. Without --env it writes dvc.yaml of the
-    environment base, and of those that have one already.
+    Run it after changing any of these; it lists what was out of date. Without --env, it writes the dvc.yaml of base and
+    of every environment that already has one.
     """
     from igl_dt.dvc_ext.sync import Environment, differences, find_environments, write
 
@@ -83,7 +83,7 @@ def sync(metadata: ProjectMetadata, env: str | None, check: bool) -> None:
         for line in found:
             click.echo(line)
         if check and found:
-            raise click.ClickException("run `kedro dvc sync` to write what the graph says")
+            raise click.ClickException("dvc.yaml is out of date: run `kedro dvc sync` to update it")
         for environment in [] if check else environments:
             write(environment)
     except ValueError as error:
@@ -93,13 +93,13 @@ def sync(metadata: ProjectMetadata, env: str | None, check: bool) -> None:
 
 @cli.command(short_help="Reproduce the committed results, and compare them bit by bit.")
 @click.option("--env", default="base", show_default=True, help="An environment with a committed dvc.lock.")
-@click.option("--record", is_flag=True, help="Take what comes out as the environment's new dvc.lock.")
+@click.option("--record", is_flag=True, help="Save the new results as the environment's dvc.lock.")
 @click.pass_obj
 def reproduce(metadata: ProjectMetadata, env: str, record: bool) -> None:
     """Reproduce all results of the last commit, in a clone, and compare them with those in its dvc.lock.
 
-    It takes as long as `kedro run`, and changes nothing here but for --record. Ends with a line per result and, where
-    one is different, with what differs in the environment and exit code 1.
+    It takes as long as `kedro run`, and changes nothing here unless --record is given. It prints a line per result. If
+    any result differs, it also lists the differences of the environment and exits with code 1.
     """
     from igl_dt.dvc_ext.reproduce import ReproductionError, reproduce
     from igl_dt.dvc_ext.sync import Environment
@@ -126,7 +126,7 @@ def study() -> None:
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at once.")
 @click.pass_obj
 def plan_study(metadata: ProjectMetadata, name: str, jobs: int) -> None:
-    """List the runs of a study: which are done, and the hours that the others need, judged by those."""
+    """List the runs of a study: which are done, and how many hours the others need, estimated from those."""
     from igl_dt.kedro_ext.study import describe_plan
 
     click.echo(describe_plan(_load_plan(metadata, name), jobs))
@@ -134,7 +134,13 @@ def plan_study(metadata: ProjectMetadata, name: str, jobs: int) -> None:
 
 @study.command(name="run", short_help="Run what is not done yet, and gather the results.")
 @click.argument("name")
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Runs at once, of a thread each.")
+@click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Runs at once; each uses one thread unless the study says otherwise.",
+)
 @click.option(
     "--address",
     help="Ray cluster (extra ray) whose machines share this folder: HOST:PORT, auto, or local to start one.",
@@ -144,7 +150,7 @@ def plan_study(metadata: ProjectMetadata, name: str, jobs: int) -> None:
 def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs: int, address: str | None) -> None:
     """Run what is not done yet, and gather the results as `kedro study report` does.
 
-    Runs that were cut off resume. A run that fails does not end the others. Ctrl-C ends all, and keeps their states.
+    Interrupted runs resume. A failed run does not stop the others. Ctrl-C stops all runs and saves their states.
     """
     from igl_dt.kedro_ext.study import run_cells
 
@@ -156,7 +162,10 @@ def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs
         raise click.ClickException(str(error)) from error
     context.invoke(report_study, name=name)
     if failed:
-        raise click.ClickException(f"failed: {', '.join(cell.run for cell in failed)}")
+        runs = ", ".join(cell.run for cell in failed)
+        raise click.ClickException(
+            f"not done: {runs}; see their logs, data/09_recovery/RUN.log. The same command tries them again"
+        )
 
 
 @study.command(name="report", short_help="Gather the results of a study as far as it has come.")

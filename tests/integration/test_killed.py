@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import pytest
 
-from igl_dt.training import STOPPED
+from igl_dt.training import IN_USE, STOPPED
 
 COMMAND = (
     "kedro",
@@ -77,8 +77,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     process = start(root)
     wait_for_file(process, root, TEACHERS)
     os.killpg(process.pid, signal.SIGSTOP)  # so that it is not done before the second one has begun
-    with pytest.raises(click.ClickException, match="another training of this run holds"):
+    with pytest.raises(click.ClickException, match="another training of this run holds") as refused:
         run_here(root, "full")
+    assert refused.value.exit_code == IN_USE
     kill(process)
     record = run_manifest(root)
     assert record["data_splitting"]["unfinished"] == []

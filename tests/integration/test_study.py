@@ -43,7 +43,7 @@ def make_study(make_project: Callable[[str], Path]) -> Callable[[str], Path]:
 @pytest.fixture(scope="module")
 def once(make_study, type_command) -> Path:
     root = make_study("once")
-    assert "failed: tiny-fixmatch-1-0" in type_command(root, *COMMAND, code=1)
+    assert "not done: tiny-fixmatch-1-0;" in type_command(root, *COMMAND, code=1)
     return root
 
 

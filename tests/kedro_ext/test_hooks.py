@@ -32,8 +32,8 @@ from igl_dt.kedro_ext.hooks import (
     CheckEnvironment,
     CheckParameters,
     LockTrainings,
+    RequireSequentialRunner,
     RunFromProject,
-    RunInTurn,
     SayErrorsPlainly,
     SayResult,
     WriteRunManifest,
@@ -428,26 +428,26 @@ def test_a_plain_error_ends_a_run_for_every_hook(
 
 
 def test_torchrun_is_refused_with_the_command_that_does_it(monkeypatch) -> None:
-    RunInTurn().after_context_created()
+    RequireSequentialRunner().after_context_created()
     for name, value in {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "first"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(click.ClickException, match=r"kedro run --params=runtime\.processes=4,runtime\.shards=4$"):
-        RunInTurn().after_context_created()
+    with pytest.raises(click.ClickException, match=r"--params: runtime\.processes=4,runtime\.shards=4\. The"):
+        RequireSequentialRunner().after_context_created()
     monkeypatch.setenv("WORLD_SIZE", "8")
-    several = "runtime.processes=4,runtime.shards=8,runtime.nodes=2,runtime.rendezvous=first:29400, on each machine"
-    with pytest.raises(click.ClickException, match=f"kedro run --params={re.escape(several)}$"):
-        RunInTurn().after_context_created()
+    several = "runtime.processes=4,runtime.shards=8,runtime.nodes=2,runtime.rendezvous=first:29400"
+    with pytest.raises(click.ClickException, match=f"on each machine, and add to --params: {re.escape(several)}"):
+        RequireSequentialRunner().after_context_created()
 
 
 @pytest.mark.parametrize("runner", [None, SequentialRunner(), SequentialRunner(is_async=True)])
 def test_nodes_run_in_turn(runner: AbstractRunner | None) -> None:
-    RunInTurn().before_pipeline_run({"runner": str(runner)})
+    RequireSequentialRunner().before_pipeline_run({"runner": str(runner)})
 
 
 @pytest.mark.parametrize("runner", [ThreadRunner(), ParallelRunner()])
 def test_nodes_that_would_run_at_once_are_refused(runner: AbstractRunner) -> None:
     with pytest.raises(click.ClickException, match=r"leave --runner as it is, SequentialRunner"):
-        RunInTurn().before_pipeline_run({"runner": str(runner)})
+        RequireSequentialRunner().before_pipeline_run({"runner": str(runner)})
 
 
 class TestErrorsAreSaidPlainly:

@@ -266,6 +266,17 @@ def test_a_student_that_waits_for_its_teachers_keeps_no_other_from_running(
     assert run_cells(load_plan(project, "tiny"), 2, print) == []
 
 
+def test_a_run_that_another_process_begins_to_train_is_tried_again(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lock was free a moment before."""
+    code = "import pathlib, sys\nflag = pathlib.Path(sys.argv[1])\nsys.exit(0 if flag.exists() else flag.touch() or 75)"
+    (plan.project / "double.py").write_text(code, "utf-8")
+    monkeypatch.setattr(Plan, "command", lambda self, cell: ["double", cell.run])
+    said: list[str] = []
+    assert run_cells(plan, 1, said.append) == []
+    runs = [cell.run for cell in plan.cells]
+    assert said == [f"{run} {what}" for run in runs for what in ("started", "started", "done")]
+
+
 @pytest.mark.parametrize("address", [None, "local"])
 def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, address: str | None
@@ -277,7 +288,7 @@ def test_a_failed_run_ends_no_other_and_students_need_their_teachers(
     said: list[str] = []
     assert [cell.run for cell in run_cells(plan, 2, said.append, address)] == [SUPERVISED, TEACHERS, IGL_DT]
     assert sorted(said) == [
-        f"{IGL_DT} is skipped: its teachers failed",
+        f"{IGL_DT} is skipped: {TEACHERS} is not done",
         f"{SUPERVISED} started",
         f"{SUPERVISED} was killed by signal 9; the same command resumes it",
         f"{TEACHERS} failed, see data/09_recovery/{TEACHERS}.log",

@@ -31,14 +31,13 @@ from igl_dt.kedro_ext.provenance import (
 from igl_dt.runtime.memory import peak_memory, reset_peak_memory
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
-from igl_dt.training import STOPPED
+from igl_dt.training import IN_USE, STOPPED
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.parameters import explain
 
 logger = logging.getLogger(__name__)
 
-IN_USE = "another training of this run holds"
-LONGER = (
+STEPS_INCREASED = (
     "%s.steps was %d and is %d: training starts from scratch, because learning rates and ramps are functions of the "
     "share of the steps that is done. To start from trained weights instead, give a new run (run=NAME) their file as "
     "networks.ROLE.init_from: it has a warm-up and a schedule of its own"
@@ -142,7 +141,7 @@ class CheckParameters:
             raise click.ClickException(missing_teachers(name, missing, "student_learning.method"))
         if not required and "params:teacher_pretraining" in pipeline.inputs():
             logger.warning(
-                "the method %s learns without teachers, which this run trains all the same; to leave them out: "
+                "the method %s learns without teachers, but this run trains them anyway; to skip them: "
                 "--pipelines=data_splitting,student_learning,evaluation,reporting",
                 name,
             )
@@ -173,8 +172,8 @@ class RunFromProject:
         os.chdir(self._before)
 
 
-class RunInTurn:
-    """Keeps nodes from running at once: they would draw from one generator, and results would depend on time."""
+class RequireSequentialRunner:
+    """Keeps nodes from running at once: they would draw from one generator, and results would depend on timing."""
 
     @hook_impl(tryfirst=True)
     def after_context_created(self) -> None:
@@ -182,12 +181,14 @@ class RunInTurn:
         if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
             all_of_them = os.environ["WORLD_SIZE"]
             here = os.environ.get("LOCAL_WORLD_SIZE", all_of_them)
-            given = f"runtime.processes={here},runtime.shards={all_of_them}"
+            given, where = f"runtime.processes={here},runtime.shards={all_of_them}", ""
             if (nodes := int(all_of_them) // int(here)) > 1:
+                where = " on each machine"
                 given += f",runtime.nodes={nodes},runtime.rendezvous={os.environ.get('MASTER_ADDR', 'HOST')}:29400"
             raise click.ClickException(
                 "torchrun (RANK and WORLD_SIZE are set) would run the whole pipeline once per process. Trainings start "
-                f"their processes themselves: kedro run --params={given}" + (", on each machine" if nodes > 1 else "")
+                f"their processes themselves: leave torchrun out{where}, and add to --params: {given}. The number of "
+                "shards must divide batch_size"
             )
 
     @hook_impl
@@ -197,7 +198,7 @@ class RunInTurn:
         if runner != "None" and "SequentialRunner" not in runner:
             raise click.ClickException(
                 "leave --runner as it is, SequentialRunner: with another, several networks would be trained at once, "
-                "drawing from one generator, and results would depend on time"
+                "drawing from one generator, and results would depend on timing"
             )
 
 
@@ -222,8 +223,8 @@ class LockTrainings:
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
-            raise click.ClickException(
-                f"{IN_USE} {self._lock.lock_file}: wait until it ends, or give this one a "
+            raise InUse(
+                f"another training of this run holds {self._lock.lock_file}: wait until it ends, or give this one a "
                 "name of its own, --params=run=NAME"
             ) from error
 
@@ -275,7 +276,7 @@ class WriteRunManifest:
         for name in training_inputs(pipeline):
             before = known.get(name, {}).get("parameters", {}).get(name, {}).get("steps")
             if before is not None and (steps := self._parameters[name]["steps"]) > before:
-                logger.info(LONGER, name, before, steps)
+                logger.info(STEPS_INCREASED, name, before, steps)
         self._run = {
             "env": run_params["env"] or "base",
             "command": rebuild_command(run_params),
@@ -391,6 +392,12 @@ class SayResult:
         logger.info("mIoU: %s; report: %s; weights to use%s: %s", scores, report, advice, file)
 
 
+class InUse(click.ClickException):
+    """Another process trains this run."""
+
+    exit_code = IN_USE
+
+
 class Stopped(click.ClickException):
     """A training that was asked to stop."""
 
@@ -404,7 +411,7 @@ class SayErrorsPlainly:
     def before_pipeline_run(self) -> None:
         """Keep Kedro from logging an error that ends the run, and is shown then; and from giving empty advice."""
         for name in ("kedro.pipeline.node", "kedro.runner.sequential_runner"):
-            logging.getLogger(name).addFilter(_is_news)
+            logging.getLogger(name).addFilter(_is_new_to_readers)
 
     @hook_impl
     def on_pipeline_error(self, error: Exception) -> None:
@@ -418,7 +425,7 @@ class SayErrorsPlainly:
             raise (Stopped if was_stopped else click.ClickException)(str(error)) from error
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_new_to_readers(record: logging.LogRecord) -> bool:
     """Sort out the error, and advice to repeat the run (after any error) or to start from the failed node.
 
     What the node reads may have to change, and the whole command repeats no finished training.

@@ -30,13 +30,12 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from igl_dt.kedro_ext.environments import load_configuration
-from igl_dt.kedro_ext.hooks import IN_USE
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import rebuild_command
 from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
 from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, measure_run, read_tables
 from igl_dt.runtime.parameters import RuntimeParameters
-from igl_dt.training import STOPPED
+from igl_dt.training import IN_USE, STOPPED
 from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import explain
 
@@ -244,7 +243,7 @@ def run_cells(plan: Plan, jobs: int, say: Callable[[str], None], address: str | 
                 for cell in ready[: jobs - len(running)]:
                     waiting.remove(cell)
                     if cell.teachers in failed:
-                        say(f"{cell.run} is skipped: its teachers failed")
+                        say(f"{cell.run} is skipped: {cell.teachers} is not done")
                         failed.add(cell.run)
                     else:
                         running[pool.submit(processes.run, cell)] = cell
@@ -286,7 +285,7 @@ class _Processes:
             if code == 0:
                 self._say(f"{cell.run} done")
                 return True
-            if IN_USE in said or self._stopped:
+            if code == IN_USE or self._stopped:
                 continue
             if code < 0 or code == STOPPED:
                 how = "stopped" if code == STOPPED else f"killed by signal {-code}"

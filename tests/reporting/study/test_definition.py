@@ -68,7 +68,7 @@ def test_parameters_of_study_method_and_ablation_add_up(tmp_path: Path) -> None:
         ("no_local: {method: igl_dt,", "no_local: {method: igl_d,", "ablations.no_local.method.*did you mean 'igl_dt'"),
         ("no_local: {method: igl_dt,", "no_local: {", "ablations.no_local.method must be one of the methods"),
         ("no_local:", "no-local:", "no-local"),
-        ("fractions: [0.25, 0.5]", "fractions: [0.25, 0.25]", "tiny-supervised-0.25-0 is there twice"),
+        ("fractions: [0.25, 0.5]", "fractions: [0.25, 0.25]", "two runs would be called tiny-supervised-0.25-0"),
         ("env: smoke", "env: [", "is not valid YAML"),
         (
             "{student_learning.steps: 6}",

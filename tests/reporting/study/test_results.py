@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from igl_dt.kedro_ext.study import load_plan
 from igl_dt.reporting.study.comparison import compare_ablated_classes, compare_ablations, compare_classes
 from igl_dt.reporting.study.definition import Cell, read_study
 from igl_dt.reporting.study.figures import plot_study
@@ -112,9 +113,14 @@ def test_rows_of_recorded_runs_stay_as_they_are(gathered, tmp_path: Path) -> Non
 
 
 def test_of_merged_tables_each_run_has_its_rows_once_and_no_other_parameters(gathered) -> None:
-    merged = Tables(*(pd.concat([table, table, table.assign(digest="old")]) for table in gathered))
+    failed, slower = gathered.results.assign(status=FAILED, test_miou=None), gathered.costs.assign(seconds=99.0)
+    others = Tables(failed, slower), gathered, Tables(gathered.results.assign(test_miou=0.5), gathered.costs)
+    tables = [*others, Tables(*(table.assign(digest="old") for table in gathered))]
+    merged = Tables(*(pd.concat(each) for each in zip(*tables, strict=True)))
     kept, costs = read_results(Path("nowhere"), [(Cell("tiny", "igl_dt", "", 0.25, 0, {}), RECORDED, "0e5")], merged)
     assert kept["weights"].tolist() == ["last", "best"]
+    assert set(kept["status"]) == {DONE}
+    assert 0.5 not in set(kept["test_miou"])
     assert costs["digest"].tolist() == ["0e5"]
 
 
@@ -287,3 +293,5 @@ def test_committed_tables_say_what_the_results_say(path: Path) -> None:
     study = read_study(path.with_name("study.yml"))
     table = write_markdown(tabulate(read_tables(path.parent).results, study.candidates))
     assert path.with_name("table.md").read_text("utf-8") == table, f"kedro study report {path.parent.name}"
+    plan = load_plan(path.parents[2], path.parent.name)
+    assert plan.dropped(plan.statuses()) == [], "rows of another definition"

@@ -173,7 +173,10 @@ def list_cells(name: str, study: Study, needs_teachers: Callable[[str], bool]) -
                 values = _without(values, f"{TEACHER_PRETRAINING}.") | own
                 cell = Cell(name, method, ablation, fraction, seed, values, teachers)
                 if cells.setdefault(cell.run, cell) is not cell:
-                    raise ValueError(f"study {name}: {cell.run} is there twice; fractions must differ")
+                    raise ValueError(
+                        f"studies/{name}/study.yml: fractions: two runs would be called {cell.run}; make them differ "
+                        "within six significant digits"
+                    )
     return list(cells.values())
 
 

@@ -22,11 +22,17 @@ CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
     "compute": "mIoU over multiply-adds of training, teachers’ included: mean and standard deviation over seeds; dots "
     "are single runs.",
-    "differences": "Paired differences to each other method, with 95 % t-intervals over seeds.",
+    "differences": "Paired differences to each other method.",
     "ablations": "The whole method minus each of its ablations: positive where the whole method is better.",
-    "classes": "IoU per class against supervised training: paired differences, with 95 % t-intervals over seeds.",
-    "ablated_classes": "IoU per class: the whole method minus each of its ablations, likewise.",
+    "classes": "IoU per class minus that of supervised training.",
+    "ablated_classes": "IoU per class: the whole method minus each of its ablations.",
 }
+SCORES = ("label_efficiency", "compute")
+"""Figures of scores; the others are of differences."""
+INTERVALS = (
+    " Lines are 95 % t-intervals over seeds, not corrected for multiple comparisons: blue above 0, orange below it, "
+    "grey with a hollow dot where they include it. A dot without a line is a single pair."
+)
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -39,8 +45,8 @@ img {{ width: 100%; }}
 <body><h1>Study {name}</h1>
 <p>{done} of {cells} runs are done, in {hours:.1f} hours of computation. Scores are mIoU in percent on the {split}
 images: mean ± standard deviation over n seeds, of the last weights and of those of the best validation. Differences are
-in points, paired by seed, with 95 % t-intervals that are not corrected for their number. Compute is in multiply-adds,
-the training of teachers included, over that of supervised training.</p>
+in points, paired by seed, with 95 % t-intervals that are not corrected for multiple comparisons. Compute is in
+multiply-adds, the training of teachers included, over that of supervised training.</p>
 {tables}
 {figures}</body></html>
 """
@@ -134,7 +140,10 @@ def render_study(
     figures: Iterable[str],
 ) -> str:
     """Render the page of a study, with tables of text and the figures that lie beside it."""
-    shown = [f'<p><img src="figures/{each}.png" alt="">{CAPTIONS[each]}</p>\n' for each in figures]
+    shown = [
+        f'<p><img src="figures/{each}.png" alt="">{CAPTIONS[each]}{"" if each in SCORES else INTERVALS}</p>\n'
+        for each in figures
+    ]
     split = "test" if score_column(results) == "test_miou" else "validation"
     hours, rows = costs["seconds"].sum() / 3600, [table.to_html(index=False, border=0) for table in tables]
     return PAGE.format(

@@ -34,9 +34,13 @@ class Tables(NamedTuple):
     costs: pd.DataFrame
 
     def rows_of(self, run: str, digest: str) -> "Tables":
-        """Give the rows of a run with these parameters, each once: tables of several clones may have been merged."""
-        tables = (table[(table["run"] == run) & (table["digest"] == digest)] for table in self)
-        return Tables(*(table.drop_duplicates() for table in tables))
+        """Give the rows of a run with these parameters, where tables of several clones may have been merged.
+
+        Of a run that is done in several, the first counts; one that is done somewhere has not failed.
+        """
+        results, costs = (table[(table["run"] == run) & (table["digest"] == digest)] for table in self)
+        done = results[results["status"] == DONE]
+        return Tables((done if len(done) else results).drop_duplicates("weights"), costs.drop_duplicates("run"))
 
 
 def read_tables(folder: Path) -> Tables:
