@@ -5,7 +5,7 @@
 #   docker run --rm -v igl-dt-data:/project/data -v PATH:/images:ro igl-dt \
 #       kedro run --env=folder --pipelines=full --params=dataset.root=/images
 #
-# For a GPU, add --gpus=all. Loader workers exchange tensors in shared memory: with large crops, add --shm-size=4g.
+# For a GPU, add --gpus=all. Loader workers exchange tensors in shared memory: with large crops, add --shm-size=8g.
 FROM python:3.11-slim
 
 RUN apt-get update \
@@ -20,7 +20,7 @@ WORKDIR /project
 # Dependencies first: they change less often than the code.
 COPY --chown=user requirements.lock ./
 RUN python -m venv .venv \
-    && .venv/bin/pip install --no-cache-dir uv \
+    && .venv/bin/pip install --no-cache-dir uv==0.13.9 \
     && .venv/bin/uv pip sync --no-cache --compile-bytecode --python .venv/bin/python requirements.lock
 
 COPY --chown=user . .
