@@ -1,14 +1,22 @@
 """What a benchmark finds: figures with their spread and limit, as rows of one table and in one file."""
 
 import json
+import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+
+from igl_dt.kedro_ext.provenance import find_commit
+from igl_dt.runtime.determinism import instruction_sets
 
 RESULTS = Path(__file__).with_name("results.json")
 """The committed figures, by subject and name."""
+MEASURED_ON = "measured on"
+"""Key of each subject's machine in the file. Seconds compare on one machine alone, ratios mostly on others too."""
 ROW = "{:<10}  {:<52}  {:>12}  {:>19}  {:>8}  {:>8}  {:>12}"
 HEADER = ROW.format("subject", "figure", "median", "quartiles", "limit", "of limit", "committed")
 
@@ -72,12 +80,22 @@ def show(value: float) -> str:
     return f"{value:.3e}" if value >= 1e6 else f"{value:.4g}"
 
 
+def describe_machine() -> str:
+    """Name the processor, its instruction sets, torch and the commit that is checked out."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*: (.*)$", info.read_text("utf-8"), re.MULTILINE) if info.is_file() else []
+    machine, commit = names[0] if names else platform.machine(), find_commit(RESULTS.parents[1])["commit"]
+    return f"{machine} ({' '.join(instruction_sets())}), torch {torch.__version__}, commit {commit}"
+
+
 def read_results() -> dict[str, Any]:
     """Give the committed figures; none where there are none yet."""
     return json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
 
 
 def write_results(subject: str, figures: Sequence[Figure]) -> None:
-    """Replace a subject's figures in the file."""
-    content = read_results() | {subject: {figure.name: figure.as_json() for figure in figures}}
+    """Replace a subject's figures in the file, and where they were measured."""
+    content = read_results() | {
+        subject: {MEASURED_ON: describe_machine()} | {figure.name: figure.as_json() for figure in figures}
+    }
     RESULTS.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
