@@ -524,8 +524,8 @@ def tabulate_fractions(results: pd.DataFrame) -> str:
     lines.append("|---" * (1 + len(values)) + "|")
     for label, method in METHODS.items():
         given = [scores.get(method, pd.Series()) for scores in values.values()]
-        if sum(map(len, given)) > max(map(len, given)):
-            means = [f"{scores.mean():.1f} ± {scores.std():.1f}" if len(scores) == 3 else "–" for scores in given]
+        means = [f"{scores.mean():.1f} ± {scores.std():.1f}" if len(scores) == 3 else "–" for scores in given]
+        if len(means) - means.count("–") > 1:
             lines.append(f"| {label} | {' | '.join(means)} |")
     return "\n".join(lines) + "\n"
 
