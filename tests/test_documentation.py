@@ -317,7 +317,7 @@ def test_parameters_in_yaml_blocks_are_valid(
 
 
 def test_shards_in_commands_fit_the_batches() -> None:
-    found = [block for block in blocks("scaling.md", "") if "runtime.shards" in block]
+    found = [block for block in blocks("scaling.md", "") if "kedro run --" in block and "runtime.shards" in block]
     assert len(found) == 3
     for block in found:
         (env,), (line,) = re.findall(r"--env=(\w+)", block), re.findall(r"--params=([^\s\"]+)", block)
