@@ -172,7 +172,7 @@ def test_runs_from_images_to_scores(
     draw(tmp_path / "images")
     changes = SMALL | {
         "teacher_pretraining": SMALL_STAGE | {"networks": TEACHERS},
-        "student_learning": SMALL_STAGE | {"networks": STUDENT, "reference": False},
+        "student_learning": SMALL_STAGE | {"networks": STUDENT},
     }
     changes["dataset"] = {"root": str(tmp_path / "images")} | (
         {"image_size": [40, 56]} if environment == "folder" else {}
@@ -183,7 +183,7 @@ def test_runs_from_images_to_scores(
     KedroSession.create(project, env=environment, runtime_params=changes).run(pipeline_names=STAGES)
 
     metrics = json.loads((project / f"data/08_reporting/{environment}/metrics.json").read_text("utf-8"))
-    assert set(metrics) >= {"student", "global_teacher", "local_teacher"}
+    assert set(metrics) >= {"student", "global_teacher", "local_teacher", "supervised"}
     assert tuple(metrics["student"]["per_class"]) == classes
     lists = project / f"data/05_model_input/{environment}"
     assert len(pd.read_csv(lists / "labeled.csv")) == labeled

@@ -435,7 +435,7 @@ def test_torchrun_is_refused_with_the_command_that_does_it(monkeypatch) -> None:
         RequireSequentialRunner().after_context_created()
     monkeypatch.setenv("WORLD_SIZE", "8")
     several = "runtime.processes=4,runtime.shards=8,runtime.nodes=2,runtime.rendezvous=first:29400"
-    with pytest.raises(click.ClickException, match=f"on each machine, and add to --params: {re.escape(several)}"):
+    with pytest.raises(click.ClickException, match=rf"each machine, and add to --params: {re.escape(several)}\. The"):
         RequireSequentialRunner().after_context_created()
 
 

@@ -18,21 +18,20 @@ from igl_dt.reporting.study.comparison import (
 from igl_dt.reporting.study.results import TEACHER, score_column
 from igl_dt.reporting.study.statistics import paired_difference, summarize
 
+INTERVALS = (
+    "Lines are 95 % t-intervals over seeds, not corrected for multiple comparisons: blue above 0, orange below it, "
+    "grey with a hollow dot where they include it. A dot without a line is a single pair."
+)
 CAPTIONS = {
     "label_efficiency": "mIoU over the labelled share: mean and standard deviation over seeds; dots are single runs.",
     "compute": "mIoU over multiply-adds of training, teachers’ included: mean and standard deviation over seeds; dots "
     "are single runs.",
-    "differences": "Paired differences to each other method.",
-    "ablations": "The whole method minus each of its ablations: positive where the whole method is better.",
-    "classes": "IoU per class minus that of supervised training.",
-    "ablated_classes": "IoU per class: the whole method minus each of its ablations.",
+    "differences": f"Paired differences to each other method. {INTERVALS}",
+    "ablations": "The whole method minus each of its ablations: positive where the whole method is better. "
+    f"{INTERVALS}",
+    "classes": f"IoU per class minus that of supervised training. {INTERVALS}",
+    "ablated_classes": f"IoU per class: the whole method minus each of its ablations. {INTERVALS}",
 }
-SCORES = ("label_efficiency", "compute")
-"""Figures of scores; the others are of differences."""
-INTERVALS = (
-    " Lines are 95 % t-intervals over seeds, not corrected for multiple comparisons: blue above 0, orange below it, "
-    "grey with a hollow dot where they include it. A dot without a line is a single pair."
-)
 PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -140,10 +139,7 @@ def render_study(
     figures: Iterable[str],
 ) -> str:
     """Render the page of a study, with tables of text and the figures that lie beside it."""
-    shown = [
-        f'<p><img src="figures/{each}.png" alt="">{CAPTIONS[each]}{"" if each in SCORES else INTERVALS}</p>\n'
-        for each in figures
-    ]
+    shown = [f'<p><img src="figures/{each}.png" alt="">{CAPTIONS[each]}</p>\n' for each in figures]
     split = "test" if score_column(results) == "test_miou" else "validation"
     hours, rows = costs["seconds"].sum() / 3600, [table.to_html(index=False, border=0) for table in tables]
     return PAGE.format(
