@@ -137,6 +137,16 @@ def test_it_resumes_to_the_bit(name: str, device: str, tmp_path: Path) -> None:
     assert all(cost["total"] > 0 and cost["steps"] == 3 for cost in costs[0].values())
 
 
+def test_a_state_must_have_all_that_is_the_method_s_own() -> None:
+    method = make("igl_dt", steps=3)[0]
+    state = method.own_state()
+    method.load_own_state(state)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        method.load_own_state(dict(list(state.items())[1:]))
+    with pytest.raises(RuntimeError, match="Unexpected key"):
+        method.load_own_state(state | {"other": torch.zeros(1)})
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_its_loss_falls(name: str) -> None:
     method, result = run(name, steps=12)

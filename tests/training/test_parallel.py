@@ -158,6 +158,8 @@ class TestOneResult:
 
 class TestShards:
     class Normed(nn.Module):
+        own_state = nn.Module.state_dict
+
         def __init__(self) -> None:
             super().__init__()
             self.norm, self.weight = nn.BatchNorm1d(1), nn.Parameter(torch.tensor([2.0]))

@@ -92,6 +92,16 @@ class Method(nn.Module, ABC):
         """Give the entries of ``state_dict`` that a training changes: all but those of the frozen teachers."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("teachers.")}
 
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Put back what ``own_state`` gave.
+
+        Raises:
+            RuntimeError: entries are missing, or there are others.
+        """
+        own = self.own_state()
+        frozen = {name: value for name, value in self.state_dict().items() if name not in own}
+        self.load_state_dict({**state, **frozen})
+
     def trained(self) -> dict[str, nn.Module]:
         """Give the modules that are optimised, by role; each has an optimiser of its own."""
         return dict(self.networks.items())

@@ -12,10 +12,11 @@ processes, and joins neither buffers nor several shards of a process.
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from igl_dt.data.loading import Batch
+from igl_dt.methods.base import Method
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.processes import Group
 
@@ -81,13 +82,13 @@ class Shards:
         parts: that a batch is cut into where there is but one shard.
     """
 
-    def __init__(self, method: nn.Module, runtime: RuntimeParameters, group: Group, parts: int) -> None:
+    def __init__(self, method: Method, runtime: RuntimeParameters, group: Group, parts: int) -> None:
         fast = runtime.reduction == "fast" and group.size > 1
         self.count = runtime.shards_per_step
         self._group, self._parts = group, parts if self.count == 1 else self.count // group.size
         self._sum = PlainSum() if fast else OrderedSum(group)
         self._parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-        changing = {name for name in method.state_dict() if not name.startswith("teachers.")}  # others are constants
+        changing = method.own_state()  # other buffers are constants
         buffers = [buffer for name, buffer in method.named_buffers() if name in changing]
         self._buffers = [buffer for buffer in buffers if buffer.is_floating_point()]
         self._counters = [buffer for buffer in buffers if not buffer.is_floating_point()]

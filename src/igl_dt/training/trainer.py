@@ -406,7 +406,7 @@ class TrainState:
 
     def load(self, state: State) -> int:
         """Put everything back; gives the number of steps done."""
-        self.method.load_state_dict(self.method.state_dict() | state["method"])
+        self.method.load_own_state(state["method"])
         for role, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][role])
         self.history.load_state_dict(state["history"])
