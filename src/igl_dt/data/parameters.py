@@ -3,15 +3,9 @@
 from pathlib import PureWindowsPath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from igl_dt.utils.parameters import Parameters, Probability, Range, Size, Weight
-
-
-def _parse_size(value: Any) -> Any:
-    """Accept ``192x256`` (height x width), as lists do not fit into ``--params``."""
-    parts = value.lower().split("x") if isinstance(value, str) else []
-    return tuple(map(int, parts)) if len(parts) == 2 and all(part.strip().isdecimal() for part in parts) else value
 
 
 class DatasetParameters(Parameters):
@@ -21,9 +15,9 @@ class DatasetParameters(Parameters):
     """Name of a class in ``igl_dt.data.datasets``, which knows the layout of the folder."""
     root: str
     """Folder of the data set; absolute, or relative to the project."""
-    image_size: Annotated[Size | None, BeforeValidator(_parse_size)] = None
-    """(height, width) at which all images and masks are read, in training and evaluation, whatever their aspect ratio;
-    also as text, such as 192x256. null: as on disk, unless ``short_side`` or ``long_side`` is given."""
+    image_size: Size | None = None
+    """(height, width) at which all images and masks are read, in training and evaluation, whatever their aspect ratio.
+    null: as on disk, unless ``short_side`` or ``long_side`` is given."""
     short_side: PositiveInt | None = None
     """Images and masks are resized so that their shorter side has this length; keeps the aspect ratio."""
     long_side: PositiveInt | None = None
@@ -104,7 +98,7 @@ class AugmentationParameters(Parameters):
     strong_labeled: bool = False
     """Whether labelled images are trained on in their strong view."""
     cutmix_probability: Probability = 0.5
-    """How often a box of the next image in the batch is pasted into an unlabelled image (CutMix)."""
+    """How often a box of the previous image in the batch is pasted into an unlabelled image (CutMix)."""
     cutmix_boxes: Annotated[int, Field(gt=0)] = 1
     """Boxes per image that has any, each with its part of the area [family: 1 in UniMatch, 3 in CPS]."""
     cutmix_area: Range[tuple[Probability, Probability]] = (0.02, 0.4)

@@ -256,7 +256,7 @@ def _check(content: bytes, network: SegmentationNetwork, size: Size | None) -> f
                 if not difference <= TOLERANCE:
                     problem = f"its logits differ from PyTorch's by {difference:.1e}; {TOLERANCE} is allowed"
             if problem is not None:
-                fix = "; give export.size=[HEIGHT,WIDTH] for a file that takes images of one size" if not size else ""
+                fix = "" if size else "; give export.size=HEIGHTxWIDTH for a file that takes images of one size"
                 raise ExportError(
                     f"the exported {network.name} is wrong on {batch} images of {height}×{width} (height×width), and "
                     f"was not written: {problem}{fix}"

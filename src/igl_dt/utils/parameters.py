@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
 IGNORE_INDEX = 255
 """Mask value of pixels that count neither in a loss nor in a score."""
@@ -17,8 +17,13 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
 
-Size = tuple[PositiveInt, PositiveInt]
-"""Height and width in pixels."""
+def _parse_size(value: Any) -> Any:
+    parts = value.lower().split("x") if isinstance(value, str) else []
+    return tuple(map(int, parts)) if len(parts) == 2 and all(part.strip().isdecimal() for part in parts) else value
+
+
+Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_parse_size)]
+"""Height and width in pixels; also as text, such as 192x256, as lists do not fit into ``--params``."""
 
 
 def _expand_home(path: str) -> str:
