@@ -1,7 +1,9 @@
 """A batch is a function of the seed, the stream and the step, and of nothing else."""
 
+import subprocess
 import traceback
 from collections import Counter
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -345,6 +347,24 @@ def test_too_large_a_crop_or_no_images_are_errors(unspoilt: Path, parts) -> None
         make_batches(reader, none, parts.unlabeled)
     with pytest.raises(DataError, match="stage: there are no unlabelled images"):
         make_batches(reader, parts.labeled, none)
+
+
+def test_workers_outlive_signals_to_the_whole_group_and_end_with_the_loader(make) -> None:
+    """As ``timeout`` and Slurm send them: the training then saves its state, for which it needs the step's batch."""
+    batches = make(steps=12).read(0, 1, pin_memory=False)
+    first = next(batches)
+    (worker,) = active_children()
+    for signal in ("TERM", "INT"):
+        subprocess.run(["kill", f"-{signal}", str(worker.pid)], check=True)
+    assert len([first, *batches]) == 12
+    batches.close()
+    assert not active_children()
+    batches = make(steps=12).read(0, 1, pin_memory=False)
+    next(batches)
+    (worker,) = active_children()
+    worker.terminate()
+    worker.join(10)
+    assert worker.exitcode == 0, "what ends a loader whose worker does not end by itself"
 
 
 @pytest.mark.parametrize("workers", [0, 1])

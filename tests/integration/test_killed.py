@@ -175,17 +175,17 @@ def test_killed_at_twenty_random_moments(full: Path, make_project, start, type_c
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_processes_that_train_together(make_project, start, type_command, outputs) -> None:
+def test_ctrl_c_and_sigterm_end_all_processes_that_train_together(make_project, start, type_command, outputs) -> None:
     """Typed again, two processes end with the bytes of one."""
     alone, root = make_project("alone"), make_project("stopped")
     batches = "teacher_pretraining.batch_size=4,student_learning.batch_size=4"
     in_shards = (*COMMAND[:-1], f"{COMMAND[-1]},{batches},runtime.shards=2")
     type_command(alone, *in_shards)
-    together = (*COMMAND[:-1], f"{in_shards[-1]},runtime.processes=2")
-    for pattern in (TEACHERS, STUDENT):
+    together = (*COMMAND[:-1], f"{in_shards[-1]},runtime.processes=2,runtime.workers=1")
+    for pattern, number in ((TEACHERS, signal.SIGINT), (STUDENT, signal.SIGTERM)):
         process = start(root, together)
         wait_for_file(process, root, pattern)
-        said = kill(process, signal.SIGINT)
+        said = kill(process, number)
         assert process.returncode == STOPPED
         assert "was stopped after step" in said
         assert "the same command resumes from there" in said

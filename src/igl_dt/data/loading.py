@@ -1,9 +1,9 @@
 """From a manifest to tensors: one image at its reading size, and the batch of one training step."""
 
 import math
-import signal
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from pathlib import Path
@@ -33,6 +33,7 @@ from igl_dt.data.transforms import (
     strong_view,
 )
 from igl_dt.utils.seeding import generator
+from igl_dt.utils.signals import obey_only
 
 
 def by_size(rows: pd.DataFrame) -> pd.DataFrame:
@@ -250,7 +251,7 @@ class TrainingBatches(Dataset[Batch]):
             epoch, position = divmod(step * self.batch_size + slot, count)
             yield slot, int(_permutation(self.seed, self.stream, name, epoch, count)[position])
 
-    def read(self, start: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
+    def read(self, start: int, workers: int, pin_memory: bool) -> Generator[Batch, None, None]:
         """Read the batches from step ``start`` on, by so many processes beside this one (0: by this one).
 
         Raises:
@@ -263,7 +264,7 @@ class TrainingBatches(Dataset[Batch]):
             num_workers=workers,
             prefetch_factor=4 if workers else None,
             pin_memory=pin_memory,
-            worker_init_fn=_ignore_interrupts,
+            worker_init_fn=_obey_the_training,
         )
         for batch in loader:
             if isinstance(batch, DataError):
@@ -292,9 +293,8 @@ def _permutation(seed: int, stream: str, name: str, epoch: int, count: int) -> n
     return generator(seed, stream, name, "order", epoch).permutation(count)
 
 
-def _ignore_interrupts(_: int) -> None:
-    """Leave Ctrl-C, which a terminal sends to all processes, to the one that trains."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _obey_the_training(_: int) -> None:
+    obey_only(os.getppid())
 
 
 def _to_tensor(image: np.ndarray) -> Tensor:
