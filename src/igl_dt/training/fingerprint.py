@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import igl_dt
 from igl_dt.data.datasets import MaskFormat, mask_format
 from igl_dt.methods.base import Method
 from igl_dt.runtime.context import RunContext
@@ -77,7 +78,7 @@ def digest_of_code(classes: Iterable[type], *modules: str) -> str:
     }
     named = {name for source in own.values() for name in _named_in_imports(source)}
     inside = imported_modules([*modules, *own, *named])
-    sources = own | {name: Path(str(getattr(find_spec(name), "origin", ""))).read_text("utf-8") for name in inside}
+    sources = own | {name: _read(Path(str(getattr(find_spec(name), "origin", "")))) for name in inside}
     lines = [f"{name} {_digest_of_source(source)}\n" for name, source in sorted(sources.items())]
     return digest("".join(lines).encode())
 
@@ -85,10 +86,23 @@ def digest_of_code(classes: Iterable[type], *modules: str) -> str:
 def _source(kind: type) -> str:
     """Return the source of the module that defines a class; of a class in a notebook, that of its cell."""
     try:
-        return Path(inspect.getfile(kind)).read_text("utf-8")
+        return _read(Path(inspect.getfile(kind)))
     except (OSError, TypeError):  # a cell is no file, but Python keeps its lines for tracebacks
         codes = (getattr(member, "__code__", None) for member in vars(kind).values())
         return "".join(linecache.getlines(next((code.co_filename for code in codes if code), "")))
+
+
+def _read(file: Path) -> str:
+    return sources_of_package().get(file) or file.read_text("utf-8")
+
+
+@cache
+def sources_of_package() -> dict[Path, str]:
+    """Read all modules of this package: once, since what was imported runs on, even if its file is edited."""
+    return {file: file.read_text("utf-8") for file in Path(str(igl_dt.__file__)).parent.rglob("*.py")}
+
+
+sources_of_package()
 
 
 @cache  # a run's trainings share most of their code
