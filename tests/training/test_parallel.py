@@ -21,13 +21,13 @@ from igl_dt.evaluation.evaluator import Evaluation, evaluate_networks, split_int
 from igl_dt.methods.base import Method
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.runtime.processes import Group, launch
+from igl_dt.runtime.processes import Group, ProcessesError, launch
 from igl_dt.training.parameters import StudentLearningParameters, check_shards
 from igl_dt.training.shards import OrderedSum, Shards
 from igl_dt.training.trainer import TrainingData, TrainingError
 from igl_dt.utils.registry import find_classes
 from tiny import NETWORKS, tiny_network
-from together import TEACHERS, digest_of_training, fail_in_one, kill_one, train_methods
+from together import TEACHERS, digest_of_training, fail_in_one, kill_one, train_methods, wait_long
 
 METHODS = list(find_classes(igl_dt.methods, Method))
 
@@ -148,6 +148,14 @@ class TestOneResult:
         while any(Path("/proc", worker).exists() for worker in workers):
             assert time.monotonic() < deadline
             time.sleep(0.1)
+
+    def test_a_machine_that_waits_in_vain_says_for_what(self, monkeypatch) -> None:
+        monkeypatch.setattr("igl_dt.runtime.processes.MEETING_TIMEOUT", 1)
+        with socket.create_server(("localhost", 0)) as server:
+            rendezvous = f"localhost:{server.getsockname()[1]}"
+        runtime = RuntimeParameters(nodes=2, shards=2, rendezvous=rendezvous, device="cpu")
+        with pytest.raises(ProcessesError, match=f"^test-alone: the 2 machines have not met at {rendezvous}, or one"):
+            launch(wait_long, ("unused",), runtime, "test-alone")
 
     def test_an_error_of_one_process_ends_them_all(self, tmp_path: Path) -> None:
         calls = tmp_path / "calls"

@@ -24,10 +24,11 @@ from igl_dt.networks.registry import build_network
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.determinism import seeded
 from igl_dt.runtime.parameters import EvaluationParameters
+from igl_dt.runtime.processes import Group
 from igl_dt.training import trainer
 from igl_dt.training.fingerprint import digest_of_parameters
 from igl_dt.training.parameters import StudentLearningParameters, TrainingParameters
-from igl_dt.training.trainer import TrainingData, TrainingResult, create_method, train
+from igl_dt.training.trainer import TrainingData, TrainingError, TrainingResult, create_method, train
 from tiny import CLASSES, NETWORKS
 
 pytestmark = pytest.mark.usefixtures("count_one_step")
@@ -257,6 +258,15 @@ class TestTraining:
             assert network.sizes == context.dataset.sizes()
             assert network.fingerprint is not None
         assert torch.equal(resumed["updates"], undisturbed["updates"])
+
+    def test_machines_with_other_code_are_refused(self, data, context) -> None:
+        class WithAnother(Group):
+            def gather(self, shared: Any) -> list:
+                return [*shared, {**shared[0], "code": "other"}]
+
+        options = parameters("student")
+        with pytest.raises(TrainingError, match="some_training: machines that train together differ in code: "):
+            train(create("student"), data, options, context, "some_training", group=WithAnother())
 
     def test_the_code_of_teachers_counts_for_its_states(self, data, context, teachers, monkeypatch) -> None:
         counted: set[type] = set()

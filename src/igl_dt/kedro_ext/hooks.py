@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import time
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from igl_dt.runtime.memory import peak_memory, reset_peak_memory
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
 from igl_dt.training import IN_USE, STOPPED
+from igl_dt.utils.errors import is_ours
 from igl_dt.utils.files import atomic_write
 from igl_dt.utils.parameters import explain
 
@@ -419,7 +419,7 @@ class SayErrorsPlainly:
 
         That is: by this project, or by a Kedro dataset that cannot read or write its file.
         """
-        if _is_ours(error) or isinstance(error, DatasetError):
+        if is_ours(error) or isinstance(error, DatasetError):
             logger.debug("the run failed", exc_info=error)
             was_stopped = getattr(error, "exit_code", None) == STOPPED
             raise (Stopped if was_stopped else click.ClickException)(str(error)) from error
@@ -445,11 +445,3 @@ def _path(catalog: DataCatalog, name: str) -> Path | None:
         if path := getattr(dataset, attribute, None):
             return Path(path).absolute()
     return None
-
-
-def _is_ours(error: Exception) -> bool:
-    """Tell whether an error is of a kind of this project's, or a ValueError or OSError that its code raised."""
-    if type(error).__module__.startswith("igl_dt."):
-        return True
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return isinstance(error, (ValueError, OSError)) and bool(modules) and modules[-1].startswith("igl_dt.")

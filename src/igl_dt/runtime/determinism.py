@@ -23,8 +23,8 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
     """Make torch deterministic, set its threads, and choose the device.
 
     Raises:
-        ValueError: CUDA is asked for and absent; ``portable`` on a processor or in a process that has no part in it; or
-            ``portable`` and ``compile`` on the CPU.
+        ValueError: CUDA is asked for and absent, or there are fewer GPUs than processes; ``portable`` on a processor
+            or in a process that has no part in it; or ``portable`` and ``compile`` on the CPU.
     """
     use_onednn(runtime.portable)
     if runtime.portable:
@@ -43,6 +43,11 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
             )
     if runtime.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("runtime.device is cuda, but torch finds no CUDA device: take runtime.device=cpu or auto")
+    if uses_cuda(runtime) and runtime.processes > torch.cuda.device_count():
+        raise ValueError(
+            f"runtime.processes is {runtime.processes}, but this machine has {torch.cuda.device_count()} GPUs, and "
+            "each process needs its own"
+        )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with it
     if runtime.compile:
         torch.use_deterministic_algorithms(True)  # the compiler's kernels too

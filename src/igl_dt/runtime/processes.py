@@ -7,6 +7,7 @@ stop, the first error, the result. A process that is killed makes elastic restar
 import io
 import logging
 import os
+import shutil
 import signal
 import threading
 import time
@@ -25,7 +26,9 @@ from torch import Tensor, distributed
 
 from igl_dt.runtime.determinism import uses_cuda
 from igl_dt.runtime.parameters import RuntimeParameters
+from igl_dt.utils.errors import is_ours
 from igl_dt.utils.files import atomic_write
+from igl_dt.utils.signals import obey_only
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ RESTARTS = 3
 ERROR_DELAY = 5.0
 """Seconds before a process reports an error that is not ours: where another one was killed, connections break, and
 elastic ends this one in the meantime."""
+MEETING_TIMEOUT = 1800
+"""Seconds that a machine waits for the others, whose images may take longer to check."""
 LAUNCHER_CHECK_INTERVAL = 1.0
 """Seconds between two looks at whether the launching process is still there."""
 
@@ -137,20 +142,16 @@ def launch(
 
     Raises:
         ProcessesError: processes were killed too often, or did not find each other.
-        ValueError: there are fewer GPUs than processes.
         Exception: the first one that the function raises in a process of this machine.
     """
     # These imports take a second.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, launch_agent
 
     on_cuda = uses_cuda(runtime)
-    if on_cuda and runtime.processes > torch.cuda.device_count():
-        raise ValueError(
-            f"runtime.processes is {runtime.processes}, but this machine has {torch.cuda.device_count()} GPUs, and "
-            "each process needs its own"
-        )
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").addFilter(_without_traceback)
     # A restarted group must not find what the one before has left in the store (pytorch issue 135712).
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     # Imported once, for all processes and restarts; trainings import all that is called here.
@@ -165,6 +166,7 @@ def launch(
             run_id=name,
             rdzv_backend="c10d",
             rdzv_endpoint=runtime.rendezvous or "localhost:0",
+            rdzv_configs={"read_timeout": MEETING_TIMEOUT, "join_timeout": MEETING_TIMEOUT},
             local_addr=None if runtime.rendezvous else "localhost",
             max_restarts=RESTARTS,
             start_method="forkserver",
@@ -180,6 +182,13 @@ def launch(
         except ChildFailedError as error:
             if not (folder / ERROR).exists():
                 raise ProcessesError(f"{name}: its processes ended {RESTARTS + 1} times: {error}") from error
+        except RendezvousError as error:
+            if not (folder / ERROR).exists():
+                raise ProcessesError(
+                    f"{name}: the {runtime.nodes} machines have not met at {runtime.rendezvous}, or one of them has "
+                    f"left ({type(error).__name__}: {error}). All of them must run the same command on the same images "
+                    f"within {MEETING_TIMEOUT // 60} minutes, and reach this address"
+                ) from error
         if (folder / ERROR).exists():
             raise torch.load(folder / ERROR, weights_only=False)
         if not (folder / RESULT).exists():
@@ -191,8 +200,8 @@ def launch(
 def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
     """Be one of the processes."""
     folder, rank, local_rank = Path(path), int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the launching process's
-    threading.Thread(target=_exit_with, args=(launcher,), daemon=True).start()
+    obey_only(launcher)
+    threading.Thread(target=_exit_with, args=(launcher, folder), daemon=True).start()
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")  # where there is nothing
     logging.getLogger("igl_dt").setLevel(level if local_rank == 0 else logging.WARNING)
     if on_cuda:
@@ -207,7 +216,7 @@ def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
         if group.leads:
             torch.save(result, folder / RESULT)
     except Exception as error:
-        if not type(error).__module__.startswith("igl_dt."):
+        if not is_ours(error):
             time.sleep(ERROR_DELAY)
             error.add_note("".join(traceback.format_exception(error)))
         stopped = isinstance(error, StoppedTogetherError)
@@ -218,10 +227,17 @@ def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
     distributed.destroy_process_group()
 
 
-def _exit_with(launcher: int) -> None:
-    """End this process once the launching one is gone: killed, it can end nothing itself."""
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Take the traceback off what elastic logs of a process that failed: it is elastic's own."""
+    record.exc_info = None
+    return True
+
+
+def _exit_with(launcher: int, folder: Path) -> None:
+    """End this process once the launching one is gone: killed, it can end and remove nothing itself."""
     while _is_there(launcher):
         time.sleep(LAUNCHER_CHECK_INTERVAL)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 

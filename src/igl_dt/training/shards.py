@@ -66,7 +66,8 @@ class PlainSum:
     def take(self) -> Tensor:
         """Give the sum."""
         assert self._sum is not None
-        return self._sum
+        whole, self._sum = self._sum, None
+        return whole
 
 
 class Shards:

@@ -220,18 +220,27 @@ def train(
         return replace(result, networks=method.evaluated())
     identity |= {
         "code": digest_of_code({type(module) for module in (method, *networks)}, __name__),
-        "environment": json.dumps(describe_environment(runtime)),
+        "environment": json.dumps(_environment(runtime)),
         "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
     }
+    for other in group.gather([identity]):
+        if differing := [key for key, value in identity.items() if other[key] != value]:
+            raise TrainingError(
+                f"{name}: machines that train together differ in {' and '.join(differing)}: give them the same code, "
+                "library versions and kind of processor, then repeat the command on all of them"
+            )
     if parameters.supervised_loss.class_weights == "median_frequency":
         num_classes = next(iter(method.evaluated().values())).num_classes
         pixels = torch.from_numpy(reader.class_pixels(data.labeled, num_classes))
         method.class_weights = median_frequency_weights(pixels, parameters.supervised_loss.class_weight_limit)
     method.to(configure_torch(runtime))
 
+    # Beside workers it has a cache of its own: they start with a copy of theirs, and need the room.
+    val_reader = ImageReader(context.dataset, runtime.cache_mib) if runtime.workers else reader
+
     def validate(network: SegmentationNetwork) -> Scores:
         with autocast(next(network.parameters()).device, runtime):
-            counts = evaluate_rows(network, data.val, reader, context, group)
+            counts = evaluate_rows(network, data.val, val_reader, context, group)
         return score(counts.confusion, network.class_names)
 
     method.before_training(batches.steps_per_epoch, validate)
@@ -322,12 +331,12 @@ def fit(
     title = f"{name} ({method.name}: {', '.join(modules)})"
     method.train()
     with (
-        closing(Progress(title, first, steps, batches.images_per_step)) as progress,
+        closing(Progress(title, first, steps, batches.images_per_step, bar=group.leads)) as progress,
         group.stopping() as asked_to_stop,
         closing(log),
+        closing(batches.read(first, runtime.workers, pin_memory=device.type == "cuda")) as loader,
     ):
         shown, since = first, 0.0
-        loader = batches.read(first, runtime.workers, pin_memory=device.type == "cuda")
         for step, batch in enumerate(loader, start=first):
             rates = {role: rate_factor(step, steps, optimizers[role]) for role in modules}
             with state.cost.counting(step):
@@ -425,6 +434,12 @@ def _probe(rows: pd.DataFrame, context: RunContext) -> Callable[[Mapping[str, Se
             return measure_pseudo_labels(networks, reader.known_pairs(rows), context.evaluation)
 
     return measure
+
+
+def _environment(runtime: RuntimeParameters) -> dict[str, str]:
+    """Give what decides a result's bits beside code, data and parameters: no processor where bits are portable."""
+    described = describe_environment(runtime)
+    return {key: value for key, value in described.items() if not (runtime.portable and key == "instruction sets")}
 
 
 def _log(name: str, keep_every: int | None, val: pd.DataFrame, reader: ImageReader, context: RunContext) -> TrainingLog:

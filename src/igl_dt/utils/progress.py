@@ -26,16 +26,24 @@ class Progress:
         images_per_step: for the speed in images per second.
         step: what a step is called.
         image: what the speed is given in, where that is not images.
+        bar: whether a terminal shows a bar; lines of the log are for the log to show.
     """
 
     def __init__(
-        self, stage: str, first: int, total: int, images_per_step: int, step: str = "step", image: str = "images"
+        self,
+        stage: str,
+        first: int,
+        total: int,
+        images_per_step: int,
+        step: str = "step",
+        image: str = "images",
+        bar: bool = True,
     ) -> None:
         self._stage, self._first, self._total, self._images = stage, first, total, images_per_step
         self._step, self._image = step, image
         self._values: dict[str, float] = {}
         self._redirected, self._bar = ExitStack(), None
-        if sys.stderr.isatty():
+        if bar and sys.stderr.isatty():
             self._bar = tqdm(desc=stage, initial=first, total=total, bar_format=BAR, dynamic_ncols=True)
             self._redirected.enter_context(logging_redirect_tqdm())  # what is logged meanwhile goes above the bar
         self._start = self._last_line = time.monotonic()
