@@ -88,3 +88,5 @@ def test_its_choices_are_not_those_of_the_paper() -> None:
     parameters = IglDtPlusParameters()
     assert parameters.labeled_pseudo_label_weight < 0.5
     assert parameters.labeler == "ema"
+    changed = IglDtPlusParameters(views={"feature_dropout": 0.3})  # type: ignore[arg-type]
+    assert changed.views.confidence_threshold == parameters.views.confidence_threshold == 0.8

@@ -28,6 +28,12 @@ from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
 from igl_dt.utils.parameters import Probability, Weight
 
 
+class ViewParameters(UniMatchParameters):
+    """UniMatch's with another threshold [ours]."""
+
+    confidence_threshold: Probability = 0.8
+
+
 class IglDtPlusParameters(IglDtParameters):
     """IGL-DT's with other defaults, and what is added [ours]."""
 
@@ -38,7 +44,7 @@ class IglDtPlusParameters(IglDtParameters):
     pseudo_label_source: Literal["state", "both", "weighted", "reliability"] = "reliability"
     global_label_weight: Probability = 0.3
     global_map: Literal["logits", "centered_logits", "probabilities", "features"] = "centered_logits"
-    views: UniMatchParameters = UniMatchParameters(confidence_threshold=0.8)
+    views: ViewParameters = ViewParameters()
     """Threshold, weights and dropout of L_uni."""
     labeler: Literal["student", "ema"] = "ema"
     """Who labels for L_uni: the student, as in UniMatch, or an average of its weights in evaluation mode."""
