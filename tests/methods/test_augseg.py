@@ -73,12 +73,19 @@ def test_boxes_are_of_one_size_and_cut_off_at_the_border() -> None:
     assert len({tuple(box.flatten().tolist()) for box in boxes}) > 1, "each image has a box of its own"
 
 
-def test_the_average_follows_from_the_first_step(normed_network, make_method) -> None:
+def test_the_average_is_a_copy_in_the_first_epoch_and_then_follows(normed_network, make_method) -> None:
     method = make_method(AugSeg, {"student": normed_network(1)})
-    method.network.load_state_dict(normed_network(2).state_dict())
-    method.after_step(0)
+    method.before_training(3, lambda network: {})
     own = method.network.state_dict()
-    assert all(torch.equal(tensor, own[name]) for name, tensor in method.average.state_dict().items())
+    for step in range(4):
+        before = {name: tensor.clone() for name, tensor in method.average.state_dict().items()}
+        method.network.load_state_dict(normed_network(2 + step).state_dict())
+        method.after_step(step)
+        for name, tensor in method.average.state_dict().items():
+            if step < 3:
+                assert torch.equal(tensor, own[name])
+            elif tensor.is_floating_point():
+                torch.testing.assert_close(tensor, 0.75 * before[name] + 0.25 * own[name])
     assert AugSegParameters().ema_decay == 0.999
     assert AugSegParameters().confidence_threshold == 0.95
 

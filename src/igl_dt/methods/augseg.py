@@ -3,13 +3,15 @@
     L = L_sup + (1 / |pixels|) Σ [c ≥ τ] · CE(Z_s, Y),   Y and confidence c by an average of the weights
 
 Strong views are one to three random operations (``igl_dt.data.random_operations``). A box of a labelled image, with its
-true labels, is pasted into each of them with a probability of 1 − (confidence in that image); then a box of another
-image of this mixed batch. Labelled images and strong views go through the network in one forward. |pixels| counts all
-pixels of the batch. Padding gets no label [adapted: AugSeg labels it].
+true labels, is pasted into a copy of each of them with a probability of 1 − (confidence in that image). Then each view
+gets a box of another image's copy; its own labelled box is not kept, as in the public code. Labelled images and strong
+views go through the network in one forward. |pixels| counts all pixels of the batch. Padding gets no label [adapted:
+AugSeg labels it].
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from pydantic import PositiveInt
@@ -22,6 +24,7 @@ from igl_dt.losses.cutmix import paste
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.methods.ema import AveragedNetworkMethod, update_average, warm_decay
 from igl_dt.methods.single import move_draws
+from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.utils.parameters import Parameters, Probability, Weight
 
 
@@ -33,7 +36,7 @@ class AugSegParameters(Parameters):
     unlabeled_weight: Weight = 1.0
     """Weight of the unlabelled images' loss."""
     ema_decay: Probability = 0.999
-    """Reached from below: min(1 − 1 / (step + 1), this)."""
+    """0 in the first epoch, in which the average is a copy; then min(1 − 1 / (step + 1), this)."""
     operations: PositiveInt = 3
     """Most operations per strong view."""
 
@@ -44,6 +47,13 @@ class AugSeg(AveragedNetworkMethod):
     name = "augseg"
     parameters_type = AugSegParameters
     options: AugSegParameters
+    epoch_steps = 0
+
+    def before_training(
+        self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]
+    ) -> None:
+        """Note when the first epoch ends."""
+        self.epoch_steps = steps_per_epoch
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
         """Give strong views of random operations; the boxes are drawn by the method."""
@@ -69,7 +79,8 @@ class AugSeg(AveragedNetworkMethod):
 
     def after_step(self, step: int) -> None:
         """Update the average of parameters and buffers."""
-        update_average(self.average, self.network, warm_decay(step, self.options.ema_decay), buffers=True)
+        decay = 0.0 if step < self.epoch_steps else warm_decay(step, self.options.ema_decay)
+        update_average(self.average, self.network, decay, buffers=True)
 
 
 def confidence_of_images(logits: Tensor) -> Tensor:
