@@ -12,11 +12,14 @@ TEACHERS = ("global_teacher", "local_teacher")
 
 
 @pytest.mark.parametrize("cutmix", [False, True])
-@pytest.mark.parametrize("step", [0, 1])
-def test_losses_are_those_of_the_specification(normed_network, make_batch, make_method, by_hand, cutmix, step) -> None:
+@pytest.mark.parametrize(("step", "weight"), [(0, None), (1, 0.25)])
+def test_losses_are_those_of_the_specification(
+    normed_network, make_batch, make_method, by_hand, cutmix, step, weight
+) -> None:
     network, batch = normed_network(1), make_batch(cutmix, count=3)
     teachers = {role: normed_network(seed) for seed, role in enumerate(TEACHERS, start=2)}
-    method = make_method(Mgd, {"student": network}, teachers, local_regions=2).train()
+    options = {"local_regions": 2, "labeled_pseudo_label_weight": weight}
+    method = make_method(Mgd, {"student": network}, teachers, **options).train()
     own = copy.deepcopy(network)
     boxes = batch.cutmix[0] if cutmix else torch.zeros_like(batch.padding)
     mixed, padding = by_hand.mix(batch.weak, boxes), by_hand.mix(batch.padding, boxes)
@@ -27,7 +30,7 @@ def test_losses_are_those_of_the_specification(normed_network, make_batch, make_
         wanted = {"supervised": by_hand.cross_entropy(known, batch.masks)}
         for role in TEACHERS:
             labels = by_hand.labels(teachers[role](batch.images).logits, batch.masks == 255)
-            wanted[f"labeled_pseudo_label.{role}"] = by_hand.cross_entropy(known, labels)
+            wanted[f"labeled_pseudo_label.{role}"] = (weight or 1) * by_hand.cross_entropy(known, labels)
             labels = by_hand.labels(by_hand.mix(teachers[role](batch.weak).logits, boxes), padding)
             wanted[f"unlabeled_pseudo_label.{role}"] = by_hand.cross_entropy(unknown, labels)
     pooled = (unknown.mean(dim=(2, 3)) - deep.logits.mean(dim=(2, 3))).abs()
@@ -53,6 +56,7 @@ def test_losses_are_those_of_the_specification(normed_network, make_batch, make_
 def test_published_values() -> None:
     assert MgdParameters().model_dump() == {
         "pseudo_label_weight": 1.0,
+        "labeled_pseudo_label_weight": None,
         "global_weight": 0.084,
         "local_weight": 100.0,
         "local_regions": 7,

@@ -8,7 +8,8 @@ whose confidence reaches τ: per image with CutMix, over the batch with ClassMix
 the classes that an image shows into another one. L_ic is FixMatch's loss on the strong view without mixing. The active
 average follows the network, and restarts each epoch: its decay is min(1 − 1 / (i + 1), 0.99) at step i of the epoch.
 Averages are of parameters, with batch norms in training mode. Dual Teacher blurs and flips CutMix's images once more,
-which here are strong views [adapted].
+which here are strong views, and its epochs are of the labelled images, here of the unlabelled ones, so that averages
+restart less often [adapted].
 """
 
 from collections.abc import Callable, Mapping

@@ -4,9 +4,10 @@
 
 As in TorchSemiSeg's experiments beside CPS: the average is one of parameters, its batch norms are in training mode and
 keep statistics of their own, and no prediction is left out as uncertain. Labelled and unlabelled images are predicted
-one after the other. With CutMix (French et al., BMVC 2020), the average predicts the clean images, and its mixed
-probabilities are the target for the mixed image. The average is updated after the optimiser's step [adapted: after
-the forward in TorchSemiSeg].
+one after the other. With CutMix, after French et al. (BMVC 2020), the average predicts the clean images, and its mixed
+probabilities are the target for the mixed image; loss, weight and boxes stay as above, while French et al. paste half
+of the image, weight the loss by the share of confident pixels, and apply it to unlabelled images alone. The average is
+updated after the optimiser's step [adapted: after the forward in TorchSemiSeg].
 """
 
 import torch
@@ -30,7 +31,7 @@ class MeanTeacherParameters(Parameters):
     ema_decay: Probability = 0.99
     """[paper: TorchSemiSeg]"""
     cutmix_probability: Probability = 0.0
-    """0: plain Mean Teacher; 1: with CutMix, as French et al."""
+    """0: plain Mean Teacher; 1: with CutMix."""
 
 
 class MeanTeacher(AveragedNetworkMethod):

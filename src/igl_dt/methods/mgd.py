@@ -27,6 +27,8 @@ class MgdParameters(Parameters):
 
     pseudo_label_weight: Weight = 1.0
     """Weight of each teacher's labels, on labelled and unlabelled images [paper: MGD]."""
+    labeled_pseudo_label_weight: Weight | None = None
+    """Another weight on labelled images [ours]; null: the same."""
     global_weight: Weight = 0.084
     """λ_1 on the mean absolute difference of pooled logits [paper: MGD, rescaled from a sum]."""
     local_weight: Weight = 100.0
@@ -65,10 +67,12 @@ class Mgd(SingleNetworkMethod):
         student, logits = self.network(mixed), self.network(batch.images).logits
 
         terms = {"supervised": self.supervised(logits, target)}
+        known_weight = options.labeled_pseudo_label_weight
+        known_weight = options.pseudo_label_weight if known_weight is None else known_weight
         for role in self.required_teachers:
             guess = pseudo_labels(on_labeled[role].logits, ignore=target == IGNORE_INDEX)
             loss = pseudo_label_loss(logits, guess)
-            terms[f"labeled_pseudo_label.{role}"] = options.pseudo_label_weight * loss
+            terms[f"labeled_pseudo_label.{role}"] = known_weight * loss
             guess = pseudo_labels(cutmix(clean[role].logits, boxes), ignore=padding)
             loss = pseudo_label_loss(student.logits, guess)
             terms[f"unlabeled_pseudo_label.{role}"] = options.pseudo_label_weight * loss
