@@ -71,6 +71,11 @@ def test_a_run_is_done_with_its_teachers_and_the_same_parameters(plan: Plan, pro
     assert plan.statuses()[IGL_DT] == "unfinished"
     finish(plan, SUPERVISED, TEACHERS)
     assert set(plan.statuses().values()) == {"done"}
+    path = project / "data/08_reporting" / SUPERVISED / "run_manifest.json"
+    stages = json.loads(path.read_text())
+    path.write_text(json.dumps(stages | {"reporting": {"sha256": {"teacher": "c"}, "seconds": 1e9}}))
+    assert set(plan.statuses().values()) == {"done"}, "whatever pipelines other than its own have read of it"
+    assert plan.seconds(plan.cells[0], "done") == 2 * 1200 + 1200
     finish(plan, TEACHERS, sha256={"teacher": "b"})  # trained again
     assert plan.statuses() == {SUPERVISED: "done", TEACHERS: "done", IGL_DT: "unfinished"}
     finish(plan, TEACHERS, unfinished=["train_teachers"])
@@ -170,6 +175,21 @@ def test_a_method_may_be_there_twice_under_a_name_of_its_own(project: Path) -> N
         load_plan(project, "tiny")
     define(project, STUDY.replace("supervised: {}", "teachers: {method: supervised}"))
     with pytest.raises(ValueError, match=r"methods\.teachers: .*choose another"):
+        load_plan(project, "tiny")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ("splitting: {labeled_fraction: 0.5}", r"supervised: its parameters set splitting\.labeled_fraction to 0\.5"),
+        ("splitting.labeled_list: a.csv", r"supervised: with splitting\.labeled_list all runs have the same"),
+    ],
+)
+def test_labels_other_than_those_of_the_fraction_are_refused(project: Path, parameters: str, message: str) -> None:
+    text = STUDY.replace("fractions: [0.25]", "fractions: [0.25, 0.125]")
+    assert text != STUDY
+    define(project, f"{text}parameters: {{{parameters}}}")
+    with pytest.raises(ValueError, match=message):
         load_plan(project, "tiny")
 
 

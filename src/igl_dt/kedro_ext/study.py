@@ -32,8 +32,17 @@ from pydantic import ValidationError
 from igl_dt.kedro_ext.environments import load_configuration
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import rebuild_command
-from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
-from igl_dt.reporting.study.results import DONE, FAILED, FAILURE, RECORDED, Tables, measure_run, read_tables
+from igl_dt.reporting.study.definition import OF_THE_STUDY, TEACHERS, Cell, Study, list_cells, read_study
+from igl_dt.reporting.study.results import (
+    DONE,
+    FAILED,
+    FAILURE,
+    RECORDED,
+    Tables,
+    measure_run,
+    own_stages,
+    read_tables,
+)
 from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training import IN_USE, STOPPED
 from igl_dt.utils.files import atomic_write, digest
@@ -71,11 +80,11 @@ class Plan:
         is in the results. A cell that is not done here is recorded if the study's tables have scores of it with the
         digest of these parameters. It has failed if its last attempt with these parameters, or its teachers' has.
         """
-        account = self._account(cell.run)
+        account = self._account(cell)
         stages, ready = list(account.values()), self._is_finished(cell, account)
         of_teachers = None
         for teachers in (other for other in self.cells if other.run == cell.teachers):
-            stages += self._account(teachers.run).values()
+            stages += self._account(teachers).values()
             of_teachers = self.status(teachers)
             ready = ready and of_teachers == DONE
         if ready and _agree(stages):
@@ -96,7 +105,7 @@ class Plan:
         if status not in (DONE, RECORDED):
             return math.nan
         if status == DONE:
-            return measure_run(self.reporting(cell), self._account(cell.run))[0]
+            return measure_run(self.reporting(cell), self._account(cell))[0]
         return float(self.recorded.rows_of(cell.run, self.digest(cell)).costs["seconds"].sum(min_count=1))
 
     def digest(self, cell: Cell) -> str:
@@ -139,10 +148,10 @@ class Plan:
         except OSError:
             return False
 
-    def _account(self, run: str) -> dict[str, Any]:
+    def _account(self, cell: Cell) -> dict[str, Any]:
+        """Give how the cell's own pipelines were run; others, such as reporting, may have been since."""
         try:
-            text = (self.project / "data/08_reporting" / run / "run_manifest.json").read_text("utf-8")
-            return dict(json.loads(text))
+            return own_stages(self.reporting(cell), cell)
         except (OSError, ValueError):
             return {}
 
@@ -190,6 +199,17 @@ def load_plan(project: Path, name: str) -> Plan:
             checked[cell.variant] = list(explain(error, ProjectParameters))
         if problems := checked[cell.variant]:
             raise ValueError("\n".join(f"{path}: {cell.variant}: {problem}" for problem in problems))
+        splitting = parameters[cell.run].splitting
+        if splitting.labeled_fraction != cell.fraction:
+            raise ValueError(
+                f"{path}: {cell.variant}: its parameters set splitting.labeled_fraction to "
+                f"{splitting.labeled_fraction}, not to {cell.fraction}: {OF_THE_STUDY['splitting.labeled_fraction']}"
+            )
+        if splitting.labeled_list is not None and len({each.fraction for each in cells}) > 1:
+            raise ValueError(
+                f"{path}: {cell.variant}: with splitting.labeled_list all runs have the same labelled images: give one "
+                "of fractions, the list's, and a study to each other list"
+            )
     return Plan(project, name, study, cells, parameters, read_tables(path.parent))
 
 

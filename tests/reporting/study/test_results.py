@@ -45,7 +45,10 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
     files = {
         reporting / "metrics.json": scores,
         reporting / "networks.json": {name: {"fingerprint": f"f-{name}", "compute": compute} for name in scores},
-        reporting / "run_manifest.json": {"data_splitting": {"seconds": 1, "peak_memory_mib": 9}, "student": trained},
+        reporting / "run_manifest.json": {
+            "data_splitting": {"seconds": 1, "peak_memory_mib": 9},
+            "student_learning": trained,
+        },
         splits / "split_summary.json": {"images": {"labeled": 8, "test": 6}, "sha256": {"labeled": "l"}},
     }
     for path, content in files.items():

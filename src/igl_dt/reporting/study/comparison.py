@@ -7,10 +7,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from igl_dt.reporting.figures.style import signed
+from igl_dt.reporting.networks import BASELINE
 from igl_dt.reporting.study.results import IOU, score_column
 from igl_dt.reporting.study.statistics import Summary, paired_difference, summarize
-
-BASELINE = "supervised"
 
 
 class Scores(NamedTuple):

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from igl_dt.reporting.networks import BASELINE
 from igl_dt.reporting.study.comparison import (
-    BASELINE,
     compare_ablated_classes,
     compare_classes,
     compare_fractions,

@@ -136,6 +136,16 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     return found
 
 
+def own_stages(reporting: Path, cell: Cell) -> dict[str, Any]:
+    """Read how the pipelines of a cell were run, from its folder of metrics.
+
+    Raises:
+        OSError, ValueError: there is no such account, or it is no JSON.
+    """
+    stages = _read(reporting / "run_manifest.json")
+    return {name: stages[name] for name in cell.pipelines if name in stages}
+
+
 def measure_run(reporting: Path, stages: Mapping[str, Any]) -> tuple[float, float]:
     """Give the seconds and the peak memory in MiB of a run that is done, however often its training was resumed.
 
@@ -155,7 +165,7 @@ def measure_run(reporting: Path, stages: Mapping[str, Any]) -> tuple[float, floa
 
 def _costs(project: Path, cell: Cell) -> dict[str, Any]:
     reporting = project / "data/08_reporting" / cell.run
-    stages = _read(reporting / "run_manifest.json")
+    stages = own_stages(reporting, cell)
     trained = next(stage for stage in stages.values() if "environment" in stage)
     seconds, memory = measure_run(reporting, stages)
     return {
