@@ -167,6 +167,11 @@ class TestTrainingsAreCheckedBeforeTheFirst:
         begin(hook, pipelines["full"])
         with pytest.raises(DataError, match="no unlabelled images"):
             hook.after_node_run(self.outputs(unlabeled=0))
+        parameters["student_learning"]["method"]["name"] = "supervised"
+        parameters["student_learning"]["augmentation"] |= {"crop_size": [24, 32], "scale": [0.5, 1.0]}
+        hook = check(parameters)
+        begin(hook, pipelines["student_learning"])
+        hook.after_node_run(self.outputs(unlabeled=0))
 
     def test_the_device(
         self, parameters: dict, pipelines: dict[str, Pipeline], monkeypatch: pytest.MonkeyPatch
@@ -258,6 +263,7 @@ class TestTeachers:
         self, parameters: dict, pipelines: dict[str, Pipeline], caplog: pytest.LogCaptureFixture
     ) -> None:
         parameters["student_learning"]["method"]["name"] = "supervised"
+        parameters["student_learning"]["augmentation"] |= {"crop_size": [24, 32], "scale": [0.5, 1.0]}
         hook = check(parameters)
         begin(hook, pipelines["student_learning"])
         begin(hook, pipelines["teacher_pretraining"])
@@ -570,7 +576,11 @@ class TestWhatARunSays:
 
 
 def test_a_run_is_logged_to_mlflow(
-    parameters: dict, pipelines: dict[str, Pipeline], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    parameters: dict,
+    pipelines: dict[str, Pipeline],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A stand-in takes the calls: the package is large."""
     mlflow = MagicMock()
@@ -606,3 +616,6 @@ def test_a_run_is_logged_to_mlflow(
         call({"history_student.supervised": 1.0, "history_student.val_miou.student": 0.5}, step=2),
     ]
     mlflow.log_text.assert_called_once_with("<html>", "report.html")
+    mlflow.start_run.side_effect = ConnectionError("the server is gone")
+    hook.after_pipeline_run(pipelines["full"], catalog)
+    assert "was not logged to sqlite:///mlruns/mlflow.db: the server is gone" in caplog.text

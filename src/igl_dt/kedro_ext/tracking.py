@@ -1,5 +1,6 @@
 """Runs in MLflow."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
 from igl_dt.kedro_ext.provenance import find_commit, flatten
+
+logger = logging.getLogger(__name__)
 
 EXPERIMENT = "igl-dt"
 HISTORIES = ("history_teachers", "history_student", "history_supervised")
@@ -28,6 +31,7 @@ class LogToMlflow:
         self._uri = self._parameters["runtime"].get("mlflow") if "metrics" in pipeline.all_outputs() else None
         if self._uri is None:
             return
+        self._commit = find_commit(self._project)
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         import mlflow
 
@@ -38,14 +42,20 @@ class LogToMlflow:
 
     @hook_impl
     def after_pipeline_run(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
-        """Log what the run has left."""
+        """Log what the run has left; its results are saved, so a failure to log them is no failure of the run."""
         if self._uri is None:
             return
+        try:
+            self._log(pipeline, catalog)
+        except Exception as error:  # MLflow's own, and those of whatever it stores runs in
+            logger.warning("the run is complete, but was not logged to %s: %s", self._uri, error)
+
+    def _log(self, pipeline: Pipeline, catalog: DataCatalog) -> None:
         import mlflow
 
         with mlflow.start_run(run_name=self._parameters["run"]):
             mlflow.log_params(dict(flatten(self._parameters)))
-            mlflow.set_tags({name: str(value) for name, value in find_commit(self._project).items()})
+            mlflow.set_tags({name: str(value) for name, value in self._commit.items()})
             for network, info in catalog.load("networks_info").items():
                 mlflow.set_tag(f"fingerprint.{network}", info["fingerprint"])
             for network, scores in catalog.load("metrics").items():
