@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.pipeline_registry import register_pipelines, stages
+from igl_dt.pipelines.reporting.nodes import STAGES
 from igl_dt.runtime.context import RunContext
 
-STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
 OTHERS = ("prediction", "weights_evaluation", "export", "data_fetching", "study")
 IN_MEMORY = {"costs", "run_context", "eval_split", "networks", "histories", "confusion"}
 """What passes from node to node and is not kept."""

@@ -205,12 +205,6 @@ def test_any_networks_have_a_report(make_run: MakeRun, names: list[str]) -> None
     assert not [tag for tag, _ in page.elements if tag == "img"]
 
 
-def test_a_figure_that_the_gallery_does_not_know_comes_last(make_run: MakeRun) -> None:
-    figures = dict(make_run().figures)
-    page = Page(render_report(make_run(figures=figures | {"label_noise": figures["data"]})))
-    assert [attributes["alt"] for tag, attributes in page.elements if tag == "img"][-1] == "Figure: Label noise"
-
-
 def test_headings_tables_and_images_can_be_heard(page: Page) -> None:
     levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
     assert levels[0] == 1

@@ -10,6 +10,9 @@ from igl_dt.reporting.figures import per_class_table
 from igl_dt.reporting.gallery import GALLERY
 from igl_dt.reporting.networks import main_network
 
+STAGES = ("data_splitting", "teacher_pretraining", "student_learning", "evaluation", "reporting")
+"""Stages of a run; its manifest may have other pipelines too, such as a later prediction."""
+
 
 def collect_results(
     history_teachers: pd.DataFrame,
@@ -46,5 +49,6 @@ def write_report(
 ) -> str:
     """Write one page with all of a run; the figures are those of the gallery, in its order."""
     named = dict(zip(GALLERY, figures, strict=True))
-    run = report.Run(metrics, split_summary, networks_info, histories, run_manifest, named, costs)
+    stages = {name: record for name, record in run_manifest.items() if name in STAGES}
+    run = report.Run(metrics, split_summary, networks_info, histories, stages, named, costs)
     return report.render_report(run)

@@ -24,7 +24,7 @@ def render_report(run: Run) -> str:
     """Render the page of a run; equal runs give equal text.
 
     The page is self-contained, with figures as data URIs. Values are shown rounded; ``<data value>`` has them as in
-    ``metrics.json``. Figures that are missing are left out; those that the gallery does not know come last.
+    ``metrics.json``. Figures that are missing are left out.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -70,14 +70,10 @@ def render_report(run: Run) -> str:
 
 def _arrange_figures(run: Run) -> dict[str, list[tuple[Entry, bytes]]]:
     """Group the figures by section."""
-    sections: dict[str, list[tuple[Entry, bytes]]] = {entry.section: [] for entry in GALLERY.values()} | {"more": []}
+    sections: dict[str, list[tuple[Entry, bytes]]] = {entry.section: [] for entry in GALLERY.values()}
     for name, entry in GALLERY.items():
         if name in run.figures:
             sections[entry.section].append((entry, run.figures[name]))
-    for name, png in run.figures.items():
-        if name not in GALLERY:
-            title = name.replace("_", " ").capitalize()
-            sections["more"].append((Entry(lambda: None, "data", f"Figure: {title}", title), png))  # type: ignore
     return sections
 
 
