@@ -76,6 +76,7 @@ class TestPairs:
             (["images/{a,b.c}.tif", "masks/{a,b.c}.gif"], {"images": "./images/"}, ["a", "b.c"]),
             (["{a,b}.png", "{a,b}_mask.png"], {"images": "{id}.png", "masks": "{id}_mask.png"}, ["a", "b"]),
             (["{a,b}.jpg", "{a,b}.png"], {"images": "*.jpg", "masks": "*.png"}, ["a", "b"]),
+            (["{a,b}.JPG", "{a}.PNG", "{b}.png"], {"images": "*.jpg", "masks": "*.png"}, ["a", "b"]),
             (["x/{a,b}.jpg", "masks/x/{a,b}.png"], {"images": "."}, ["x/a", "x/b"]),
             (
                 ["ann/images/{1,2}.png", "bob/images/{1,2}.png", "ann/masks/{1,2}.png", "bob/masks/{1,2}.png"],

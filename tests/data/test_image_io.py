@@ -166,11 +166,17 @@ def test_read_leniently_other_colours_are_converted(tmp_path: Path, mode: str, k
 
 @pytest.mark.parametrize(
     ("mode", "array"),
-    [("RGB", COLORS), ("RGBA", np.zeros((3, 4, 4), np.uint8)), ("I;16", np.full((3, 4), 300, np.uint16))],
+    [("RGB", COLORS), ("RGBA", np.zeros((3, 4, 4), np.uint8))],
 )
 def test_a_mask_of_another_mode_is_refused(tmp_path: Path, mode: str, array: np.ndarray) -> None:
     (tmp_path / "mask.png").write_bytes(encode(array))
     with pytest.raises(DataError, match=rf"mask\.png has mode {mode}: a mask must be .* \(mode L or P\); .*colors"):
+        read_mask(tmp_path / "mask.png")
+
+
+def test_a_mask_of_16_bits_needs_ids(tmp_path: Path) -> None:
+    (tmp_path / "mask.png").write_bytes(encode(np.full((3, 4), 300, np.uint16)))
+    with pytest.raises(DataError, match=r"mask\.png has 16 bits per pixel: .* dataset\.options\.ids"):
         read_mask(tmp_path / "mask.png")
 
 

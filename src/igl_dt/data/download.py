@@ -17,6 +17,7 @@ import pooch
 import requests
 
 from igl_dt.data.parameters import ArchiveParameters, FetchingParameters
+from igl_dt.utils.files import lock_of
 from igl_dt.utils.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -64,15 +65,19 @@ def fetch_archives(parameters: FetchingParameters, root: Path) -> None:
             "the command, which unpacks what is there"
         )
     for archive in wanted:
+        target = root / archive.target
         try:
-            _get(archive, folder / archive.file)
-            logger.info("unpacking %s into %s", folder / archive.file, root / archive.target)
-            _unpack(folder / archive.file, archive.member, root / archive.target)
+            with lock_of(folder / archive.file):  # of two commands at once, one downloads and unpacks
+                if target.exists():
+                    continue
+                _get(archive, folder / archive.file)
+                logger.info("unpacking %s into %s", folder / archive.file, target)
+                _unpack(folder / archive.file, archive.member, target)
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             remedy = "free some space" if full else "fix this"
             raise FetchingError(
-                f"{archive.file} cannot be downloaded to {folder} and unpacked into {root / archive.target}: {error}; "
+                f"{archive.file} cannot be downloaded to {folder} and unpacked into {target}: {error}; "
                 f"{remedy}, and rerun the command"
             ) from error
 

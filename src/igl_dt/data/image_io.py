@@ -145,6 +145,8 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
         red, green, blue = np.moveaxis(np.array(_rgb(mask), dtype=np.int32), 2, 0)
         return _look_up((red << 16) + (green << 8) + blue, mask_format, path)
     if mask.mode not in MASK_MODES and not (mask_format.ids is not None and mask.mode.startswith("I;16")):
+        if mask.mode.startswith("I;16"):
+            raise DataError(f"{path} has 16 bits per pixel: that needs the source folder with dataset.options.ids")
         raise DataError(
             f"{path} has mode {mask.mode}: a mask must be a grayscale or palette image of class ids (mode L or P); "
             "colour masks need the source folder with dataset.options.colors"

@@ -9,6 +9,7 @@ from igl_dt.data.datasets import DataError
 from igl_dt.data.manifest import read_manifest
 from igl_dt.evaluation.evaluator import evaluate_network, score_evaluation, tabulate_images
 from igl_dt.inference.parameters import WeightsEvaluationParameters
+from igl_dt.inference.predict import warn_of_other_sizes
 from igl_dt.networks.io import load_network, weight_file
 from igl_dt.runtime.context import RunContext
 from igl_dt.utils.files import digest
@@ -49,6 +50,7 @@ def evaluate_weights(
             f"weights_evaluation.split: the data set in {dataset.root} has no images with masks in "
             f"{parameters.split}; it has {counts}"
         )
+    warn_of_other_sizes(network, dataset)
     evaluation = evaluate_network(network, rows, context)
     evaluated = {
         "weights": digest(path.read_bytes()),

@@ -83,7 +83,7 @@ def predict_images(
         _check_nothing_exists(output, targets.values(), parameters.probabilities)
 
     network = load_network(weights)
-    _warn_of_other_sizes(network, dataset)
+    warn_of_other_sizes(network, dataset)
     device = configure_torch(runtime)
     network.to(device).to(memory_format=torch.channels_last).eval()  # the layout of the images: converted only once
     counts, palette = [f"pixels.{name}" for name in network.class_names], class_palette(network.num_classes)
@@ -188,13 +188,14 @@ def _common_folder(paths: list[Path]) -> tuple[Path, list[str]]:
     return folder, [path.relative_to(folder).as_posix() for path in paths]
 
 
-def _warn_of_other_sizes(network: SegmentationNetwork, dataset: DatasetParameters) -> None:
+def warn_of_other_sizes(network: SegmentationNetwork, dataset: DatasetParameters) -> None:
+    """Say so where a network sees images of another size than in its training."""
     now = dataset.sizes()
     if network.sizes is None or network.sizes == now:
         return
     different = [f"dataset.{key}={_word(value)}" for key, value in network.sizes.items() if value != now[key]]
     logger.warning(
-        "the network was trained on images of another size than it is given here, so masks may be worse; as in its "
+        "the network was trained on images of another size than it is given here, so it may be worse; as in its "
         "training: --params=%s",
         ",".join(different),
     )

@@ -4,7 +4,10 @@ import errno
 import hashlib
 import os
 import shutil
+import tempfile
 from pathlib import Path
+
+from filelock import FileLock
 
 
 def atomic_write(path: Path, content: bytes | memoryview) -> None:
@@ -36,3 +39,8 @@ def atomic_write(path: Path, content: bytes | memoryview) -> None:
 def digest(content: bytes | memoryview) -> str:
     """Give the sha256 of some bytes, in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
+
+
+def lock_of(path: Path) -> FileLock:
+    """Give the lock of the processes of this machine that make a file or folder: not beside it, where results lie."""
+    return FileLock(Path(tempfile.gettempdir()) / f"igl-dt-{digest(str(path.resolve()).encode())[:16]}.lock")

@@ -358,7 +358,7 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder: dataset.options.{key} is {pattern!r}")
     tokens = re.split("(" + "|".join(map(re.escape, WILDCARDS)) + ")", pattern)
-    matcher = re.compile("".join(WILDCARDS.get(token, re.escape(token)) for token in tokens), re.DOTALL)
+    matcher = re.compile("".join(WILDCARDS.get(token, re.escape(token)) for token in tokens), re.DOTALL | re.IGNORECASE)
     found: dict[str, str] = {}
     duplicates = []
     used = 0

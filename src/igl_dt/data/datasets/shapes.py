@@ -25,12 +25,11 @@ from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 from PIL import Image
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from igl_dt.data.datasets.base import DataError, Listing, Sample, SegmentationDataset, Split
-from igl_dt.utils.files import digest
+from igl_dt.utils.files import lock_of
 from igl_dt.utils.parameters import Parameters
 from igl_dt.utils.seeding import generator
 
@@ -89,7 +88,7 @@ class Shapes(SegmentationDataset[ShapesOptions]):
         identity = json.dumps(content, indent=2) + "\n"
         if not self._is_drawn(samples, identity):
             self.root.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(_lock_of(self.root)):  # of processes that start at once, one draws
+            with lock_of(self.root):  # of processes that start at once, one draws
                 if not self._is_drawn(samples, identity):
                     self._draw(samples, identity)
         return Listing(samples, CLASS_NAMES)
@@ -205,11 +204,6 @@ PALETTES: dict[str, tuple[Range, Range, Range]] = {
 
 HUES: dict[Scene, Range] = {"sea": (0.32, 0.68), "field": (0.06, 0.45)}
 """Hue of the ground: the ranges overlap in the greens, so that colour does not settle a third of the images."""
-
-
-def _lock_of(root: Path) -> Path:
-    """Give the file that processes drawing this root lock: not beside the data, where only results lie."""
-    return Path(tempfile.gettempdir()) / f"igl-dt-{digest(str(root.resolve()).encode())[:16]}.lock"
 
 
 def _from_hsv(hue: float, saturation: float, value: float) -> Floats:
