@@ -281,7 +281,7 @@ IMAGES: dict[str, tuple[Spoil, list[str]]] = {
         [f"images/{BAD_MASK} has mode RGB: a mask must be a grayscale or palette image of class ids", "colors"],
     ),
     "a transparent mask": (file(BAD_MASK, encode(Image.new("RGBA", (32, 24)))), ["has mode RGBA: a mask must be"]),
-    "a mask of 16 bits": (file(BAD_MASK, encode(MASK.astype(np.uint16))), ["has mode I;16: a mask must be"]),
+    "a mask of 16 bits": (file(BAD_MASK, encode(MASK.astype(np.uint16))), ["has 16 bits per pixel: that needs"]),
     "a mask saved with losses": (
         several(gone(BAD_MASK), file("train/masks/train2.jpg", encode(MASK * 100, "JPEG"))),
         [

@@ -45,8 +45,16 @@ def test_seeded_puts_the_generator_back_after_an_error() -> None:
 @pytest.mark.parametrize(("has_cuda", "expected"), [(False, "cpu"), (True, "cuda")])
 def test_auto_takes_cuda_where_there_is_one(monkeypatch, has_cuda: bool, expected: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_cuda)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(has_cuda))
     assert configure_torch(RuntimeParameters(device="auto")).type == expected
     assert configure_torch(RuntimeParameters(device="cpu")).type == "cpu"
+
+
+def test_fewer_gpus_than_processes_are_an_error(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match=r"runtime\.processes is 2, but this machine has 1 GPUs"):
+        configure_torch(RuntimeParameters(processes=2, shards=2))
 
 
 def test_absent_cuda_is_an_error_that_names_the_parameter(monkeypatch) -> None:

@@ -102,9 +102,9 @@ class CheckParameters:
         """As soon as the images are known, stop where a training of the pipeline cannot use them."""
         if "labeled" in outputs:
             self._check_teachers_labels(outputs["labeled"])
-            from igl_dt.methods.registry import find_method
-
             for name, group in self._trainings.items():
+                from igl_dt.methods.registry import find_method  # torch, which splitting alone does without
+
                 dataset = self._parameters.dataset
                 unlabeled = outputs["unlabeled"] if find_method(group.method.name).uses_unlabeled else None
                 check_trainable(outputs["labeled"], unlabeled, dataset, group.augmentation, name)
