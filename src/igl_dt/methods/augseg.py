@@ -10,8 +10,7 @@ AugSeg labels it].
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from pydantic import PositiveInt
@@ -24,7 +23,6 @@ from igl_dt.losses.cutmix import paste
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.methods.ema import AveragedNetworkMethod, update_average, warm_decay
 from igl_dt.methods.single import move_draws
-from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.utils.parameters import Parameters, Probability, Weight
 
 
@@ -47,13 +45,6 @@ class AugSeg(AveragedNetworkMethod):
     name = "augseg"
     parameters_type = AugSegParameters
     options: AugSegParameters
-    epoch_steps = 0
-
-    def before_training(
-        self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]
-    ) -> None:
-        """Note when the first epoch ends."""
-        self.epoch_steps = steps_per_epoch
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
         """Give strong views of random operations; the boxes are drawn by the method."""
@@ -79,7 +70,7 @@ class AugSeg(AveragedNetworkMethod):
 
     def after_step(self, step: int) -> None:
         """Update the average of parameters and buffers."""
-        decay = 0.0 if step < self.epoch_steps else warm_decay(step, self.options.ema_decay)
+        decay = 0.0 if step < self.steps_per_epoch else warm_decay(step, self.options.ema_decay)
         update_average(self.average, self.network, decay, buffers=True)
 
 

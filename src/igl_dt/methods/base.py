@@ -56,6 +56,8 @@ class Method(nn.Module, ABC):
     """The parameters; a subclass annotates their type."""
     class_weights: Tensor | None
     """Of the loss against the ground truth, by class id; a training sets them, and they are not saved."""
+    steps_per_epoch = 1
+    """As ``before_training`` was told."""
 
     def __init__(self, setup: MethodSetup) -> None:
         """Take the networks over: those to be trained, and the teachers, which are frozen."""
@@ -120,6 +122,7 @@ class Method(nn.Module, ABC):
             validate: gives a network's scores on the validation images: see ``igl_dt.evaluation.metrics.score``.
                 Processes that train together share its work: all must call it alike.
         """
+        self.steps_per_epoch = steps_per_epoch
 
     @abstractmethod
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:

@@ -12,9 +12,6 @@ which here are strong views, and its epochs are of the labelled images, here of 
 restart less often [adapted].
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -53,13 +50,6 @@ class DualTeacher(SingleNetworkMethod):
         """Build it; both averages start as copies of the network."""
         super().__init__(setup)
         self.averages = nn.ModuleDict({f"{self.role}_ema_{turn}": frozen_copy(self.network) for turn in (1, 2)})
-        self.epoch_steps = 1
-
-    def before_training(
-        self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]
-    ) -> None:
-        """Count the steps of a turn."""
-        self.epoch_steps = steps_per_epoch
 
     def evaluated(self) -> dict[str, SegmentationNetwork]:
         """Give the network and both averages."""
@@ -71,7 +61,7 @@ class DualTeacher(SingleNetworkMethod):
 
     def active(self, step: int) -> tuple[int, SegmentationNetwork]:
         """Give the turn at a step, 0 or 1, and the average whose turn it is."""
-        turn = step // self.epoch_steps % 2
+        turn = step // self.steps_per_epoch % 2
         return turn, self.evaluated()[f"{self.role}_ema_{turn + 1}"]
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -104,7 +94,7 @@ class DualTeacher(SingleNetworkMethod):
 
     def after_step(self, step: int) -> None:
         """Update the parameters of the average whose turn it is."""
-        decay = warm_decay(step % self.epoch_steps, self.options.ema_decay)
+        decay = warm_decay(step % self.steps_per_epoch, self.options.ema_decay)
         update_average(self.active(step)[1], self.network, decay, buffers=False)
 
 

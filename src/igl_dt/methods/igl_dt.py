@@ -98,6 +98,7 @@ class IglDt(Method):
         self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]
     ) -> None:
         """Count the steps between swaps, and evaluate the teachers where an option needs it."""
+        super().before_training(steps_per_epoch, validate)
         options = self.options
         if options.swap_unit == "epoch":
             self.swap_steps = options.swap_every * steps_per_epoch

@@ -67,12 +67,13 @@ class Mgd(SingleNetworkMethod):
         student, logits = self.network(mixed), self.network(batch.images).logits
 
         terms = {"supervised": self.supervised(logits, target)}
-        known_weight = options.labeled_pseudo_label_weight
-        known_weight = options.pseudo_label_weight if known_weight is None else known_weight
+        labeled_weight = options.labeled_pseudo_label_weight
+        if labeled_weight is None:
+            labeled_weight = options.pseudo_label_weight
         for role in self.required_teachers:
             guess = pseudo_labels(on_labeled[role].logits, ignore=target == IGNORE_INDEX)
             loss = pseudo_label_loss(logits, guess)
-            terms[f"labeled_pseudo_label.{role}"] = known_weight * loss
+            terms[f"labeled_pseudo_label.{role}"] = labeled_weight * loss
             guess = pseudo_labels(cutmix(clean[role].logits, boxes), ignore=padding)
             loss = pseudo_label_loss(student.logits, guess)
             terms[f"unlabeled_pseudo_label.{role}"] = options.pseudo_label_weight * loss
