@@ -181,7 +181,7 @@ def test_a_method_may_be_there_twice_under_a_name_of_its_own(project: Path) -> N
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ("splitting: {labeled_fraction: 0.5}", r"supervised: its parameters set splitting\.labeled_fraction to 0\.5"),
+        ("splitting: {labeled_fraction: 0.5}", r"splitting\.labeled_fraction must not be among the parameters: give"),
         ("splitting.labeled_list: a.csv", r"supervised: with splitting\.labeled_list all runs have the same"),
     ],
 )

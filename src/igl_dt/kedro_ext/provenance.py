@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from igl_dt.utils.files import digest
+from igl_dt.utils.parameters import flatten
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "matplotlib", "kedro", "dvc")
 
@@ -60,15 +61,6 @@ def rebuild_command(run: Mapping[str, Any]) -> str:
     if parameters := run.get("runtime_params"):
         words.append("--params=" + ",".join(f"{key}={_word(value)}" for key, value in flatten(parameters)))
     return shlex.join(words)
-
-
-def flatten(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Give nested parameters by their dotted names."""
-    for key, value in parameters.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _word(value: Any) -> str:

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 from igl_dt.kedro_ext.environments import load_configuration
 from igl_dt.kedro_ext.parameters import ProjectParameters, check_training
 from igl_dt.kedro_ext.provenance import rebuild_command
-from igl_dt.reporting.study.definition import OF_THE_STUDY, TEACHERS, Cell, Study, list_cells, read_study
+from igl_dt.reporting.study.definition import TEACHERS, Cell, Study, list_cells, read_study
 from igl_dt.reporting.study.results import (
     DONE,
     FAILED,
@@ -199,13 +199,7 @@ def load_plan(project: Path, name: str) -> Plan:
             checked[cell.variant] = list(explain(error, ProjectParameters))
         if problems := checked[cell.variant]:
             raise ValueError("\n".join(f"{path}: {cell.variant}: {problem}" for problem in problems))
-        splitting = parameters[cell.run].splitting
-        if splitting.labeled_fraction != cell.fraction:
-            raise ValueError(
-                f"{path}: {cell.variant}: its parameters set splitting.labeled_fraction to "
-                f"{splitting.labeled_fraction}, not to {cell.fraction}: {OF_THE_STUDY['splitting.labeled_fraction']}"
-            )
-        if splitting.labeled_list is not None and len({each.fraction for each in cells}) > 1:
+        if parameters[cell.run].splitting.labeled_list is not None and len({each.fraction for each in cells}) > 1:
             raise ValueError(
                 f"{path}: {cell.variant}: with splitting.labeled_list all runs have the same labelled images: give one "
                 "of fractions, the list's, and a study to each other list"

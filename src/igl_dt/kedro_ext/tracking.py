@@ -9,7 +9,8 @@ from kedro.framework.hooks import hook_impl
 from kedro.io import DataCatalog
 from kedro.pipeline import Pipeline
 
-from igl_dt.kedro_ext.provenance import find_commit, flatten
+from igl_dt.kedro_ext.provenance import find_commit
+from igl_dt.utils.parameters import flatten
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """The base of all parameter objects: frozen, typed, and said plainly where they are wrong."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -45,6 +45,15 @@ def _in_order(bounds: T) -> T:
 
 Range = Annotated[T, AfterValidator(_in_order)]
 """Lower and upper bound."""
+
+
+def flatten(parameters: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Give nested parameters by their dotted names."""
+    for key, value in parameters.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 class Parameters(BaseModel):

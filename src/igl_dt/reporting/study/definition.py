@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
-from igl_dt.utils.parameters import Parameters, did_you_mean, explain
+from igl_dt.utils.parameters import Parameters, did_you_mean, explain, flatten
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 """No hyphen: it separates the parts of a run's name."""
-Values = dict[str, Any]
-"""Parameters by their path, such as ``student_learning.steps``, as ``--params`` takes them."""
+Values = Annotated[dict[str, Any], AfterValidator(lambda values: dict(flatten(values)))]
+"""Parameters by their path, such as ``student_learning.steps``, as ``--params`` takes them; also nested."""
 TEACHERS = "teachers"
 TEACHER_PRETRAINING = "teacher_pretraining"
 OF_THE_STUDY = {
