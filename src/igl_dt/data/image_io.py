@@ -144,14 +144,15 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
             raise DataError(f"{path} has mode {mask.mode}: a colour mask must be an RGB or palette image")
         red, green, blue = np.moveaxis(np.array(_rgb(mask), dtype=np.int32), 2, 0)
         return _look_up((red << 16) + (green << 8) + blue, mask_format, path)
-    if mask.mode not in MASK_MODES and not (mask_format.ids is not None and mask.mode.startswith("I;16")):
-        if mask.mode.startswith("I;16"):
-            raise DataError(f"{path} has 16 bits per pixel: that needs the source folder with dataset.options.ids")
+    has_16_bits = mask.mode.startswith("I;16")
+    if has_16_bits and mask_format.ids is None:
+        raise DataError(f"{path} has 16 bits per pixel: that needs the source folder with dataset.options.ids")
+    if not has_16_bits and mask.mode not in MASK_MODES:
         raise DataError(
             f"{path} has mode {mask.mode}: a mask must be a grayscale or palette image of class ids (mode L or P); "
             "colour masks need the source folder with dataset.options.colors"
         )
-    ids = np.array(mask).astype(np.uint16 if mask.mode.startswith("I;16") else np.uint8)
+    ids = np.array(mask).astype(np.uint16 if has_16_bits else np.uint8)
     if mask.mode == "L" and (bits := _bits(mask, content)) < 8:
         ids = ids // (255 // (2**bits - 1))
     return ids if mask_format.ids is None else _look_up(ids, mask_format, path)

@@ -93,7 +93,8 @@ def _source(kind: type) -> str:
 
 
 def _read(file: Path) -> str:
-    return sources_of_package().get(file) or file.read_text("utf-8")
+    imported = sources_of_package().get(file)
+    return file.read_text("utf-8") if imported is None else imported
 
 
 @cache
@@ -102,7 +103,7 @@ def sources_of_package() -> dict[Path, str]:
     return {file: file.read_text("utf-8") for file in Path(str(igl_dt.__file__)).parent.rglob("*.py")}
 
 
-sources_of_package()
+sources_of_package()  # with the code that is imported now
 
 
 @cache  # a run's trainings share most of their code

@@ -235,7 +235,7 @@ def train(
         method.class_weights = median_frequency_weights(pixels, parameters.supervised_loss.class_weight_limit)
     method.to(configure_torch(runtime))
 
-    # Beside workers it has a cache of its own: they start with a copy of theirs, and need the room.
+    # Workers are forked with a copy of their reader's cache, in which validation images would take the room of others.
     val_reader = ImageReader(context.dataset, runtime.cache_mib) if runtime.workers else reader
 
     def validate(network: SegmentationNetwork) -> Scores:

@@ -26,7 +26,7 @@ class Progress:
         images_per_step: for the speed in images per second.
         step: what a step is called.
         image: what the speed is given in, where that is not images.
-        bar: whether a terminal shows a bar; lines of the log are for the log to show.
+        bar: whether to draw a bar where there is a terminal; without, there are lines in the log, as elsewhere.
     """
 
     def __init__(

@@ -48,6 +48,7 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
         reporting / "run_manifest.json": {
             "data_splitting": {"seconds": 1, "peak_memory_mib": 9},
             "student_learning": trained,
+            "reporting": {"seconds": 1e9, "peak_memory_mib": 1e9},  # of no concern to the study
         },
         splits / "split_summary.json": {"images": {"labeled": 8, "test": 6}, "sha256": {"labeled": "l"}},
     }
