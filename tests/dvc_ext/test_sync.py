@@ -148,12 +148,22 @@ def test_parameters_are_tracked_where_they_decide_something(content: dict) -> No
     assert keys["reporting"] == {"dataset"}  # where the images that it shows lie
 
 
+def test_the_number_of_processes_is_tracked_where_it_decides_something(project: Path) -> None:
+    for reduction, tracked in (("exact", False), ("fast", True)):
+        (project / "conf/base/parameters_x.yml").write_text(
+            f"runtime: {{processes: 2, shards: 2, reduction: {reduction}}}\n", "utf-8"
+        )
+        params = describe(Environment(project, "base"))["stages"]["student_learning"]["params"]
+        keys = next(file for file in params if "conf/base/parameters_x.yml" in file)["conf/base/parameters_x.yml"]
+        assert ("runtime.processes" in keys) is tracked
+
+
 def test_neither_local_settings_nor_ad_hoc_parameters_can_leak_in(content: dict) -> None:
     for name, stage in content["stages"].items():
         assert stage["cmd"] == f"kedro run --env base --pipelines {name}"
 
 
-def test_recipes_share_no_output_and_track_their_own_parameters(described: dict[str, dict]) -> None:
+def test_environments_share_no_output_and_track_their_own_parameters(described: dict[str, dict]) -> None:
     outs: dict[str, str] = {}
     for env, content in described.items():
         for stage in content["stages"].values():
@@ -197,7 +207,7 @@ def test_says_which_edge_differs(project: Path, file: str, old: str, new: str, s
     assert f"dvc.yaml: {said}" in differences(Environment(project, "base"))
 
 
-def test_says_which_parameters_a_recipe_has_got(project: Path) -> None:
+def test_says_which_parameters_an_environment_has(project: Path) -> None:
     write(Environment(project, "camvid"))
     change(project / "conf/camvid/parameters.yml", "splitting:", "evaluation: {batch_size: 4}\n\nsplitting:")
     at = "stages.evaluation.params.conf/camvid/parameters.yml"

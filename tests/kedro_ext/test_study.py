@@ -247,6 +247,13 @@ def test_a_digest_does_not_hang_on_defaults_that_nobody_gave(plan: Plan) -> None
     assert found["method"] == ["supervised", {}]
 
 
+def test_the_number_of_processes_decides_a_result_with_the_fast_reduction_alone(project: Path) -> None:
+    for parameters, decides in (("", False), ("runtime.reduction: fast, ", True)):
+        define(project, STUDY + f"parameters: {{{parameters}runtime.shards: 2, runtime.processes: 2}}")
+        plan = load_plan(project, "tiny")
+        assert ("processes" in decisive(plan.parameters[SUPERVISED], plan.cells[0])["runtime"]) is decides
+
+
 def test_the_plan_expects_what_other_runs_took(plan: Plan) -> None:
     assert describe_plan(plan, 1).endswith("0 of 3 runs are done; left: unknown until a run is done")
     finish(plan, SUPERVISED)  # three stages of 20 minutes

@@ -21,7 +21,7 @@ from igl_dt.evaluation.evaluator import Evaluation, evaluate_networks, split_int
 from igl_dt.methods.base import Method
 from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
-from igl_dt.runtime.processes import Group, ProcessesError, launch
+from igl_dt.runtime.processes import Group, ProcessesError, _report, launch
 from igl_dt.training.parameters import StudentLearningParameters, check_shards
 from igl_dt.training.shards import OrderedSum, Shards
 from igl_dt.training.trainer import TrainingData, TrainingError
@@ -162,6 +162,19 @@ class TestOneResult:
         with pytest.raises(TrainingError, match=r"^the second process has a reason$"):
             launch(fail_in_one, (str(calls),), RuntimeParameters(processes=2, shards=2, device="cpu"), "test-error")
         assert calls.read_text().splitlines() == ["called"] * 2
+
+
+class DemandingError(Exception):
+    """Cannot be made from its ``args``, so not be unpickled."""
+
+    def __init__(self, file: str, problem: str) -> None:
+        super().__init__(f"{file}: {problem}")
+
+
+def test_an_error_that_cannot_be_unpickled_is_told_all_the_same(tmp_path: Path) -> None:
+    _report(DemandingError("cat.png", "no image"), tmp_path / "error.pt")
+    error = torch.load(tmp_path / "error.pt", weights_only=False)
+    assert (type(error), str(error)) == (ProcessesError, "DemandingError: cat.png: no image")
 
 
 class TestShards:

@@ -172,7 +172,7 @@ def _stage(
     elif name == "data_splitting":
         stage["always_changed"] = True  # others' images: the manifest says whether they are the same
     stage["deps"] = sorted({LOCK, *files, *configuration, *_code(modules)})
-    if params := list(_params(keys, environment)):
+    if params := list(_params(keys, environment, RuntimeParameters.model_validate(parameters["runtime"]))):
         stage["params"] = params
     stage["outs"] = sorted(results)
     if metrics:
@@ -193,11 +193,11 @@ def _kind(entry: Mapping[str, Any]) -> Any:
     return (entry.get("metadata") or {}).get("dvc")
 
 
-def _params(keys: Iterable[str], environment: Environment) -> Iterator[Content]:
+def _params(keys: Iterable[str], environment: Environment, runtime: RuntimeParameters) -> Iterator[Content]:
     """Give, by file, those of the keys that it has."""
-    decisive = [name for name in RuntimeParameters.model_fields if name not in RuntimeParameters.CHANGING_NO_RESULT]
+    decisive = [name for name in RuntimeParameters.model_fields if name not in runtime.changing_no_result]
     narrow = [f"runtime.{name}" for key in keys if key == "runtime" for name in decisive]
-    indifferent = {f"runtime.{name}" for name in RuntimeParameters.CHANGING_NO_RESULT}
+    indifferent = {f"runtime.{name}" for name in runtime.changing_no_result}
     wanted = sorted({*keys, *narrow} - {"runtime"} - indifferent)
     for path, content in environment.raw("parameters"):
         if present := [key for key in wanted if _has(content, key.split("."))]:

@@ -43,7 +43,6 @@ from igl_dt.reporting.study.results import (
     own_stages,
     read_tables,
 )
-from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.training import IN_USE, STOPPED
 from igl_dt.utils.files import atomic_write, digest
 from igl_dt.utils.parameters import explain
@@ -218,7 +217,7 @@ def decisive(parameters: ProjectParameters, cell: Cell) -> dict[str, Any]:
     groups = {"seed", "dataset", "splitting", "evaluation", "runtime"}
     dumped = parameters.model_dump(mode="json", include=groups, exclude_defaults=True)
     del dumped["dataset"]["root"]
-    for name in RuntimeParameters.CHANGING_NO_RESULT:
+    for name in parameters.runtime.changing_no_result:
         dumped["runtime"].pop(name, None)
     chosen: dict[str, list[Any]] = {}
     for role, choice in training.networks.items():

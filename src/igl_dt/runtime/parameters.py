@@ -51,7 +51,8 @@ class RuntimeParameters(Parameters):
         "tensorboard",
         "mlflow",
     )
-    """The other fields do decide a result's last bits."""
+    """The other fields do decide a result's last bits, and with the fast reduction ``PER_PROCESS`` too."""
+    PER_PROCESS: ClassVar[tuple[str, ...]] = ("processes", "nodes")
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: CUDA where there is one, else the CPU."""
@@ -121,6 +122,12 @@ class RuntimeParameters(Parameters):
     def world_size(self) -> int:
         """Processes that train and evaluate together, on all machines."""
         return self.processes * self.nodes
+
+    @property
+    def changing_no_result(self) -> list[str]:
+        """Those of ``CHANGING_NO_RESULT`` for which this holds with this reduction."""
+        decisive = () if self.reduction == "exact" else self.PER_PROCESS
+        return [name for name in self.CHANGING_NO_RESULT if name not in decisive]
 
     @property
     def shards_per_step(self) -> int:

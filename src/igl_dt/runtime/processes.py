@@ -254,7 +254,9 @@ def _report(error: Exception, file: Path) -> None:
     content = io.BytesIO()
     try:
         torch.save(error, content)
-    except Exception:  # an error that cannot be pickled
+        content.seek(0)
+        torch.load(content, weights_only=False)
+    except Exception:  # an error that cannot be pickled, or not be made again from that
         content = io.BytesIO()
         torch.save(ProcessesError(f"{type(error).__name__}: {error}"), content)
     if not file.exists():

@@ -63,7 +63,9 @@ class CostMeter:
     def counting(self, step: int) -> Iterator[None]:
         """Count the multiply-adds of a step's forward and backward passes, if it is one that is counted.
 
-        What ``count_multiply_adds`` leaves out, such as norms, losses and optimisers, is small. It changes no bit.
+        What ``count_multiply_adds`` leaves out, such as norms, losses and optimisers, is small. It changes no bit
+        of networks that are not compiled; torch.compile stands back for a counter, so counted steps run as they are.
+        Which steps are counted depends on the number of steps alone.
         """
         if step % self._every:
             yield
