@@ -158,6 +158,9 @@ def run_study(context: click.Context, metadata: ProjectMetadata, name: str, jobs
     plan = _load_plan(metadata, name)
     try:
         failed = run_cells(plan, jobs, click.echo, address)
+    except KeyboardInterrupt:
+        click.echo(f"The same command resumes the study; `kedro study report {name}` gathers what is done so far.")
+        raise
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     context.invoke(report_study, name=name)

@@ -17,6 +17,7 @@ from igl_dt.reporting.study.results import (
     RECORDED,
     Tables,
     find_other_lists,
+    find_other_teachers,
     read_results,
     read_tables,
 )
@@ -36,8 +37,12 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
         name: {"miou": value, "per_class": {"sky": value + 0.1, "pole": None}}
         for name, value in (("student", miou), ("student_best", miou + 0.01))
     }
+    if not cell.teachers:
+        for name, value in (("student_ema", miou + 0.02), ("student_ema_best", miou + 0.04)):
+            scores[name] = {"miou": value, "per_class": {}}
     if cell.teachers:
-        for name, value in (("global_teacher", miou - 0.02), ("local_teacher", 0.4), ("local_teacher_best", 0.5)):
+        of_global = MIOU["igl_dt"][cell.seed] - 0.02
+        for name, value in (("global_teacher", of_global), ("local_teacher", 0.4), ("local_teacher_best", 0.5)):
             scores[name] = {"miou": value, "per_class": {}}
     trained = {"seconds": 60.04, "peak_memory_mib": 7, "commit": "abc", "dirty": False}
     trained["environment"] = {"device": "cpu", "kernels": "avx2"}
@@ -86,6 +91,9 @@ def test_results_have_two_rows_per_run_and_none_of_unfinished_ones(gathered) -> 
     assert results["iou.pole"].isna().all()
     assert last[["teacher.global_teacher", "teacher.local_teacher"]].tolist() == pytest.approx([0.4, 0.4])
     assert [name for name in results if "best" in name] == []
+    assert pd.isna(last["other.student_ema"])
+    last, best = (results[results["weights"] == weights].iloc[0] for weights in ("last", "best"))
+    assert [last["other.student_ema"], best["other.student_ema"]] == pytest.approx([0.42, 0.44])
     compute = results.loc[results["weights"] == "last", ["multiply_adds", "multiply_adds_with_teachers"]]
     assert compute.iloc[0].tolist() == [10**17 + 1, 10**17 + 1]
     assert compute.iloc[3].tolist() == [10**17 + 1, 15 * 10**16 + 1]
@@ -169,10 +177,18 @@ def test_the_scores_of_teachers_have_a_table(gathered) -> None:
     ]
 
 
+def test_what_is_trained_beside_the_student_has_a_table(gathered) -> None:
+    table = write_markdown(tabulate(gathered.results, [])[2:3])
+    assert table.splitlines() == [
+        "| method | network | labelled | n | mIoU, last | minus student |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| supervised | student_ema | 0.25 | 3 | 52.0 ± 10.0 | +2.0 [+2.0, +2.0], n=3 |",
+    ]
+
+
 def test_the_last_table_has_the_differences_by_class(gathered) -> None:
-    table = write_markdown(tabulate(gathered.results, ["igl_dt"]))
-    assert table.splitlines()[9:] == [
-        "",
+    table = write_markdown(tabulate(gathered.results, ["igl_dt"])[-1:])
+    assert table.splitlines() == [
         "| IoU | igl_dt minus supervised (0.25) | igl_dt minus no_local (0.25) |",
         "| --- | --- | --- |",
         "| sky | +3.0 [−1.3, +7.3], n=3 | +1.0 [+1.0, +1.0], n=2 |",
@@ -181,10 +197,10 @@ def test_the_last_table_has_the_differences_by_class(gathered) -> None:
     results = gathered.results
     elsewhere = results[(results["method"] == "supervised") | (results["ablation"] != "")].assign(fraction=0.1)
     both = pd.concat([elsewhere, results], ignore_index=True)  # the method itself has no run at this fraction
-    assert write_markdown(tabulate(both, ["igl_dt"])[-1:]).splitlines() == table.splitlines()[10:]
+    assert write_markdown(tabulate(both, ["igl_dt"])[-1:]).splitlines() == table.splitlines()
     failed = results.assign(fraction=0.1, val_miou=None, test_miou=None, status=FAILED, **{"iou.sky": None})
     both = pd.concat([failed, results], ignore_index=True)
-    assert write_markdown(tabulate(both, ["igl_dt"])[-1:]).splitlines() == table.splitlines()[10:]
+    assert write_markdown(tabulate(both, ["igl_dt"])[-1:]).splitlines() == table.splitlines()
 
 
 @pytest.fixture
@@ -223,6 +239,13 @@ def test_runs_with_other_labeled_images_are_found(gathered) -> None:
     assert find_other_lists(results) == []
     results.loc[results["run"] == "tiny-igl_dt-0.25-1", "labeled_sha256"] = "other"
     assert find_other_lists(results) == ["tiny-igl_dt-0.25-1"]
+
+
+def test_runs_with_other_teachers_of_the_same_name_are_found(gathered) -> None:
+    results = gathered.results.copy()
+    assert find_other_teachers(results) == []
+    results.loc[results["run"] == "tiny-igl_dt-no_local-0.25-1", "teacher.local_teacher"] = 0.39
+    assert find_other_teachers(results) == ["tiny-igl_dt-no_local-0.25-1"]
 
 
 def test_ablations_and_classes_are_compared(gathered) -> None:

@@ -10,12 +10,13 @@ from igl_dt.reporting.study.comparison import (
     compare_ablated_classes,
     compare_classes,
     compare_fractions,
+    fractions,
     show_difference,
     show_score,
     tabulate_scores,
     values_by_variant,
 )
-from igl_dt.reporting.study.results import TEACHER, score_column
+from igl_dt.reporting.study.results import OTHER, TEACHER, score_column
 from igl_dt.reporting.study.statistics import paired_difference, summarize
 
 INTERVALS = (
@@ -52,11 +53,12 @@ multiply-adds, the training of teachers included, over that of supervised traini
 
 
 def tabulate(results: pd.DataFrame, candidates: Sequence[str]) -> list[pd.DataFrame]:
-    """Give the tables of a study as text: of methods, fractions, teachers and classes; those there are."""
+    """Give the tables of a study as text: of methods, fractions, other networks and classes; those there are."""
     tables = [
         _tabulate_methods(results, candidates),
         _tabulate_fractions(results),
         _tabulate_teachers(results),
+        _tabulate_others(results),
         _tabulate_classes(results, candidates),
     ]
     return [table for table in tables if len(table)]
@@ -109,6 +111,21 @@ def _tabulate_teachers(results: pd.DataFrame) -> pd.DataFrame:
         | {f"{role.removeprefix(TEACHER)}, mIoU": show_score(summarize(100 * group[role])) for role in roles}
         for run, group in scored.groupby(runs, sort=False)
     ]
+    return pd.DataFrame(rows)
+
+
+def _tabulate_others(results: pd.DataFrame) -> pd.DataFrame:
+    """Give the scores of what methods train beside the student, such as an average of its weights."""
+    rows = []
+    for fraction in fractions(results):
+        students = values_by_variant(results, fraction)
+        for column in [name for name in map(str, results) if name.startswith(OTHER)]:
+            for variant, values in values_by_variant(results, fraction, column=column).items():
+                if values.notna().any():
+                    named = {"method": variant, "network": column.removeprefix(OTHER), "labelled": f"{fraction:g}"}
+                    difference = show_difference(paired_difference(values, students[variant]))
+                    shown = {"mIoU, last": show_score(summarize(values)), "minus student": difference}
+                    rows.append(named | {"n": f"{values.notna().sum()}"} | shown)
     return pd.DataFrame(rows)
 
 

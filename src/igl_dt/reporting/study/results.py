@@ -14,7 +14,7 @@ DONE, RECORDED, FAILED = "done", "recorded", "failed"
 """``recorded``: done elsewhere, and in the study's tables."""
 FAILURE = "failed.txt"
 """In a run's reporting folder: the digest of a failed cell's parameters, and the end of what it printed."""
-IOU, TEACHER = "iou.", "teacher."
+IOU, TEACHER, OTHER = "iou.", "teacher.", "other."
 TRAINED = {"teacher_pretraining": "teachers", "student_learning": "student"}
 """What is trained, by stage."""
 _RESULTS = (
@@ -70,9 +70,9 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
         The results, two rows per cell: the student with its last weights, and with those of its best validation. Scores
         are between 0 and 1, ``multiply_adds`` are of the whole training (see ``SegmentationNetwork.compute``) and empty
         where not recorded, ``test_miou`` is empty where there is no test split; the mIoU ``teacher.<role>`` of the
-        teachers' last weights and ``iou.<class>`` are of the test split if there is one, else of the validation images.
-        A failed cell has no scores. Then what varies from one
-        execution to the next, a row per cell: seconds, memory, commit.
+        teachers' last weights and ``other.<name>`` of what a method trains beside the student, such as an average of
+        its weights, and ``iou.<class>`` are of the test split if there is one, else of the validation images. A failed
+        cell has no scores. Then what varies from one execution to the next, a row per cell: seconds, memory, commit.
     """
     rows: list[dict[Any, Any]] = []
     costs: list[dict[Any, Any]] = []
@@ -88,8 +88,8 @@ def read_results(project: Path, cells: Iterable[tuple[Cell, str, str]], recorded
         if cell.method != TEACHERS and status in (DONE, FAILED):
             scores = _scores(project, cell) if status == DONE else {"last": {}, "best": {}}
             rows += [key | {"weights": name, "status": status} | named | values for name, values in scores.items()]
-    found = dict.fromkeys(name for row in rows for name in row if name.startswith((TEACHER, IOU)))
-    more = sorted(found, key=lambda name: name.startswith(IOU))
+    found = dict.fromkeys(name for row in rows for name in row if name.startswith((TEACHER, OTHER, IOU)))
+    more = sorted(found, key=lambda name: [TEACHER, OTHER, IOU].index(name.partition(".")[0] + "."))
     results = pd.DataFrame(rows, columns=[*_RESULTS, *more], dtype=object).astype(_COUNTS).infer_objects()
     return Tables(results, pd.DataFrame(costs, columns=list(_COSTS)))
 
@@ -106,6 +106,14 @@ def find_other_lists(results: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(known["run"][known["labeled_sha256"] != first]))
 
 
+def find_other_teachers(results: pd.DataFrame) -> list[str]:
+    """Name runs whose teachers have other scores than those of the first run with the same teachers."""
+    scores = [name for name in map(str, results) if name.startswith(TEACHER)]
+    known = results[results["teachers"].fillna("") != ""].dropna(subset=scores, how="all")
+    first = known.groupby("teachers")[scores].transform("first")
+    return list(dict.fromkeys(known["run"][(known[scores] != first).any(axis=1)]))
+
+
 def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     """Give the columns of a cell with its last and its best weights."""
     reporting = project / "data/08_reporting" / cell.run
@@ -115,8 +123,10 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     steps, val = history["step"].to_numpy(), history[f"val_miou.{MAIN}"].to_numpy()
     teachers_there = [name for name in metrics if is_teacher(name) and not name.endswith(BEST)] if cell.teachers else []
     of_teachers = {TEACHER + name: round(metrics[name]["miou"], 6) for name in teachers_there}
+    others = [name for name in metrics if not (name == MAIN or is_teacher(name) or name.endswith(BEST))]
     found = {}
     for weights, network in (("last", MAIN), ("best", MAIN + BEST)):
+        ending = network.removeprefix(MAIN)
         row = -1 if weights == "last" else int(val.argmax())
         scores, compute = metrics[network], networks[network].get("compute") or {}
         total, teachers = compute.get("total"), compute.get("teachers")
@@ -131,6 +141,7 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
             "val_miou": round(float(val[row]), 6),
             "test_miou": round(scores["miou"], 6) if summary["images"]["test"] else None,
             **of_teachers,
+            **{OTHER + name: round(metrics[name + ending]["miou"], 6) for name in others},
             **{IOU + name: None if iou is None else round(iou, 6) for name, iou in scores["per_class"].items()},
         }
     return found
