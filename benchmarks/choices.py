@@ -1,6 +1,7 @@
 """What single choices of the project give."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from unittest.mock import patch
 
 import torch
@@ -9,6 +10,7 @@ from benchmarks import settings
 from benchmarks.figures import Figure, median
 from benchmarks.trainings import clock, network
 from igl_dt.evaluation.evaluator import evaluate
+from igl_dt.networks.registry import build_network
 from igl_dt.runtime.determinism import configure_torch
 from igl_dt.runtime.parameters import EvaluationParameters
 
@@ -19,23 +21,28 @@ EVALUATED = 16
 def measure_choices() -> Iterator[Figure]:
     """Time what is done without a choice over what is done with it, in turns; no limit.
 
-    Layout: forward and backward passes of each network on a batch of crops. Evaluation: images of 360×480 one by one,
-    as research code usually does it, over batches of the default size.
+    Layout and precision: forward and backward passes of each network on a batch of crops, as the step does them;
+    EfficientNet-Lite0 is there for its depthwise convolutions. Evaluation: images of 360×480 one by one, as research
+    code usually does it, over batches of the default size.
     """
     device = configure_torch(settings.RUNTIME)
     crops = torch.randint(0, 256, (2 * settings.BATCH_SIZE, 3, *settings.CROP_SIZE), dtype=torch.uint8, device=device)
-    for role, choice in settings.NETWORKS.items():
-        trained = network(role).train().to(device)
+    networks = {choice.architecture: choice for choice in settings.NETWORKS.values()}
+    for name, choice in (networks | {"deeplab_v3_plus of EfficientNet-Lite0": settings.DEPTHWISE}).items():
+        trained = build_network(choice, settings.CLASS_NAMES, name).train().to(device)
 
-        def step(trained: torch.nn.Module = trained) -> None:
-            trained(crops).logits.sum().backward()
+        def step(bfloat16: bool = False, trained: torch.nn.Module = trained) -> None:
+            with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                logits = trained(crops).logits
+            logits.float().sum().backward()
             trained.zero_grad(set_to_none=True)
 
         def contiguous(step: Callable[[], None] = step) -> None:
             with patch.object(torch, "channels_last", torch.contiguous_format):
                 step()
 
-        yield median(f"{choice.architecture}, contiguous: times channels-last", compare(contiguous, step))
+        yield median(f"{name}, contiguous: times channels-last", compare(contiguous, step))
+        yield median(f"{name}, float32: times bfloat16", compare(step, partial(step, bfloat16=True)))
     yield median("evaluation, one by one: times batches", compare(*_ways_to_evaluate(device)))
 
 

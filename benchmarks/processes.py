@@ -13,7 +13,8 @@ from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.trainer import TrainingData, create_method, train
 
-STEPS = 20
+STEPS = 200
+"""Some 10 of which are slower: their multiply-adds are counted."""
 ROUNDS = 3
 T = TypeVar("T")
 

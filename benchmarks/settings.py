@@ -27,6 +27,14 @@ NETWORKS = {
 }
 """ResNet-18 networks and a narrow Swin-Unet, as one trains them without a GPU."""
 
+DEPTHWISE = NetworkChoice.model_validate(
+    {
+        "architecture": "deeplab_v3_plus",
+        "deeplab_v3_plus": {"encoder": {"name": "tf_efficientnet_lite0"}, "channels": 128},
+    }
+)
+"""A network of depthwise convolutions."""
+
 
 def choose(device: str, crop: tuple[int, int]) -> None:
     """Set the device and the crop of this process."""

@@ -138,8 +138,10 @@ class TestCommand:
 def test_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, choices, ROUNDS=1, EVALUATED=2)
     monkeypatch.setattr(settings, "IMAGE_SIZE", (32, 48))
-    layouts = [f"{name}, contiguous: times channels-last" for name in ("swin_unet", "res_unet", "deeplab_v3_plus")]
-    assert list(measured("choices")) == [*layouts, "evaluation, one by one: times batches"]
+    networks = ("swin_unet", "res_unet", "deeplab_v3_plus", "deeplab_v3_plus of EfficientNet-Lite0")
+    choices_of = ("contiguous: times channels-last", "float32: times bfloat16")
+    of_networks = [f"{name}, {choice}" for name in networks for choice in choices_of]
+    assert list(measured("choices")) == [*of_networks, "evaluation, one by one: times batches"]
 
 
 def test_splitting(monkeypatch: pytest.MonkeyPatch) -> None:
