@@ -389,7 +389,7 @@ class TestArchivesOfTheUser:
         assert not (tmp_path / "cityscapes").exists()
 
 
-def test_a_recipe_without_archives_has_nothing_to_fetch(tmp_path: Path) -> None:
+def test_a_description_without_archives_has_nothing_to_fetch(tmp_path: Path) -> None:
     with pytest.raises(FetchingError, match=r"nothing to download: fetching\.archives is empty.*--env=pascal"):
         fetch_archives(FetchingParameters(folder=str(tmp_path)), tmp_path / "images")
 

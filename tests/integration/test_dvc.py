@@ -73,7 +73,7 @@ def test_does_nothing_twice(reproduced: Path, type_command) -> None:
     assert type_command(reproduced, "git", "status", "--porcelain") == ""
 
 
-def test_touches_no_other_recipe(reproduced: Path) -> None:
+def test_touches_no_other_environment(reproduced: Path) -> None:
     assert {path.name for path in reproduced.glob("data/*/*") if not path.name.startswith(".")} == {"smoke"}
     assert not (reproduced / "dvc.lock").exists()
 
