@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import threading
 import time
 from collections.abc import Mapping
@@ -99,12 +100,16 @@ def test_nothing_is_drawn_twice(tmp_path: Path):
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
-def test_other_options_draw_anew(tmp_path: Path):
+def test_other_options_need_another_folder(tmp_path: Path):
+    """Runs share the folder: one must not replace the images that another one is to be evaluated on."""
     root = tmp_path / "shapes"
     sample = list_samples(root, SMALL).samples[0]
     before = (root / sample.image).read_bytes()
+    with pytest.raises(DataError, match=r"was drawn with other dataset\.options.*: give this run a dataset\.root"):
+        list_samples(root, SMALL | {"seed": 1, "train": 2})
+    assert (root / sample.image).read_bytes() == before
+    shutil.rmtree(root)
     list_samples(root, SMALL | {"seed": 1, "train": 2})
-    assert (root / sample.image).read_bytes() != before
     assert len(list((root / "train" / "images").iterdir())) == 2
     assert json.loads((root / "shapes.json").read_text())["options"]["seed"] == 1
 
@@ -120,8 +125,8 @@ def test_a_missing_file_is_drawn_again(tmp_path: Path):
 @pytest.mark.parametrize("drawn_before", [False, True])
 def test_an_interruption_leaves_nothing_half_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn_before: bool):
     root = tmp_path / "shapes"
-    if drawn_before:
-        list_samples(root, SMALL)
+    if drawn_before:  # but a file is missing
+        (root / list_samples(root, SMALL).samples[0].image).unlink()
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     def interrupted(seed, split, index, options):
@@ -131,7 +136,7 @@ def test_an_interruption_leaves_nothing_half_drawn(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(shapes, "draw_scene", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        list_samples(root, SMALL | {"seed": 1})
+        list_samples(root, SMALL)
     assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["shapes"] * drawn_before
 

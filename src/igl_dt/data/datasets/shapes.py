@@ -102,8 +102,13 @@ class Shapes(SegmentationDataset[ShapesOptions]):
                     "shapes.json): choose another folder, or empty this one"
                 )
             return False
+        if marker.read_text("utf-8") != identity:
+            raise DataError(
+                f"dataset.root {str(self.root)!r} was drawn with other dataset.options, or by another version, and "
+                "other runs may use it: give this run a dataset.root of its own, or remove that folder"
+            )
         files = ["classes.txt", *(path for sample in samples for path in (sample.image, sample.mask) if path)]
-        return marker.read_text("utf-8") == identity and all((self.root / file).is_file() for file in files)
+        return all((self.root / file).is_file() for file in files)
 
     def _draw(self, samples: Sequence[Sample], identity: str) -> None:
         """Draw into a temporary folder and rename it to the root, so that the root is never half drawn."""
