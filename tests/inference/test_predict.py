@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from encoding import truncated_exif
+from encoding import truncated_exif, turned_with_broken_exif
 from igl_dt.data.datasets import DataError
 from igl_dt.data.image_io import read_image
 from igl_dt.data.parameters import DatasetParameters
@@ -107,8 +107,11 @@ def test_a_photograph_is_turned_upright_and_so_is_what_is_written(images: Path, 
         assert (output / kind / f"lying{suffix}").read_bytes() == (output / kind / f"upright{suffix}").read_bytes()
 
 
-def test_an_unreadable_image_is_reported_and_skipped(images: Path, weights: Path, caplog) -> None:
-    (images / "b.jpg").write_bytes(b"no image")
+@pytest.mark.parametrize(
+    "content", [b"no image", turned_with_broken_exif(np.zeros((32, 40, 3), np.uint8), "JPEG")], ids=["text", "EXIF"]
+)
+def test_an_unreadable_image_is_reported_and_skipped(images: Path, weights: Path, caplog, content: bytes) -> None:
+    (images / "b.jpg").write_bytes(content)
     with caplog.at_level(logging.INFO):
         table = predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     assert "b.jpg" in table.loc[table["error"] != "", "error"].item()
@@ -116,6 +119,12 @@ def test_an_unreadable_image_is_reported_and_skipped(images: Path, weights: Path
     assert "skipped" in caplog.text
     assert "images/s" in caplog.text
     assert len(list((images.parent / "output/masks").rglob("*.png"))) == 4
+
+
+def test_what_was_written_into_the_folder_of_the_images_is_no_image(images: Path, weights: Path) -> None:
+    given = parameters(images, weights, output=str(images / "out"), overwrite=True)
+    first = predict_images(given, AS_IT_IS, WHOLE, RUNTIME)
+    assert predict_images(given, AS_IT_IS, WHOLE, RUNTIME)["image"].tolist() == first["image"].tolist()
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
@@ -212,6 +221,7 @@ def test_a_leading_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HOME", "/home/me")
     given = PredictionParameters(images="~/images", weights="~/w.safetensors", output="~")
     assert (given.images, given.weights, given.output) == ("/home/me/images", "/home/me/w.safetensors", "/home/me")
+    assert DatasetParameters(root="~/photos").root == "/home/me/photos"
     assert WeightsEvaluationParameters(weights="~/w").weights == "/home/me/w"
     assert ExportParameters(folder="~/f", output="a~b").model_dump()["output"] == "a~b"
 

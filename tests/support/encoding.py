@@ -41,6 +41,12 @@ def turned(image: np.ndarray, orientation: int, kind: str) -> bytes:
     return encode(image, kind, exif=exif)
 
 
+def turned_with_broken_exif(image: np.ndarray, kind: str) -> bytes:
+    """Write an image that is to be turned, with a resolution in letters, which Pillow reads but does not write."""
+    entries = struct.pack("<HHII", 274, 3, 1, 6) + struct.pack("<HHI4s", 282, 2, 3, b"72\0\0")
+    return encode(image, kind, exif=b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 2) + entries + b"\0" * 4)
+
+
 def truncated_exif(image: np.ndarray, kind: str) -> bytes:
     """Write an image that Pillow reads, with a warning."""
     exif = Image.Exif()

@@ -166,6 +166,8 @@ def _decode(content: bytes, path: Path, lenient: bool = False) -> Image.Image:
             rotated = image.format == "TIFF" and _is_rotated(image)  # load() applies the orientation of TIFF files
             image.load()
             rotated = rotated or _is_rotated(image)
+            # TIFF files are rotated already, and their tag is gone.
+            upright = ImageOps.exif_transpose(image) if rotated and lenient else image
     except Image.DecompressionBombError as error:
         raise DataError(f"{path} is too large: {error} Cut it into tiles") from error
     except UnidentifiedImageError as error:  # its message names a memory address, not the file
@@ -176,14 +178,12 @@ def _decode(content: bytes, path: Path, lenient: bool = False) -> Image.Image:
         _decoding.path = None
     if frames > 1:
         raise DataError(f"{path} is animated or has several pages, {frames} in all: save one of them as a new file")
-    if rotated and lenient:
-        return ImageOps.exif_transpose(image)  # TIFF files are rotated already, and their tag is gone
-    if rotated:
+    if rotated and not lenient:
         raise DataError(
             f"{path} has an EXIF orientation, which some programs apply and others ignore: rotate the pixels, check "
             "that the mask matches them, and remove the tag Orientation"
         )
-    return image
+    return upright
 
 
 def _is_rotated(image: Image.Image) -> bool:

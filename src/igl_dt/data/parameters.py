@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
-from igl_dt.utils.parameters import Parameters, Probability, Range, Size, Weight
+from igl_dt.utils.parameters import Parameters, Probability, Range, Size, UserPath, Weight
 
 
 class DatasetParameters(Parameters):
@@ -13,7 +13,7 @@ class DatasetParameters(Parameters):
 
     source: str = "shapes"
     """Name of a class in ``igl_dt.data.datasets``, which knows the layout of the folder."""
-    root: str
+    root: UserPath
     """Folder of the data set; absolute, or relative to the project."""
     image_size: Size | None = None
     """(height, width) at which all images and masks are read, in training and evaluation, whatever their aspect ratio.
@@ -44,10 +44,10 @@ class SplittingParameters(Parameters):
 
     labeled_fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     """Share of the training images with a mask that keep it; drawn so that every class occurs if possible."""
-    labeled_list: str | None = None
+    labeled_list: UserPath | None = None
     """Text file with one image per line: ids, or lines as published by UniMatch, U2PL and CPS; takes precedence over
     the fraction."""
-    unlabeled_list: str | None = None
+    unlabeled_list: UserPath | None = None
     """Text file of the same kind; null: all training images that are not labelled."""
     seed: NonNegativeInt | None = None
     """Seed of the draw of labelled images, to vary it apart from all other randomness; null: the seed of the run."""
@@ -142,7 +142,7 @@ class ArchiveParameters(Parameters):
 class FetchingParameters(Parameters):
     """What the pipeline ``data_fetching`` downloads and unpacks."""
 
-    folder: str
+    folder: UserPath
     """Folder of the archives, downloaded or put there by the user."""
     archives: tuple[ArchiveParameters, ...] = ()
     """Unpacked in this order."""

@@ -75,9 +75,9 @@ def predict_images(
             already and ``overwrite`` is off.
         ValueError: The weights are not given, do not exist, or were not written by this project.
     """
-    folder, samples = _find_images(parameters.images, Path(dataset.root))
-    weights = weight_file(parameters.weights, "prediction.weights")
     output = Path(parameters.output)
+    folder, samples = _find_images(parameters.images, Path(dataset.root), output)
+    weights = weight_file(parameters.weights, "prediction.weights")
     targets = {sample: Path(sample).with_suffix(".png") for sample in samples}
     if not parameters.overwrite:
         _check_nothing_exists(output, targets.values(), parameters.probabilities)
@@ -131,8 +131,11 @@ def predict_images(
     return table
 
 
-def _find_images(images: str | None, root: Path) -> tuple[Path, list[str]]:
-    """Give a folder, and the images' POSIX paths in it: all of a folder, or those of a list in its order."""
+def _find_images(images: str | None, root: Path, output: Path) -> tuple[Path, list[str]]:
+    """Give a folder, and the images' POSIX paths in it: all of a folder, or those of a list in its order.
+
+    Masks and overlays of an earlier prediction, in an output folder within that folder, are none of them.
+    """
     if images is None:
         raise DataError(
             "prediction.images is not given: it names a folder of images, an image, or a list of images (.txt), as in "
@@ -142,7 +145,14 @@ def _find_images(images: str | None, root: Path) -> tuple[Path, list[str]]:
     if images == STDIN:
         folder, found = _common_folder(_listed(sys.stdin.read().splitlines(), Path(), "the standard input"))
     elif path.is_dir():
-        paths = [file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()]
+        written = [(output / kind).absolute() for kind in ("masks", "overlays")]
+        paths = [
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in IMAGE_SUFFIXES
+            and not any(file.absolute().is_relative_to(folder) for folder in written)
+            and file.is_file()
+        ]
         if not paths:
             raise DataError(f"prediction.images: no images in {path}: expected files in {', '.join(IMAGE_SUFFIXES)}")
         folder, found = path, sorted(file.relative_to(path).as_posix() for file in paths)
