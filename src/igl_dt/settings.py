@@ -15,9 +15,9 @@ from igl_dt.kedro_ext.tracking import LogToMlflow
 
 HOOKS = (
     CheckEnvironment(),
-    CheckParameters(),
     RequireSequentialRunner(),
     LockTrainings(),
+    CheckParameters(),  # before the two above: the last one that is registered is called first
     RunFromProject(),
     WriteRunManifest(),
     LogToMlflow(),

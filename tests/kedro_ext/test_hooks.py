@@ -450,6 +450,11 @@ def test_nodes_run_in_turn(runner: AbstractRunner | None) -> None:
     RequireSequentialRunner().before_pipeline_run({"runner": str(runner)})
 
 
+def test_a_part_of_the_nodes_is_not_run_on_older_files() -> None:
+    with pytest.raises(click.ClickException, match=r"leave out --only-missing-outputs"):
+        RequireSequentialRunner().before_pipeline_run({"runner": "None", "only_missing_outputs": True})
+
+
 @pytest.mark.parametrize("runner", [ThreadRunner(), ParallelRunner()])
 def test_nodes_that_would_run_at_once_are_refused(runner: AbstractRunner) -> None:
     with pytest.raises(click.ClickException, match=r"leave --runner as it is, SequentialRunner"):

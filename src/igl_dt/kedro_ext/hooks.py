@@ -196,7 +196,12 @@ class RequireSequentialRunner:
 
     @hook_impl
     def before_pipeline_run(self, run_params: dict[str, Any]) -> None:
-        """Stop where another runner than the default one is asked for."""
+        """Stop where another runner than the default one is asked for, or only a part of the nodes would run."""
+        if run_params.get("only_missing_outputs"):
+            raise click.ClickException(
+                "leave out --only-missing-outputs: what is there may come from other parameters. Without it, the same "
+                "command resumes an interrupted training"
+            )
         runner = str(run_params["runner"])
         if runner != "None" and "SequentialRunner" not in runner:
             raise click.ClickException(
@@ -359,7 +364,7 @@ class WriteRunManifest:
         if path is None:
             return
         if path not in self._hashes:
-            self._hashes[path] = hash_files(self._project, [path])
+            self._hashes[path] = hash_files(self._project, path)
         record = self._record(node)
         record["sha256"] = dict(sorted((record["sha256"] | self._hashes[path]).items()))
 

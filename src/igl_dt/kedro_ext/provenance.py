@@ -5,7 +5,7 @@ import json
 import platform
 import shlex
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,10 @@ from omegaconf.errors import OmegaConfBaseException
 from igl_dt.utils.files import digest
 from igl_dt.utils.parameters import flatten
 
-PACKAGES = ("torch", "torchvision", "timm", "numpy", "pandas", "pillow", "matplotlib", "kedro", "dvc")
+PACKAGES = (
+    *("torch", "torchvision", "timm", "segmentation-models-pytorch", "numpy", "pandas", "pillow", "matplotlib"),
+    *("kedro", "dvc"),
+)
 
 
 def find_commit(project: Path) -> dict[str, Any]:
@@ -37,10 +40,10 @@ def list_versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
 
 
-def hash_files(project: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Give the sha256 of files by their path in the project; a folder's files each on their own."""
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    return {_relative(file, project): digest(file.read_bytes()) for file in sorted(files) if file.is_file()}
+def hash_files(project: Path, path: Path) -> dict[str, str]:
+    """Give the sha256 of a file, or of each file of a folder, by its path in the project."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    return {_relative(file, project): digest(file.read_bytes()) for file in files if file.is_file()}
 
 
 def rebuild_command(run: Mapping[str, Any]) -> str:
