@@ -92,6 +92,8 @@ def test_the_result_in_one_sentence(make_run: MakeRun, page: Page) -> None:
     assert said in page.text
     metrics = copy.deepcopy(make_run().metrics)
     metrics["supervised"]["miou"], metrics["global_teacher"]["miou"] = 0.6, 0.65
+    info = {"student": {"compute": {"steps": 2, "per_step": 5, "total": 10, "teachers": 0}}}
+    assert "teachers (" not in Page(render_report(make_run(networks_info=info))).text
     text = render_report(make_run(metrics=metrics))
     assert "as much as the supervised baseline, which was trained on the labels alone, and 5.0 points less than" in text
     assert "(global teacher, swin_unet)" in text

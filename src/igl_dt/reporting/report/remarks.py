@@ -51,7 +51,7 @@ def _of_scores(run: Run) -> Iterator[Remark]:
             yield Remark(f"The {role} is worse than without unlabelled images", text)
         else:
             text = f"It is {gap:.1f} points of mIoU behind {run.label(network)}."
-            text += " It learns from that network: train it longer?" if is_teacher(network) else ""
+            text += " It learns from that network: train it longer?" if network in run.teachers else ""
             yield Remark(f"The {role} is worse than the {label(network).lower()}", text)
     if failed := [name for name, iou in main["per_class"].items() if iou == 0]:
         yield Remark(f"Classes that the {role} does not find", f"None of the pixels of {_names(failed)} are correct.")

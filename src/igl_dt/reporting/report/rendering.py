@@ -14,7 +14,7 @@ from markupsafe import Markup
 from igl_dt.reporting.figures.history import has_pseudo_labels, loss_columns
 from igl_dt.reporting.figures.style import signed
 from igl_dt.reporting.gallery import GALLERY, Entry
-from igl_dt.reporting.networks import BASELINE, is_teacher, label, last_weights, method_name
+from igl_dt.reporting.networks import BASELINE, label, last_weights, method_name
 from igl_dt.reporting.report.remarks import find_remarks
 from igl_dt.reporting.report.run import Run
 from igl_dt.reporting.scores import score_titles
@@ -90,7 +90,7 @@ def _summarize(run: Run, baseline: str | None) -> str:
     if baseline is not None:
         gain = _difference(miou[run.main] - miou[baseline])
         compared.append(f"{gain} the supervised baseline, which was trained on the labels alone")
-    if teachers := [name for name in last_weights(miou) if is_teacher(name)]:
+    if teachers := run.teachers:
         best = max(teachers, key=lambda name: miou[name])
         which = (
             ("its teacher", "the better of its teachers")[len(teachers) - 1]

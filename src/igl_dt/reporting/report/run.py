@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from igl_dt.reporting.networks import NetworksInfo, label_all, main_network
+from igl_dt.reporting.networks import NetworksInfo, is_teacher, label_all, last_weights, main_network
 from igl_dt.reporting.scores import Metrics
 
 
@@ -38,6 +38,12 @@ class Run:
     def main(self) -> str:
         """The network that the run is about."""
         return main_network(self.metrics)
+
+    @property
+    def teachers(self) -> list[str]:
+        """Networks with scores that the main one learned from; where that is not recorded: all teachers."""
+        compute = self.networks_info.get(self.main, {}).get("compute") or {}
+        return [] if compute.get("teachers") == 0 else [name for name in last_weights(self.metrics) if is_teacher(name)]
 
     def label(self, network: str) -> str:
         """Give a network's name for readers."""
