@@ -13,6 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.inference import export_onnx as export
 from igl_dt.inference.export_onnx import ExportError, export_network
 from igl_dt.inference.parameters import OPSETS, ExportParameters
@@ -94,7 +95,7 @@ def test_every_opset_that_may_be_given_works(tmp_path: Path, name: str, opset: i
 
 
 def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
-    file = export_network(parameters(weights), image_size=(48, 64))
+    file = export_network(parameters(weights), DatasetParameters(root=".", short_side=48))
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     (images,), (logits,) = session.get_inputs(), session.get_outputs()
     assert (images.name, images.type, images.shape) == ("images", "tensor(uint8)", ["batch", 3, "height", "width"])
@@ -103,7 +104,7 @@ def test_the_file_says_how_it_is_to_be_used(weights: Path) -> None:
     said = {key: json.loads(value) for key, value in session.get_modelmeta().custom_metadata_map.items()}
     assert said["class_names"] == list(CLASSES)
     assert said["colors"] == class_palette(3).tolist()
-    assert said["image_size"] == [48, 64]
+    assert [said[size] for size in ("image_size", "short_side", "long_side")] == [None, 48, None]
     assert (said["fingerprint"], said["trained_by"]) == ("0123abc", "igl_dt")
     assert said["normalization"]["mean"] == [0.485, 0.456, 0.406]
     assert "inside" in said["normalization"]["where"]
@@ -115,7 +116,7 @@ def test_the_file_says_how_images_were_resized_for_the_training(tmp_path: Path) 
     network = build("student")
     network.sizes = {"image_size": None, "short_side": None, "long_side": 64}
     save_network(network, tmp_path / "mine.safetensors")
-    file = export_network(parameters(tmp_path / "mine.safetensors"), image_size=(48, 64))
+    file = export_network(parameters(tmp_path / "mine.safetensors"), DatasetParameters(root=".", image_size=(48, 64)))
     metadata = (
         onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map
     )

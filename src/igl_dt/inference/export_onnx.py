@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from igl_dt.data.parameters import DatasetParameters
 from igl_dt.inference.parameters import ExportParameters
 from igl_dt.networks.base import SegmentationNetwork
 from igl_dt.networks.io import HUB_FILE, load_network, weight_file
@@ -32,7 +33,7 @@ class ExportError(Exception):
     """A network cannot be exported as requested."""
 
 
-def export_network(parameters: ExportParameters, image_size: Size | None = None) -> Path:
+def export_network(parameters: ExportParameters, dataset: DatasetParameters | None = None) -> Path:
     """Write a weight file's network as ONNX, after checking that onnxruntime gives the same logits; and as a folder.
 
     The folder, called like the ONNX file without its suffix, is ready for the Hugging Face Hub: ``model.safetensors``
@@ -47,8 +48,8 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
 
     Args:
         parameters: Weights, output, opset, and the image size if it is fixed.
-        image_size: (height, width) to which images were resized for its training, where the weight file does not
-            record it; None: not at all. For the metadata only.
+        dataset: how images were resized for its training, where the weight file does not record it; None: not at all.
+            For the metadata only.
 
     Returns:
         Path of the file.
@@ -69,7 +70,7 @@ def export_network(parameters: ExportParameters, image_size: Size | None = None)
             raise ExportError(f"{path} exists already: give another export.output, or export.overwrite=true")
 
     network = load_network(weights)
-    sizes = network.sizes or {"image_size": image_size, "short_side": None, "long_side": None}
+    sizes = network.sizes or (dataset or DatasetParameters(root="unused")).sizes()
     metadata = _metadata(network, sizes)
     content = _convert(network, parameters.opset, parameters.size, metadata)
     difference = _check(content, network, parameters.size)

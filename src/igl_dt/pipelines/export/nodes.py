@@ -8,4 +8,4 @@ def export_network(export: ExportParameters, dataset: DatasetParameters) -> None
     """Write a weight file's network as ONNX."""
     from igl_dt.inference.export_onnx import export_network
 
-    export_network(export, dataset.image_size)
+    export_network(export, dataset)
