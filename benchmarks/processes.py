@@ -13,8 +13,8 @@ from igl_dt.runtime.context import RunContext
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from igl_dt.training.trainer import TrainingData, create_method, train
 
-STEPS = 200
-"""Some 10 of which are slower: their multiply-adds are counted."""
+STEPS = 20
+"""Of 7, multiply-adds are counted, which slows both ways alike."""
 ROUNDS = 3
 T = TypeVar("T")
 
