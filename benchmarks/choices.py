@@ -10,7 +10,6 @@ from benchmarks import settings
 from benchmarks.figures import Figure, median
 from benchmarks.trainings import clock, network
 from igl_dt.evaluation.evaluator import evaluate
-from igl_dt.networks.registry import build_network
 from igl_dt.runtime.determinism import configure_torch
 from igl_dt.runtime.parameters import EvaluationParameters
 
@@ -29,7 +28,7 @@ def measure_choices() -> Iterator[Figure]:
     crops = torch.randint(0, 256, (2 * settings.BATCH_SIZE, 3, *settings.CROP_SIZE), dtype=torch.uint8, device=device)
     networks = {choice.architecture: choice for choice in settings.NETWORKS.values()}
     for name, choice in (networks | {"deeplab_v3_plus of EfficientNet-Lite0": settings.DEPTHWISE}).items():
-        trained = build_network(choice, settings.CLASS_NAMES, name).train().to(device)
+        trained = network("student", choice).train().to(device)
 
         def step(bfloat16: bool = False, trained: torch.nn.Module = trained) -> None:
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):

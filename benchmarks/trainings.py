@@ -17,6 +17,7 @@ from igl_dt.kedro_ext.parameters import ProjectParameters
 from igl_dt.methods.base import Method
 from igl_dt.methods.parameters import MethodChoice
 from igl_dt.networks.base import SegmentationNetwork
+from igl_dt.networks.parameters import NetworkChoice
 from igl_dt.networks.registry import build_network
 from igl_dt.runtime.determinism import seeded
 from igl_dt.training.optimizer import build_optimizer
@@ -99,10 +100,10 @@ def training_parameters(
     )
 
 
-def network(role: str) -> SegmentationNetwork:
-    """Build a role's network."""
+def network(role: str, choice: NetworkChoice | None = None) -> SegmentationNetwork:
+    """Build a role's network, or another choice in its place."""
     with seeded(0, "initial weights", role):
-        return build_network(settings.NETWORKS[role], settings.CLASS_NAMES, role)
+        return build_network(choice or settings.NETWORKS[role], settings.CLASS_NAMES, role)
 
 
 def clock() -> float:

@@ -176,7 +176,7 @@ class RunFromProject:
 
 
 class RequireSequentialRunner:
-    """Keeps nodes from running at once: they would draw from one generator, and results would depend on timing."""
+    """Refuses ways to run that results would depend on: nodes at once, in several processes, or a part of them."""
 
     @hook_impl(tryfirst=True)
     def after_context_created(self) -> None:

@@ -37,13 +37,11 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
         name: {"miou": value, "per_class": {"sky": value + 0.1, "pole": None}}
         for name, value in (("student", miou), ("student_best", miou + 0.01))
     }
-    if not cell.teachers:
-        for name, value in (("student_ema", miou + 0.02), ("student_ema_best", miou + 0.04)):
-            scores[name] = {"miou": value, "per_class": {}}
+    others = {"student_ema": miou + 0.02, "student_ema_best": miou + 0.04}
     if cell.teachers:
         of_global = MIOU["igl_dt"][cell.seed] - 0.02
-        for name, value in (("global_teacher", of_global), ("local_teacher", 0.4), ("local_teacher_best", 0.5)):
-            scores[name] = {"miou": value, "per_class": {}}
+        others = {"global_teacher": of_global, "local_teacher": 0.4, "local_teacher_best": 0.5}
+    scores |= {name: {"miou": value, "per_class": {}} for name, value in others.items()}
     trained = {"seconds": 60.04, "peak_memory_mib": 7, "commit": "abc", "dirty": False}
     trained["environment"] = {"device": "cpu", "kernels": "avx2"}
     compute = {"total": 10**17 + 1, "teachers": 5 * 10**16 if cell.teachers else 0}

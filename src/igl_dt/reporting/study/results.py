@@ -102,16 +102,20 @@ def score_column(results: pd.DataFrame) -> str:
 def find_other_lists(results: pd.DataFrame) -> list[str]:
     """Name runs whose labelled images are not those of the first run with the same fraction and seed."""
     known = results[results["labeled_sha256"].fillna("") != ""]
-    first = known.groupby(["fraction", "seed"])["labeled_sha256"].transform("first")
-    return list(dict.fromkeys(known["run"][known["labeled_sha256"] != first]))
+    return _unlike_the_first(known, ["fraction", "seed"], ["labeled_sha256"])
 
 
 def find_other_teachers(results: pd.DataFrame) -> list[str]:
     """Name runs whose teachers have other scores than those of the first run with the same teachers."""
     scores = [name for name in map(str, results) if name.startswith(TEACHER)]
     known = results[results["teachers"].fillna("") != ""].dropna(subset=scores, how="all")
-    first = known.groupby("teachers")[scores].transform("first")
-    return list(dict.fromkeys(known["run"][(known[scores] != first).any(axis=1)]))
+    return _unlike_the_first(known, ["teachers"], scores)
+
+
+def _unlike_the_first(rows: pd.DataFrame, by: list[str], columns: list[str]) -> list[str]:
+    """Name runs that differ in some columns from the first row of their group."""
+    first = rows.groupby(by)[columns].transform("first")
+    return list(dict.fromkeys(rows["run"][(rows[columns] != first).any(axis=1)]))
 
 
 def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
