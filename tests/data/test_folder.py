@@ -194,7 +194,8 @@ MASKS: list[tuple[dict[str, object], MaskFormat]] = [
         {"ids": {"background": [0, 4], "polyp": [9], "ignored": 3}},
         MaskFormat(ids=((255, 255), (0, 0), (4, 0), (9, 1), (3, 255))),
     ),
-    ({"rest": "background"}, MaskFormat(ids=((255, 255), (0, 0), (1, 1)), rest=0)),
+    ({"rest": "background", "ignore_id": 255}, MaskFormat(ids=((255, 255), (0, 0), (1, 1)), rest=0)),
+    ({"rest": "polyp", "ids": {"background": 0, "polyp": 255}}, MaskFormat(ids=((255, 1), (0, 0)), rest=1)),
     ({"ids": {"background": 5, "polyp": 1}, "rest": "ignored"}, MaskFormat(ids=((255, 255), (5, 0), (1, 1)), rest=255)),
     (
         {"colors": {"polyp": [255, 0, 0], "background": [[0, 0, 0], [9, 9, 9]], "ignored": [1, 2, 3]}},
@@ -290,6 +291,7 @@ def test_without_class_names_a_table_names_the_classes(make: Make, table: dict[s
             ["colors excludes ids and ignore_id"],
         ),
         ({"rest": "nothing"}, ["rest is 'nothing'; there are background, polyp, ignored"]),
+        ({"rest": "polyp"}, ["rest is 'polyp', but", "whether 255 is of this class or ignored: give ignore_id"]),
     ],
 )
 def test_wrong_options_are_named(make: Make, given: dict[str, object], named: list[str]) -> None:

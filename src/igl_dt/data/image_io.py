@@ -4,6 +4,7 @@ Files that cannot be read faithfully are refused by name: a guess would go unnot
 """
 
 import io
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -126,7 +127,7 @@ def decode_image(content: bytes, path: Path, lenient: bool = False) -> np.ndarra
         gray = (np.array(image) >> 8).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
     if image.mode not in IMAGE_MODES + (CONVERTIBLE_MODES if lenient else ()):
-        raise DataError(f"{path} has mode {image.mode}: save it as RGB or grayscale, with 8 or 16 bits")
+        raise DataError(f"{path} has mode {image.mode}: save it as RGB or grayscale, with 8 or 16 bits, in a PNG file")
     image = _rgb(image)  # frees what was decoded, so that its memory is reused
     return np.array(image)
 
@@ -138,6 +139,11 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
         raise DataError(
             f"{path} is {lossy}, whose lossy compression changes the ids or colours of pixels: export the mask again "
             "from its source as PNG; converting this file does not help"
+        )
+    if (largest := _largest_value(mask, content)) != 255:
+        raise DataError(
+            f"{path} is a {mask.format} file of values up to {largest}, which are scaled when it is read: export the "
+            "mask again from its source as PNG"
         )
     if mask_format.colors is not None:
         if mask.mode not in IMAGE_MODES:
@@ -221,6 +227,13 @@ def _bits(image: Image.Image, content: bytes) -> int:
         tags: Any = image.getexif()
         return min(8, int(tags.get(ExifTags.Base.BitsPerSample, 8)))
     return 8
+
+
+def _largest_value(image: Image.Image, content: bytes) -> int:
+    """Give the value of white in the header of a PGM or PPM file; 255 for all others."""
+    if image.format != "PPM" or content[:2] not in (b"P2", b"P3", b"P5", b"P6"):
+        return 255
+    return int(re.sub(rb"#[^\n]*", b"", content).split(maxsplit=4)[3])
 
 
 def _rgb(image: Image.Image) -> Image.Image:

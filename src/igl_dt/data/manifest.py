@@ -6,7 +6,6 @@ of the mask file). Everything downstream reads this table and nothing else.
 """
 
 import logging
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from igl_dt.data.datasets import DataError, Sample, open_dataset
-from igl_dt.data.datasets.base import fold, show
+from igl_dt.data.datasets.base import UNSAFE, fold, show
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.data.similarity import find_lookalikes
 from igl_dt.data.validation import Checked, check_files
@@ -26,8 +25,6 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("id", "split", "image", "mask", "width", "height", "sha256")
 DISTORTION = 0.1
 """Change of the aspect ratio above which there is a warning."""
-UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Characters that tables and lists cannot hold: control characters, and bytes of a file name that are not UTF-8."""
 
 
 class Manifest(NamedTuple):

@@ -122,10 +122,10 @@ def check_files(
             + _describe([problem for bad in invalid for problem in bad.problems])
             + (f"\n{hint}" if hint else "")
         )
-    if num_classes == 2 and values == {0, IGNORE_INDEX} and hint is not None:
+    if num_classes == 2 and values == {0, IGNORE_INDEX} and masks.colors is None:
         raise DataError(
-            f"the masks in {root} hold nothing but 0 and {IGNORE_INDEX}, and {IGNORE_INDEX} marks ignored pixels, so "
-            f"that {class_names[1]!r} never occurs:\n{hint}"
+            f"the masks in {root} hold nothing but {class_names[0]!r} and ignored pixels, so that {class_names[1]!r} "
+            f"never occurs:\n{hint or 'give all ids of both classes in dataset.options.ids'}"
         )
     for alike in _by_kind(sorted(warned)):
         logger.warning("Pillow warns of files that are used all the same (%d): %s", len(alike), show(alike))

@@ -1,10 +1,11 @@
 """What all data sets have in common: the base class, what it returns, and the reading of lists and class names."""
 
 import os
+import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -15,6 +16,8 @@ from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, explain
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm")
 """Suffixes of image files; case does not matter."""
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Characters that tables and lists cannot hold: control characters, and bytes of a file name that are not UTF-8."""
 SHOWN = 5
 """Offenders named in an error; the rest are counted."""
 
@@ -123,6 +126,33 @@ def locate(root: Path, path: str) -> Path:
             "or choose a dataset.root that contains both"
         )
     return file
+
+
+def walk_images(
+    folder: Path, enter: Callable[[Path], Path] = lambda path: path, above: tuple[str, ...] = ()
+) -> Iterator[Path]:
+    """Yield the images in a folder and its subfolders, in order, without hidden ones; links are followed.
+
+    Args:
+        folder: where to begin.
+        enter: refuses a subfolder by an error, or gives its path.
+        above: folders that contain this one.
+
+    Raises:
+        DataError: a folder cannot be listed, or is a link to one that contains it.
+    """
+    here = os.path.realpath(folder)
+    if here in above:
+        raise DataError(f"{folder} is a link to {here}, a folder that contains it: remove it")
+    try:
+        entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+    for path, is_folder in entries:
+        if is_folder:
+            yield from walk_images(enter(path), enter, (*above, here))
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            yield path
 
 
 def read_lines(path: Path) -> list[str]:

@@ -16,10 +16,9 @@ mask is unlabelled and must be a training image; a mask without an image is an e
 
 import hashlib
 import logging
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, get_args
 
@@ -40,6 +39,7 @@ from igl_dt.data.datasets.base import (
     read_class_names,
     read_ids,
     show,
+    walk_images,
 )
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, did_you_mean
 
@@ -183,6 +183,13 @@ class FolderOptions(Parameters):
                 self._check_table(key, table, self.class_names)
         if self.rest is not None and self.rest not in (*self.class_names, IGNORED):
             raise ValueError(f"rest is {self.rest!r}{did_you_mean(self.rest, (*self.class_names, IGNORED))}")
+        listed = [id_ for ids in (self.ids or {}).values() for id_ in ids]
+        undecided = self.colors is None and "ignore_id" not in self.model_fields_set and IGNORE_INDEX not in listed
+        if undecided and self.rest in self.class_names:
+            raise ValueError(
+                f"rest is {self.rest!r}, but it does not say whether {IGNORE_INDEX} is of this class or ignored: give "
+                f"ignore_id (default: {IGNORE_INDEX}), or list {IGNORE_INDEX} under ids"
+            )
         if self.ids is None and self.ignore_id < len(self.class_names):
             taken = self.class_names[self.ignore_id]
             raise ValueError(f"ignore_id is {self.ignore_id}, the id of {taken!r}: assign other ids by ids")
@@ -362,7 +369,7 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
     found: dict[str, str] = {}
     duplicates = []
     used = 0
-    for file in _walk(root, folder):
+    for file in walk_images(folder, lambda path: locate(root, path.relative_to(root).as_posix())):
         path = file.relative_to(root).as_posix()
         match = matcher.fullmatch(path)
         if wildcard is not None and match is None:
@@ -385,19 +392,3 @@ def _find(root: Path, pattern: str, key: str, without: Collection[str | None] = 
             f"{', '.join(IMAGE_SUFFIXES)}" + f"; {used} such files are used already" * bool(used)
         )
     return found
-
-
-def _walk(root: Path, folder: Path, above: tuple[str, ...] = ()) -> Iterator[Path]:
-    """Yield the images in a folder and its subfolders, in order; links are followed within the root."""
-    here = os.path.realpath(folder)
-    if here in above:
-        raise DataError(f"{folder} is a link to {here}, a folder that contains it: remove it")
-    try:
-        entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
-    for path, is_folder in entries:
-        if is_folder:
-            yield from _walk(root, locate(root, path.relative_to(root).as_posix()), (*above, here))
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            yield path
