@@ -15,7 +15,7 @@ from igl_dt.data.image_io import read_image
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.inference import predict_probabilities
 from igl_dt.inference.parameters import ExportParameters, PredictionParameters, WeightsEvaluationParameters
-from igl_dt.inference.predict import predict_images
+from igl_dt.inference.predict import _write, predict_images
 from igl_dt.networks.io import save_network
 from igl_dt.runtime.parameters import EvaluationParameters, RuntimeParameters
 from tiny import CLASSES, tiny_network
@@ -178,6 +178,31 @@ def test_the_table_lies_in_the_output_folder_and_is_not_overwritten_either(image
         predict_images(parameters(images / "b.jpg", weights), AS_IT_IS, WHOLE, RUNTIME)
     assert written.read_text("utf-8") == table.to_csv(index=False)
     assert not (written.parent / "masks/b.png").exists()
+
+
+def test_links_are_followed_and_hidden_files_are_no_images(images: Path, weights: Path, tmp_path: Path) -> None:
+    (images / "more").rename(tmp_path / "elsewhere")
+    (images / "more").symlink_to(tmp_path / "elsewhere")
+    (images / "._a.png").write_bytes(b"of another system")
+    (images / ".thumbnails").mkdir()
+    (images / ".thumbnails/a.png").write_bytes((images / "a.png").read_bytes())
+    table = predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
+    assert table["image"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
+
+
+def test_a_name_that_the_table_cannot_hold_is_refused(images: Path, weights: Path) -> None:
+    (images / "gray.png").rename(images / "caf\udce9.png")
+    with pytest.raises(DataError, match="has a character that the table cannot hold: rename the file"):
+        predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
+    assert not (images.parent / "output").exists()
+
+
+def test_an_image_longer_than_a_jpeg_file_gets_a_mask_and_a_smaller_overlay(tmp_path: Path) -> None:
+    image, palette = np.zeros((8, 66000, 3), np.uint8), np.zeros((256, 3), np.uint8)
+    _write(tmp_path, Path("long.png"), image, image[..., 0], palette)
+    with Image.open(tmp_path / "masks/long.png") as mask, Image.open(tmp_path / "overlays/long.jpg") as overlay:
+        assert mask.size == (66000, 8)
+        assert overlay.size == (65500, 8)
 
 
 def test_a_single_image_can_be_predicted(images: Path, weights: Path) -> None:

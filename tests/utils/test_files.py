@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from igl_dt.utils.errors import is_ours
 from igl_dt.utils.files import atomic_write
 
 
@@ -22,3 +23,16 @@ def test_a_full_disk_keeps_what_was_there_and_names_path_and_space(small_disk: P
         atomic_write(path, bytes(2**21))
     assert path.read_bytes() == b"before"
     assert list(small_disk.iterdir()) == [path]
+
+
+def test_a_name_may_be_as_long_as_file_systems_allow(tmp_path: Path) -> None:
+    path = tmp_path / ("ü" * 127)
+    atomic_write(path, b"content")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_error_names_the_file_and_is_shown_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match=r"'.*/file/inside'$") as caught:
+        atomic_write(tmp_path / "file/inside", b"")
+    assert is_ours(caught.value)

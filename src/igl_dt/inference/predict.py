@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from igl_dt.data.datasets import DataError
-from igl_dt.data.datasets.base import IMAGE_SUFFIXES, locate, read_lines, show
+from igl_dt.data.datasets.base import IMAGE_SUFFIXES, UNSAFE, locate, read_lines, show, walk_images
 from igl_dt.data.image_io import pillow_warnings, read_image, reading_size
 from igl_dt.data.parameters import DatasetParameters
 from igl_dt.evaluation.inference import predict_probabilities
@@ -39,6 +39,8 @@ TABLE = "table.csv"
 LIST_SUFFIX, MANIFEST_SUFFIX = ".txt", ".csv"
 AHEAD = 2
 """Images that are read ahead of the network, and masks that may still wait to be written."""
+JPEG_SIDE = 65500
+"""The largest height and width of a JPEG file; overlays of larger images are reduced to it."""
 
 
 Row = dict[str, Any]
@@ -146,13 +148,7 @@ def _find_images(images: str | None, root: Path, output: Path) -> tuple[Path, li
         folder, found = _common_folder(_listed(sys.stdin.read().splitlines(), Path(), "the standard input"))
     elif path.is_dir():
         written = [(output / kind).absolute() for kind in ("masks", "overlays")]
-        paths = [
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES
-            and not any(file.absolute().is_relative_to(folder) for folder in written)
-            and file.is_file()
-        ]
+        paths = [file for file in walk_images(path) if not any(map(file.absolute().is_relative_to, written))]
         if not paths:
             raise DataError(f"prediction.images: no images in {path}: expected files in {', '.join(IMAGE_SUFFIXES)}")
         folder, found = path, sorted(file.relative_to(path).as_posix() for file in paths)
@@ -163,7 +159,10 @@ def _find_images(images: str | None, root: Path, output: Path) -> tuple[Path, li
     elif path.suffix.lower() == LIST_SUFFIX:
         folder, found = _common_folder(_listed(read_lines(path), path.parent, str(path)))
     elif path.suffix.lower() == MANIFEST_SUFFIX:
-        table = pd.read_csv(path, dtype=str)
+        try:
+            table = pd.read_csv(path, dtype=str)
+        except ValueError as error:
+            raise DataError(f"prediction.images: {path} is no list of a run: {error}") from error
         if "image" not in table or table.empty:
             raise DataError(f"prediction.images: {path} is no list of a run: it has no column image, or no rows")
         folder, found = root, table["image"].tolist()
@@ -176,6 +175,8 @@ def _find_images(images: str | None, root: Path, output: Path) -> tuple[Path, li
             f"prediction.images: {path} is neither a folder, nor an image ({', '.join(IMAGE_SUFFIXES)}), nor a list of "
             f"images ({LIST_SUFFIX}, or a run's {MANIFEST_SUFFIX})"
         )
+    if unsafe := next(filter(UNSAFE.search, found), None):
+        raise DataError(f"{unsafe!r} in {folder} has a character that the table cannot hold: rename the file")
     masks: dict[Path, str] = {}
     for image in found:
         first = masks.setdefault(Path(image).with_suffix(".png"), image)
@@ -269,9 +270,10 @@ def _write(output: Path, target: Path, image: np.ndarray, mask: np.ndarray, pale
     overlay = Image.blend(Image.fromarray(image), sample.convert("RGB"), 0.5)
     mask_file, overlay_file = io.BytesIO(), io.BytesIO()
     sample.save(mask_file, format="PNG", compress_level=1)
-    # For viewing only. Writing a PNG takes ten times as long, and competes with the network for the processor.
-    overlay.save(overlay_file, format="JPEG", quality=90)
     atomic_write(output / "masks" / target, mask_file.getbuffer())
+    # For viewing only. Writing a PNG takes ten times as long, and competes with the network for the processor.
+    overlay.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    overlay.save(overlay_file, format="JPEG", quality=90)
     atomic_write(output / "overlays" / target.with_suffix(".jpg"), overlay_file.getbuffer())
 
 

@@ -5,6 +5,7 @@ import hashlib
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -17,9 +18,9 @@ def atomic_write(path: Path, content: bytes | memoryview) -> None:
         OSError: it cannot be written; what was there before is unchanged. Where the disk is full, it says how much
             is needed and how much is free.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{os.getpid()}.tmp")  # no longer than a file system allows
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()
@@ -27,13 +28,14 @@ def atomic_write(path: Path, content: bytes | memoryview) -> None:
         temporary.replace(path)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            raise OSError(error.errno, error.strerror, str(path)) from error  # of this module: shown without traceback
         temporary.unlink(missing_ok=True)  # what it takes is free, too
         needed, free = memoryview(content).nbytes, shutil.disk_usage(path.parent).free
         space = f"it needs {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free"
         raise OSError(error.errno, f"{os.strerror(error.errno)}: {space}", str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder that is none
+            temporary.unlink()
 
 
 def digest(content: bytes | memoryview) -> str:
