@@ -48,7 +48,7 @@ class Network(nn.Linear):
     def __init__(self, trained_by: str = "igl_dt") -> None:
         super().__init__(1, 1)
         self.name, self.trained_by, self.fingerprint = "tiny", trained_by, f"by {trained_by}"
-        self.compute = {"total": 1}
+        self.compute, self.class_names = {"total": 1}, CLASSES
 
 
 @pytest.fixture
@@ -188,6 +188,14 @@ def test_the_networks_that_there_are_come_in_the_order_of_tables() -> None:
         "fingerprint": "by cps",
         "compute": {"total": 1},
     }
+
+
+def test_networks_that_an_earlier_run_trained_for_other_classes_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    student, teacher, old = Network(), Network("cps"), Network("cps")
+    old.class_names = (*CLASSES, "another")
+    networks, info = collect_networks(student, student, {}, old, teacher, {"supervised": old})
+    assert list(networks) == list(info) == ["student", "student_best", "local_teacher"]
+    assert "global_teacher is left out: it was trained for other classes than the student" in caplog.messages
 
 
 def test_scores_have_an_entry_per_network_and_those_of_images_one_per_last_weights(

@@ -1,5 +1,6 @@
 """Nodes of ``evaluation``."""
 
+import logging
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,8 @@ from igl_dt.pipelines import Network
 from igl_dt.reporting.networks import last_weights
 from igl_dt.reporting.parameters import ReportingParameters
 from igl_dt.runtime.context import RunContext
+
+logger = logging.getLogger(__name__)
 
 
 def select_eval_split(val: pd.DataFrame, test: pd.DataFrame) -> pd.DataFrame:
@@ -24,7 +27,10 @@ def collect_networks(
     local_teacher: Network | None,
     reference_networks: dict[str, Network],
 ) -> tuple[dict[str, Network], dict[str, dict[str, Any]]]:
-    """Collect the networks that there are, in the order of tables and figures, and what each is."""
+    """Collect the networks that there are, in the order of tables and figures, and what each is.
+
+    Those of other classes than the student's, which an earlier run has left, are none of them.
+    """
     networks = {
         "student": student,
         "student_best": student_best,
@@ -34,6 +40,9 @@ def collect_networks(
         **reference_networks,
     }
     networks = {name: network for name, network in networks.items() if network is not None}
+    for name in [name for name, network in networks.items() if network.class_names != student.class_names]:
+        logger.warning("%s is left out: it was trained for other classes than the student", name)
+        del networks[name]
     info = {
         name: {
             "architecture": network.name,
