@@ -89,6 +89,14 @@ def test_a_run_is_done_with_its_teachers_and_the_same_parameters(plan: Plan, pro
     assert load_plan(project, "tiny").statuses()[SUPERVISED] == "done"  # neither changes its result
 
 
+def test_a_student_of_other_teachers_is_not_done(plan: Plan, project: Path) -> None:
+    finish(plan, SUPERVISED, TEACHERS, IGL_DT)
+    define(project, STUDY.replace("igl_dt: {}", "igl_dt: {parameters: {teacher_pretraining.steps: 3}}"))
+    other, own = load_plan(project, "tiny"), "tiny-teachers-igl_dt-0.25-0"
+    finish(other, own)
+    assert other.statuses() == {SUPERVISED: "done", own: "done", IGL_DT: "unfinished"}
+
+
 def record(plan: Plan, *runs: str, status: str = "done") -> None:
     """Write into the study's tables what another clone has of runs."""
     cells = [cell for cell in plan.cells if cell.run in runs]

@@ -158,12 +158,15 @@ class Plan:
         stages = [account.get(name) or {} for name in cell.pipelines]
         if any(stage.get("unfinished") != [] for stage in stages):
             return False
+        wanted = self.parameters[cell.run]
         try:
-            made = [decisive(ProjectParameters.model_validate(stage["parameters"]), cell) for stage in stages]
+            made = [ProjectParameters.model_validate(stage["parameters"]) for stage in stages]
+            return all(
+                each.teachers_run == wanted.teachers_run and decisive(each, cell) == decisive(wanted, cell)
+                for each in made
+            )
         except ValueError:  # parameters of another version
             return False
-        wanted = decisive(self.parameters[cell.run], cell)
-        return all(each == wanted for each in made)
 
 
 def load_plan(project: Path, name: str) -> Plan:

@@ -16,6 +16,7 @@ from igl_dt.reporting.study.results import (
     FAILED,
     RECORDED,
     Tables,
+    find_other_images,
     find_other_lists,
     find_other_teachers,
     read_results,
@@ -49,7 +50,11 @@ def write_run(project: Path, cell: Cell, miou: float) -> None:
         reporting / "metrics.json": scores,
         reporting / "networks.json": {name: {"fingerprint": f"f-{name}", "compute": compute} for name in scores},
         reporting / "run_manifest.json": {
-            "data_splitting": {"seconds": 1, "peak_memory_mib": 9},
+            "data_splitting": {
+                "seconds": 1,
+                "peak_memory_mib": 9,
+                "sha256": {f"data/05_model_input/{cell.run}/manifest.csv": "of the manifest"},
+            },
             "student_learning": trained,
             "reporting": {"seconds": 1e9, "peak_memory_mib": 1e9},  # of no concern to the study
         },
@@ -237,6 +242,16 @@ def test_runs_with_other_labeled_images_are_found(gathered) -> None:
     assert find_other_lists(results) == []
     results.loc[results["run"] == "tiny-igl_dt-0.25-1", "labeled_sha256"] = "other"
     assert find_other_lists(results) == ["tiny-igl_dt-0.25-1"]
+
+
+def test_runs_with_other_images_of_the_same_names_are_found(gathered) -> None:
+    results = gathered.results.copy()
+    assert set(results["images_sha256"].dropna()) == {"of the manifest"}
+    assert find_other_images(results) == []
+    results.loc[results["run"] == "tiny-igl_dt-0.25-1", "images_sha256"] = "of another"
+    assert find_other_images(results) == ["tiny-igl_dt-0.25-1"]
+    results["images_sha256"] = ""  # of an older version
+    assert find_other_images(results) == []
 
 
 def test_runs_with_other_teachers_of_the_same_name_are_found(gathered) -> None:

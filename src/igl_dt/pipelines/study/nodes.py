@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
-from igl_dt.reporting.study.results import find_other_lists, find_other_teachers, read_results
+from igl_dt.reporting.study.results import find_other_images, find_other_lists, find_other_teachers, read_results
 
 LOGGER = logging.getLogger(__name__)
 
@@ -32,6 +32,12 @@ def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
         LOGGER.warning(
             "studies/%s: %s learned from other labelled images than the study's first run with their fraction and "
             "seed: differences are not the methods' alone", study, ", ".join(other),
+        )  # fmt: skip
+    if other := find_other_images(results):
+        LOGGER.warning(
+            "studies/%s: %s had other images or masks than the study's first run: differences are not the methods' "
+            "alone. To run some again, delete their folders in data/08_reporting and their rows in the study's tables",
+            study, ", ".join(other),
         )  # fmt: skip
     if other := find_other_teachers(results):
         LOGGER.warning(

@@ -19,11 +19,13 @@ TRAINED = {"teacher_pretraining": "teachers", "student_learning": "student"}
 """What is trained, by stage."""
 _RESULTS = (
     *("method", "ablation", "fraction", "seed", "weights", "status", "run", "digest", "labeled_images"),
-    *("labeled_sha256", "fingerprint", "teachers", "steps", "multiply_adds", "multiply_adds_with_teachers", "val_miou"),
-    "test_miou",
+    *("labeled_sha256", "images_sha256", "fingerprint", "teachers", "steps", "multiply_adds"),
+    *("multiply_adds_with_teachers", "val_miou", "test_miou"),
 )
 _COSTS = ("run", "digest", "seconds", "peak_memory_mib", "commit", "changed", "device", "kernels")
-_TEXT = dict.fromkeys(("ablation", "run", "digest", "labeled_sha256", "fingerprint", "teachers", "commit"), "str")
+_TEXT = dict.fromkeys(
+    ("ablation", "run", "digest", "labeled_sha256", "images_sha256", "fingerprint", "teachers", "commit"), "str"
+)
 _COUNTS = dict.fromkeys(("labeled_images", "steps", "multiply_adds", "multiply_adds_with_teachers"), "Int64")
 
 
@@ -105,6 +107,12 @@ def find_other_lists(results: pd.DataFrame) -> list[str]:
     return _unlike_the_first(known, ["fraction", "seed"], ["labeled_sha256"])
 
 
+def find_other_images(results: pd.DataFrame) -> list[str]:
+    """Name runs whose images or masks, of all splits, are not those of the study's first run, under the same names."""
+    known = results[results["images_sha256"].fillna("") != ""]
+    return list(dict.fromkeys(known["run"][known["images_sha256"] != known["images_sha256"].iloc[:1].squeeze()]))
+
+
 def find_other_teachers(results: pd.DataFrame) -> list[str]:
     """Name runs whose teachers have other scores than those of the first run with the same teachers."""
     scores = [name for name in map(str, results) if name.startswith(TEACHER)]
@@ -121,6 +129,8 @@ def _unlike_the_first(rows: pd.DataFrame, by: list[str], columns: list[str]) -> 
 def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
     """Give the columns of a cell with its last and its best weights."""
     reporting = project / "data/08_reporting" / cell.run
+    files = own_stages(reporting, cell)["data_splitting"].get("sha256", {})
+    images = next((content for path, content in files.items() if path.endswith("/manifest.csv")), None)
     metrics, networks = _read(reporting / "metrics.json"), _read(reporting / "networks.json")
     summary = _read(project / "data/05_model_input" / cell.run / "split_summary.json")
     history = pd.read_csv(reporting / "history_student.csv").dropna(subset=f"val_miou.{MAIN}")
@@ -137,6 +147,7 @@ def _scores(project: Path, cell: Cell) -> dict[str, dict[str, Any]]:
         found[weights] = {
             "labeled_images": summary["images"]["labeled"],
             "labeled_sha256": summary["sha256"]["labeled"],
+            "images_sha256": images,
             "fingerprint": networks[network]["fingerprint"],
             "teachers": cell.teachers or "",
             "steps": int(steps[row]),
