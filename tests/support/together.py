@@ -83,6 +83,16 @@ def fail_in_one(flag: str, group: Group) -> None:
     group.any(True)
 
 
+def lose_a_loader_process(flag: str, group: Group) -> str:
+    """Fail once in the second process, as PyTorch does where a process of its loader was killed."""
+    group.any(False)
+    if group.rank == 1 and not Path(flag).exists():
+        Path(flag).touch()
+        raise RuntimeError("DataLoader worker (pid(s) 123) exited unexpectedly")
+    group.any(False)
+    return "done"
+
+
 def wait_long(file: str, group: Group) -> None:
     """Write this process's number down, and do nothing for much longer than a test waits."""
     with Path(file).open("a") as numbers:

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -212,6 +213,16 @@ class TestResuming:
         monkeypatch.undo()
         assert_same(undisturbed(), learn(Checkpointer(tmp_path, "student", IDENTITY, seconds)))
 
+    def test_a_signal_while_the_last_state_is_written_is_not_lost(self, learn, undisturbed, tmp_path) -> None:
+        def save(checkpointer: Checkpointer, state: dict) -> None:
+            real_save(checkpointer, state)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        real_save = Checkpointer.save
+        with patch.object(Checkpointer, "save", save), pytest.raises(InterruptedTrainingError, match="its last step"):
+            learn(Checkpointer(tmp_path, "student", IDENTITY, 1e9))
+        assert_same(undisturbed(), learn(Checkpointer(tmp_path, "student", IDENTITY, 1e9)))
+
 
 class TestSaving:
     def test_keeps_the_latest_states_and_nothing_else(self, tmp_path) -> None:
@@ -222,6 +233,14 @@ class TestSaving:
             checkpointer.save({"step": step})
         assert [path.name[:9] for path in states(tmp_path)] == ["000000002", "000000003"]
         assert len(list(states(tmp_path)[0].parent.iterdir())) == 3
+
+    def test_keeps_the_newest_though_others_have_a_later_time(self, tmp_path) -> None:
+        checkpointer = Checkpointer(tmp_path, "student", IDENTITY, 0)
+        for step in (1, 2):
+            checkpointer.save({"step": step})
+            os.utime(states(tmp_path)[-1], (2**32, 2**32 + step))
+        checkpointer.save({"step": 3})
+        assert [path.name[:9] for path in states(tmp_path)] == ["000000002", "000000003"]
 
     def test_keeps_a_few_other_trainings(self, tmp_path) -> None:
         for number in range(6):

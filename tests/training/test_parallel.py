@@ -27,7 +27,15 @@ from igl_dt.training.shards import OrderedSum, Shards
 from igl_dt.training.trainer import TrainingData, TrainingError
 from igl_dt.utils.registry import find_classes
 from tiny import NETWORKS, tiny_network
-from together import TEACHERS, digest_of_training, fail_in_one, kill_one, train_methods, wait_long
+from together import (
+    TEACHERS,
+    digest_of_training,
+    fail_in_one,
+    kill_one,
+    lose_a_loader_process,
+    train_methods,
+    wait_long,
+)
 
 METHODS = list(find_classes(igl_dt.methods, Method))
 
@@ -162,6 +170,11 @@ class TestOneResult:
         with pytest.raises(TrainingError, match=r"^the second process has a reason$"):
             launch(fail_in_one, (str(calls),), RuntimeParameters(processes=2, shards=2, device="cpu"), "test-error")
         assert calls.read_text().splitlines() == ["called"] * 2
+
+
+def test_a_killed_process_of_a_loader_restarts_them_all(context: RunContext, tmp_path: Path) -> None:
+    runtime = context.runtime.model_copy(update={"shards": 2, "processes": 2})
+    assert launch(lose_a_loader_process, (str(tmp_path / "killed"),), runtime, "test-loader") == "done"
 
 
 class DemandingError(Exception):

@@ -216,6 +216,8 @@ def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
         if group.leads:
             torch.save(result, folder / RESULT)
     except Exception as error:
+        if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            raise SystemExit(1) from error  # killed, as this process may be: elastic restarts them all
         if not is_ours(error):
             time.sleep(ERROR_DELAY)
             error.add_note("".join(traceback.format_exception(error)))

@@ -101,8 +101,8 @@ class Checkpointer:
                 f"{path} could not be written: {error.strerror or error}. Earlier states are as they were: free some "
                 "space and rerun the same command, or set runtime.recovery_folder to another disk or to null"
             ) from error
-        kept = sorted(self._folder.glob("*.pt"), key=lambda path: path.stat().st_mtime_ns)[-KEPT_STATES:]
-        for old in set(self._folder.iterdir()) - {self._folder / IDENTITY, *kept}:
+        others = sorted(set(self._folder.glob("*.pt")) - {path}, key=lambda other: other.stat().st_mtime_ns)
+        for old in set(self._folder.iterdir()) - {self._folder / IDENTITY, path, *others[1 - KEPT_STATES :]}:
             old.unlink()  # also what a killed run was writing
         self._prune()
         self._last = time.monotonic()

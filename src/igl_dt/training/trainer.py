@@ -1,6 +1,7 @@
 """The training loop: one for all methods."""
 
 import copy
+import importlib.metadata
 import json
 import logging
 import math
@@ -220,7 +221,7 @@ def train(
         return replace(result, networks=method.evaluated())
     identity |= {
         "code": digest_of_code({type(module) for module in (method, *networks)}, __name__),
-        "environment": json.dumps(_environment(runtime)),
+        "environment": json.dumps(_environment(runtime, networks)),
         "probe": digest(("-" if data.probe is None else data.probe.to_csv()).encode()),  # the history shows it
     }
     for other in group.gather([identity]):
@@ -378,6 +379,8 @@ def fit(
                 checkpointer.save(state.state_dict(done))
             if stopping:
                 raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.resume_hint}")
+        if asked_to_stop():  # while the last state was written
+            raise InterruptedTrainingError(f"{title} was stopped after its last step: {checkpointer.resume_hint}")
     result = state.result
     result.history = state.history.table()
     result.cost = state.cost.measured(batches.images_per_step)
@@ -436,9 +439,12 @@ def _probe(rows: pd.DataFrame, context: RunContext) -> Callable[[Mapping[str, Se
     return measure
 
 
-def _environment(runtime: RuntimeParameters) -> dict[str, str]:
+def _environment(runtime: RuntimeParameters, networks: Sequence[nn.Module]) -> dict[str, str]:
     """Give what decides a result's bits beside code, data and parameters: no processor where bits are portable."""
     described = describe_environment(runtime)
+    modules = [type(module).__module__ for network in networks for module in network.modules()]
+    if any(module.startswith("segmentation_models_pytorch.") for module in modules):
+        described["segmentation-models-pytorch"] = importlib.metadata.version("segmentation-models-pytorch")
     return {key: value for key, value in described.items() if not (runtime.portable and key == "instruction sets")}
 
 
