@@ -296,6 +296,11 @@ class TestRunName:
         (line,) = complaints(lambda: check(load(run=name)["parameters"]))
         assert line.startswith("run: ")
 
+    def test_a_fraction_is_refused(self) -> None:
+        """``--params=run=1.10`` is read as 1.1, which may be the name of another run."""
+        (line,) = complaints(lambda: check(load(run=1.1)["parameters"]))
+        assert line.startswith("run: was read as the number 1.1")
+
     @pytest.mark.parametrize("name", ["a", "study-1.seed_0", 7])
     def test_outputs_lie_below_it(self, name: str | int) -> None:
         loader = load(run=name)

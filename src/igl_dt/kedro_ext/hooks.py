@@ -32,7 +32,7 @@ from igl_dt.runtime.parameters import RuntimeParameters
 from igl_dt.runtime.portable import pin
 from igl_dt.training import IN_USE, STOPPED
 from igl_dt.utils.errors import is_ours
-from igl_dt.utils.files import atomic_write
+from igl_dt.utils.files import atomic_write, lock_of
 from igl_dt.utils.parameters import explain
 
 logger = logging.getLogger(__name__)
@@ -226,7 +226,10 @@ class LockTrainings:
         """Stop where another training of this run is under way: both would write the same files."""
         if self._folder is None or not training_inputs(pipeline):
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise click.ClickException(f"runtime.recovery_folder: {self._folder}: {error.strerror}") from error
         self._lock = FileLock(self._folder / "lock")
         try:
             self._lock.acquire(blocking=False)
@@ -345,8 +348,9 @@ class WriteRunManifest:
         """Write it all, and remove what a killed run was writing."""
         self._write()
         if path := _path(self._catalog, "run_manifest"):
-            for left in path.parent.glob(f".{path.name}.*.tmp"):
-                left.unlink(missing_ok=True)
+            with lock_of(path):  # else it might be what another process is writing
+                for left in path.parent.glob(f".{path.name}.*.tmp"):
+                    left.unlink(missing_ok=True)
 
     def _note_end(self, node: Node) -> None:
         """Note that a node has finished, once all of its outputs are saved."""
@@ -372,9 +376,10 @@ class WriteRunManifest:
         """Bring the stages of this run up to date; the accounts of others stay."""
         path = _path(self._catalog, "run_manifest")
         if path is not None:
-            known = self._catalog.load("run_manifest") if path.exists() else {}
-            content = json.dumps(known | self._stages, indent=2, ensure_ascii=False)
-            atomic_write(path, content.encode())
+            with lock_of(path):  # a prediction of this run may end meanwhile
+                known = self._catalog.load("run_manifest") if path.exists() else {}
+                content = json.dumps(known | self._stages, indent=2, ensure_ascii=False)
+                atomic_write(path, content.encode())
 
     def _environment(self) -> dict[str, str]:
         from igl_dt.runtime.determinism import describe_environment

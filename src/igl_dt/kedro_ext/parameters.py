@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from igl_dt.data.parameters import DatasetParameters, FetchingParameters, SplittingParameters
 from igl_dt.inference.parameters import ExportParameters, PredictionParameters, WeightsEvaluationParameters
@@ -21,7 +21,18 @@ from igl_dt.training.parameters import (
 )
 from igl_dt.utils.parameters import Parameters
 
-RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True)]
+
+def _not_a_fraction(name: Any) -> Any:
+    if isinstance(name, float):
+        raise ValueError(f"was read as the number {name}, for which 1.1 and 1.10 are the same: begin it with a letter")
+    return name
+
+
+RunName = Annotated[
+    str,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True),
+    BeforeValidator(_not_a_fraction),
+]
 
 
 class ProjectParameters(Parameters):
