@@ -114,6 +114,20 @@ def test_a_stage_depends_on_the_file_of_a_method_of_ones_own(project: Path, monk
     assert "own_method.py" not in stages["teacher_pretraining"]["deps"]
 
 
+def test_stages_depend_on_the_weights_and_lists_that_parameters_name(project: Path) -> None:
+    for file in ("weights.pth", "labeled.txt"):
+        (project / file).touch()
+    change(
+        project / "conf/base/parameters_student_learning.yml",
+        "architecture: deeplab_v3_plus\n",
+        "architecture: deeplab_v3_plus\n      init_from: weights.pth\n",
+    )
+    change(project / "conf/base/parameters_data_splitting.yml", "labeled_fraction: 0.05", "labeled_list: labeled.txt")
+    stages = describe(Environment(project, "base"))["stages"]
+    assert [name for name in stages if "weights.pth" in stages[name]["deps"]] == ["student_learning"]
+    assert [name for name in stages if "labeled.txt" in stages[name]["deps"]] == ["data_splitting"]
+
+
 def test_outputs_of_one_stage_are_dependencies_of_others(content: dict) -> None:
     stages = content["stages"]
     made = {

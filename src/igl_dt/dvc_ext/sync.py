@@ -154,10 +154,13 @@ def _stage(
             methods = _methods(group)
             modules |= {kind.__module__ for kind in methods} | _architecture_code(group)
             files |= set(_files_outside(methods, environment.project))
+            files |= set(_named_files(group["networks"], environment.project))
         if any(
             catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked
         ):
             modules |= _architecture_code(group)  # weights are loaded into networks of any training
+    if "splitting" in keys:
+        files |= set(_named_files(parameters["splitting"], environment.project))
     patterns = _patterns(catalog)
     entries = outputs | {patterns.match_dataset_pattern(name) for name in outputs}
     configuration = {path for path, content in environment.raw("catalog") if entries & content.keys()}
@@ -178,6 +181,14 @@ def _stage(
     if metrics:
         stage["metrics"] = [{path: {"cache": False}} for path in metrics]  # small enough for git, and diffed there
     return stage
+
+
+def _named_files(values: Any, project: Path) -> Iterator[str]:
+    """Give the files in the project that parameters name: weights to start from, and lists of images."""
+    for value in values.values() if isinstance(values, dict) else ():
+        if isinstance(value, str) and not Path(value).is_absolute() and (project / value).is_file():
+            yield value
+        yield from _named_files(value, project)
 
 
 def _is_stored(entry: Mapping[str, Any]) -> bool:
