@@ -39,8 +39,6 @@ class RuntimeParameters(Parameters):
     """Where and how it runs."""
 
     CHANGING_NO_RESULT: ClassVar[tuple[str, ...]] = (
-        "processes",
-        "nodes",
         "rendezvous",
         "workers",
         "cache_mib",
@@ -51,8 +49,7 @@ class RuntimeParameters(Parameters):
         "tensorboard",
         "mlflow",
     )
-    """The other fields do decide a result's last bits, and with the fast reduction ``PER_PROCESS`` too."""
-    PER_PROCESS: ClassVar[tuple[str, ...]] = ("processes", "nodes")
+    """Whatever ``reduction`` is; see ``changing_no_result``."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: CUDA where there is one, else the CPU."""
@@ -125,9 +122,8 @@ class RuntimeParameters(Parameters):
 
     @property
     def changing_no_result(self) -> list[str]:
-        """Those of ``CHANGING_NO_RESULT`` for which this holds with this reduction."""
-        decisive = () if self.reduction == "exact" else self.PER_PROCESS
-        return [name for name in self.CHANGING_NO_RESULT if name not in decisive]
+        """The fields that change no bit of a result with this reduction."""
+        return [*(("processes", "nodes") if self.reduction == "exact" else ()), *self.CHANGING_NO_RESULT]
 
     @property
     def shards_per_step(self) -> int:

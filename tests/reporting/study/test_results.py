@@ -171,6 +171,10 @@ def test_the_whole_method_is_compared_with_its_ablations_also_where_it_is_no_can
     assert [line.split(" | ")[-1] for line in table.splitlines()[2:5]] == [" |", " |", "+1.0 [+1.0, +1.0], n=2 |"]
 
 
+def test_a_bar_in_a_name_ends_no_cell() -> None:
+    assert write_markdown([pd.DataFrame({"a|b": ["c"]})]) == "| a\\|b |\n| --- |\n| c |\n"
+
+
 def test_the_scores_of_teachers_have_a_table(gathered) -> None:
     table = write_markdown(tabulate(gathered.results, [])[1:2])
     assert table.splitlines() == [

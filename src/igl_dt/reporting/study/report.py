@@ -143,7 +143,8 @@ def write_markdown(tables: Iterable[pd.DataFrame]) -> str:
     written = []
     for table in tables:
         lines: Iterable[Iterable[str]] = [table.columns, ["---"] * len(table.columns), *table.to_numpy().tolist()]
-        written.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
+        escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+        written.append("".join(f"| {' | '.join(line)} |\n" for line in escaped))
     return "\n".join(written)
 
 
