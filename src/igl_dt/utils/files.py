@@ -27,14 +27,15 @@ def atomic_write(path: Path, content: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise OSError(error.errno, error.strerror, str(path)) from error  # of this module: shown without traceback
-        temporary.unlink(missing_ok=True)  # what it takes is free, too
-        needed, free = memoryview(content).nbytes, shutil.disk_usage(path.parent).free
-        space = f"it needs {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free"
-        raise OSError(error.errno, f"{os.strerror(error.errno)}: {space}", str(path)) from error
+        problem, where = error.strerror or str(error), error.filename
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and path.parent.is_dir():
+            temporary.unlink(missing_ok=True)  # so that its space counts as free below
+            needed, free = memoryview(content).nbytes, shutil.disk_usage(path.parent).free
+            problem += f": it needs {needed / 2**20:.1f} MiB, and {free / 2**20:.1f} MiB are free"
+        # Raised by this module, it is shown without a traceback.
+        raise OSError(error.errno, problem, str(path) if where in (None, str(temporary)) else where) from error
     finally:
-        with suppress(OSError):  # of a folder that is none
+        with suppress(OSError):  # already renamed, or the folder does not exist
             temporary.unlink()
 
 
@@ -44,5 +45,10 @@ def digest(content: bytes | memoryview) -> str:
 
 
 def lock_of(path: Path) -> FileLock:
-    """Give the lock of the processes of this machine that make a file or folder: not beside it, where results lie."""
-    return FileLock(Path(tempfile.gettempdir()) / f"igl-dt-{digest(str(path.resolve()).encode())[:16]}.lock")
+    """Give the lock of a user's processes, on this machine, that make a file or folder.
+
+    It is not beside it, where results lie. Another user could not open the lock's file.
+    """
+    return FileLock(
+        Path(tempfile.gettempdir()) / f"igl-dt-{os.getuid()}-{digest(str(path.resolve()).encode())[:16]}.lock"
+    )
