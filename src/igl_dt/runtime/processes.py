@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 CALL, STOP, ERROR, RESULT = "call.pt", "stop", "error.pt", "result.pt"
 """Files in the folder where the processes of a machine meet."""
 RESTARTS = 3
-"""So often may processes be killed in one call."""
+"""How many times processes may be killed in one call."""
 ERROR_DELAY = 5.0
 """Seconds before a process reports an error that is not ours: where another one was killed, connections break, and
 elastic ends this one in the meantime."""
@@ -87,7 +87,7 @@ class Group:
         return bool(flags)
 
     def sum_counts(self, counts: Tensor) -> Tensor:
-        """Sum whole numbers over all processes."""
+        """Sum a tensor of integers over all processes, in place, and return it."""
         if self.size > 1:
             distributed.all_reduce(counts)
         return counts
@@ -193,6 +193,8 @@ def launch(
             raise torch.load(folder / ERROR, weights_only=False)
         if not (folder / RESULT).exists():
             raise ProcessesError(f"{name}: it failed on another machine, whose log has the reason")
+        if (folder / STOP).exists():
+            raise StoppedTogetherError(f"{name} was stopped after its last step: the same command goes on from there")
         result: T = torch.load(folder / RESULT, weights_only=False)
         return result
 
@@ -217,6 +219,7 @@ def _work(path: str, on_cuda: bool, level: int, launcher: int) -> None:
             torch.save(result, folder / RESULT)
     except Exception as error:
         if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker"):
+            logger.warning("%s; all processes restart", error)
             raise SystemExit(1) from error  # killed, as this process may be: elastic restarts them all
         if not is_ours(error):
             time.sleep(ERROR_DELAY)

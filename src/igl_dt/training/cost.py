@@ -13,7 +13,7 @@ from igl_dt.runtime.processes import ALONE, Group
 
 Shape = list[int]
 COUNTED_STEPS = 10
-"""About so many steps are counted, spread evenly: counting takes time, and a method's steps may differ."""
+"""About this many steps are counted, spread evenly: counting takes time, and a method's steps may differ."""
 
 
 @contextmanager

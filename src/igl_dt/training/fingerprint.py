@@ -39,7 +39,9 @@ def digest_of_parameters(
         "supervised_loss": method.setup.supervised_loss.model_dump(mode="json"),
         "method": [method.name, method.options.model_dump(mode="json")],
         "optimizers": {role: optimizer.model_dump(mode="json") for role, optimizer in optimizers.items()},
-        "evaluation": context.evaluation.model_dump(mode="json", exclude={"boundary_width"}),  # of no validation
+        "evaluation": context.evaluation.model_dump(
+            mode="json", exclude={"boundary_width"}
+        ),  # validations do not use it
         "image_size": context.dataset.sizes(),
         "precision": context.runtime.precision,
         "seed": context.seed,
@@ -126,6 +128,6 @@ def _named_in_imports(source: str) -> Iterator[str]:
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Tell a docstring, of a field too."""
+    """Tell whether a statement is a docstring, including a field's."""
     value = statement.value if isinstance(statement, ast.Expr) else None
     return isinstance(value, ast.Constant) and isinstance(value.value, str)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 ROWS = 100
-"""About so many rows does a history have."""
+"""Approximate number of rows in a history."""
 
 
 class NonFiniteLossError(ValueError):

@@ -93,7 +93,7 @@ class TrainingParameters(Parameters):
         return found.for_batch(2 * self.batch_size)
 
 
-def check_shards(parameters: TrainingParameters, runtime: RuntimeParameters, key: str = "training") -> None:
+def check_shards(parameters: TrainingParameters, runtime: RuntimeParameters, key: str) -> None:
     """Check that the batches of a training can be cut into shards.
 
     Args:
@@ -125,7 +125,7 @@ def check_shards(parameters: TrainingParameters, runtime: RuntimeParameters, key
         )
 
 
-def check_log(parameters: TrainingParameters, runtime: RuntimeParameters, key: str = "training") -> None:
+def check_log(parameters: TrainingParameters, runtime: RuntimeParameters, key: str) -> None:
     """Check that there is a folder for the weights that a training is to keep; see ``check_shards``."""
     if parameters.keep_every is not None and runtime.log_folder is None:
         raise ValueError(f"{key}.keep_every needs runtime.log_folder: set it, or keep_every to null")

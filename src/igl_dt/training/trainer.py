@@ -184,7 +184,7 @@ def train(
         ValueError: CUDA is asked for and absent; or images, parameters and networks do not fit each other.
     """
     stream, runtime = stream or name, context.runtime
-    check_shards(parameters, runtime)
+    check_shards(parameters, runtime, name)
     check_log(parameters, runtime, name)
     extra = method.extra_networks(parameters.networks)
     optimizers = {role: parameters.optimizer(role, extra.get(role)) for role in method.trained()}
@@ -213,7 +213,10 @@ def train(
     networks = (*method.evaluated().values(), *method.teachers.values())
     if runtime.world_size > group.size:
         arguments = (method, data, parameters, context, name, stream)
-        result = launch(train, arguments, runtime, f"{name}-{fingerprint}", stoppable=True)
+        try:
+            result = launch(train, arguments, runtime, f"{name}-{fingerprint}", stoppable=True)
+        except StoppedTogetherError as error:
+            raise InterruptedTrainingError(str(error)) from error.__cause__
         for role, network in method.evaluated().items():
             network.load_state_dict(result.networks[role].state_dict())
             network.compute = result.networks[role].compute
@@ -379,8 +382,8 @@ def fit(
                 checkpointer.save(state.state_dict(done))
             if stopping:
                 raise InterruptedTrainingError(f"{title} was stopped after step {done}: {checkpointer.resume_hint}")
-        if asked_to_stop():  # while the last state was written
-            raise InterruptedTrainingError(f"{title} was stopped after its last step: {checkpointer.resume_hint}")
+    if asked_to_stop():  # while the last state was written
+        raise InterruptedTrainingError(f"{title} was stopped after its last step: {checkpointer.resume_hint}")
     result = state.result
     result.history = state.history.table()
     result.cost = state.cost.measured(batches.images_per_step)
