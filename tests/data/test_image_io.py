@@ -81,10 +81,12 @@ def test_a_mask_with_few_bits_per_pixel_keeps_its_ids(tmp_path: Path, bits: int,
     assert read_mask(file).tolist() == [[0, 1, 2, 2**bits - 1]]
 
 
-@pytest.mark.parametrize("header", [b"P5 2 1 3\n", b"P5\n# a remark\n2 1\n# 255\n3\n", b"P5 2 1 300\n"])
+@pytest.mark.parametrize(
+    "header", [b"P5 2 1 3\n", b"P5\n# a remark\n2 1\n# 255\n3\n", b"P5\r#x\r2 1\r3\r", b"P5 2 1 300\n"]
+)
 def test_a_mask_whose_values_would_be_scaled_is_refused(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "mask.pgm").write_bytes(header + b"\0\1\0\2")
-    with pytest.raises(DataError, match=r"mask\.pgm is a PPM file of values up to 3(00)?, which are scaled"):
+    with pytest.raises(DataError, match=r"mask\.pgm is a PGM or PPM file whose largest value is 3(00)?, not 255"):
         read_mask(tmp_path / "mask.pgm")
     (tmp_path / "mask.pgm").write_bytes(b"P5 2 1 255\n\0\1")
     assert read_mask(tmp_path / "mask.pgm").tolist() == [[0, 1]]

@@ -180,14 +180,18 @@ def test_the_table_lies_in_the_output_folder_and_is_not_overwritten_either(image
     assert not (written.parent / "masks/b.png").exists()
 
 
-def test_links_are_followed_and_hidden_files_are_no_images(images: Path, weights: Path, tmp_path: Path) -> None:
+def test_links_are_followed_and_hidden_files_are_no_images(
+    images: Path, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (images / "more").rename(tmp_path / "elsewhere")
     (images / "more").symlink_to(tmp_path / "elsewhere")
     (images / "._a.png").write_bytes(b"of another system")
     (images / ".thumbnails").mkdir()
     (images / ".thumbnails/a.png").write_bytes((images / "a.png").read_bytes())
+    (images / "back").symlink_to(images)
     table = predict_images(parameters(images, weights), AS_IT_IS, WHOLE, RUNTIME)
     assert table["image"].tolist() == ["a.png", "b.jpg", "gray.png", "more/with space.png", "print.jpg"]
+    assert f"skipped: {images / 'back'} is a link to {images}, a folder that contains it" in caplog.text
 
 
 def test_a_name_that_the_table_cannot_hold_is_refused(images: Path, weights: Path) -> None:

@@ -142,8 +142,8 @@ def decode_mask(content: bytes, path: Path, mask_format: MaskFormat = CLASS_IDS)
         )
     if (largest := _largest_value(mask, content)) != 255:
         raise DataError(
-            f"{path} is a {mask.format} file of values up to {largest}, which are scaled when it is read: export the "
-            "mask again from its source as PNG"
+            f"{path} is a PGM or PPM file whose largest value is {largest}, not 255: values would be scaled when it is "
+            "read; export the mask again from its source as PNG"
         )
     if mask_format.colors is not None:
         if mask.mode not in IMAGE_MODES:
@@ -233,7 +233,8 @@ def _largest_value(image: Image.Image, content: bytes) -> int:
     """Give the value of white in the header of a PGM or PPM file; 255 for all others."""
     if image.format != "PPM" or content[:2] not in (b"P2", b"P3", b"P5", b"P6"):
         return 255
-    return int(re.sub(rb"#[^\n]*", b"", content).split(maxsplit=4)[3])
+    words = re.sub(rb"#[^\r\n]*", b"", content[:4096]).split(maxsplit=4)
+    return int(words[3]) if len(words) > 3 else 255
 
 
 def _rgb(image: Image.Image) -> Image.Image:

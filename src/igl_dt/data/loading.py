@@ -42,7 +42,14 @@ def by_size(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 class ImageReader:
-    """Reads the images and masks of a manifest at their reading size, and keeps them while memory allows."""
+    """Reads the images and masks of a manifest at their reading size, and keeps them while memory allows.
+
+    Args:
+        dataset: folder, sizes and format of masks.
+        cache_mib: MiB for decoded images; 0: none are kept.
+
+    Its methods take paths relative to the folder, and raise DataError where a file cannot be read, or lies outside.
+    """
 
     def __init__(self, dataset: DatasetParameters, cache_mib: int = 0) -> None:
         self.root = Path(dataset.root)
@@ -89,7 +96,7 @@ class ImageReader:
         return np.stack([np.bincount(self.mask(path).ravel(), minlength=256)[:num_classes] for path in rows["mask"]])
 
     def known_pairs(self, rows: pd.DataFrame) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Read whole images like ``pairs``; None in the mask's place where a row has none."""
+        """Read whole images in the order of the rows: 3×H×W uint8 and H×W uint8, None where a row has no mask."""
         for image, mask in zip(rows["image"], rows["mask"], strict=True):
             yield _to_tensor(self.image(image)), None if pd.isna(mask) else torch.from_numpy(self.mask(mask))
 

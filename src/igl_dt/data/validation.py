@@ -125,7 +125,7 @@ def check_files(
     if num_classes == 2 and values == {0, IGNORE_INDEX} and masks.colors is None:
         raise DataError(
             f"the masks in {root} hold nothing but {class_names[0]!r} and ignored pixels, so that {class_names[1]!r} "
-            f"never occurs:\n{hint or 'give all ids of both classes in dataset.options.ids'}"
+            f"never occurs:\n{hint or 'check which ids are of which class, and which are ignored'}"
         )
     for alike in _by_kind(sorted(warned)):
         logger.warning("Pillow warns of files that are used all the same (%d): %s", len(alike), show(alike))

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,11 @@ def _find_images(images: str | None, root: Path, output: Path) -> tuple[Path, li
         folder, found = _common_folder(_listed(sys.stdin.read().splitlines(), Path(), "the standard input"))
     elif path.is_dir():
         written = [(output / kind).absolute() for kind in ("masks", "overlays")]
-        paths = [file for file in walk_images(path) if not any(map(file.absolute().is_relative_to, written))]
+        paths = [
+            file
+            for file in walk_images(path, skipped=partial(logger.warning, "skipped: %s"))
+            if not any(map(file.absolute().is_relative_to, written)) and file.is_file()
+        ]
         if not paths:
             raise DataError(f"prediction.images: no images in {path}: expected files in {', '.join(IMAGE_SUFFIXES)}")
         folder, found = path, sorted(file.relative_to(path).as_posix() for file in paths)
@@ -279,5 +284,5 @@ def _write(output: Path, target: Path, image: np.ndarray, mask: np.ndarray, pale
 
 def _npy(probabilities: Tensor) -> memoryview:
     buffer = io.BytesIO()
-    np.save(buffer, probabilities.half().cpu().numpy(), allow_pickle=False)
+    np.save(buffer, probabilities.half().numpy(), allow_pickle=False)
     return buffer.getbuffer()

@@ -129,28 +129,39 @@ def locate(root: Path, path: str) -> Path:
 
 
 def walk_images(
-    folder: Path, enter: Callable[[Path], Path] = lambda path: path, above: tuple[str, ...] = ()
+    folder: Path,
+    enter: Callable[[Path], Path] = lambda path: path,
+    skipped: Callable[[DataError], object] | None = None,
+    above: tuple[str, ...] = (),
 ) -> Iterator[Path]:
     """Yield the images in a folder and its subfolders, in order, without hidden ones; links are followed.
 
     Args:
         folder: where to begin.
         enter: refuses a subfolder by an error, or gives its path.
+        skipped: takes the error of a folder that cannot be listed, or is a link to one that contains it. None: it is
+            raised.
         above: folders that contain this one.
 
     Raises:
-        DataError: a folder cannot be listed, or is a link to one that contains it.
+        DataError: see ``skipped``.
     """
     here = os.path.realpath(folder)
-    if here in above:
-        raise DataError(f"{folder} is a link to {here}, a folder that contains it: remove it")
     try:
-        entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    except OSError as error:
-        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+        if here in above:
+            raise DataError(f"{folder} is a link to {here}, a folder that contains it: remove it")
+        try:
+            entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+        except OSError as error:
+            raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+    except DataError as error:
+        if skipped is None:
+            raise
+        skipped(error)
+        return
     for path, is_folder in entries:
         if is_folder:
-            yield from walk_images(enter(path), enter, (*above, here))
+            yield from walk_images(enter(path), enter, skipped, (*above, here))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
 

@@ -188,7 +188,7 @@ class FolderOptions(Parameters):
         if undecided and self.rest in self.class_names:
             raise ValueError(
                 f"rest is {self.rest!r}, but it does not say whether {IGNORE_INDEX} is of this class or ignored: give "
-                f"ignore_id (default: {IGNORE_INDEX}), or list {IGNORE_INDEX} under ids"
+                f"ignore_id={IGNORE_INDEX}, or list {IGNORE_INDEX} under ids"
             )
         if self.ids is None and self.ignore_id < len(self.class_names):
             taken = self.class_names[self.ignore_id]
