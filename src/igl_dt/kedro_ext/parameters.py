@@ -22,17 +22,13 @@ from igl_dt.training.parameters import (
 from igl_dt.utils.parameters import Parameters
 
 
-def _not_a_fraction(name: Any) -> Any:
-    if isinstance(name, float):
-        raise ValueError(f"was read as the number {name}, for which 1.1 and 1.10 are the same: begin it with a letter")
+def _not_a_number(name: Any) -> Any:
+    if isinstance(name, int | float):
+        raise ValueError(f"was read as the number {name}, which may be another than was typed: begin it with a letter")
     return name
 
 
-RunName = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", coerce_numbers_to_str=True),
-    BeforeValidator(_not_a_fraction),
-]
+RunName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$"), BeforeValidator(_not_a_number)]
 
 
 class ProjectParameters(Parameters):
