@@ -154,13 +154,15 @@ def _stage(
             methods = _methods(group)
             modules |= {kind.__module__ for kind in methods} | _architecture_code(group)
             files |= set(_files_outside(methods, environment.project))
-            files |= set(_named_files(group["networks"], environment.project))
+            for choice in group["networks"].values():
+                files |= set(_weight_files(choice.get("init_from"), choice.get(choice["architecture"])))
         if any(
             catalog[name]["type"].startswith(f"{PACKAGE}.kedro_ext.datasets.networks.") for name in inputs & tracked
         ):
             modules |= _architecture_code(group)  # weights are loaded into networks of any training
     if "splitting" in keys:
-        files |= set(_named_files(parameters["splitting"], environment.project))
+        lists = [parameters["splitting"].get(key) for key in ("labeled_list", "unlabeled_list")]
+        files |= {path for path in lists if path is not None and not Path(path).is_absolute()}
     patterns = _patterns(catalog)
     entries = outputs | {patterns.match_dataset_pattern(name) for name in outputs}
     configuration = {path for path, content in environment.raw("catalog") if entries & content.keys()}
@@ -174,7 +176,7 @@ def _stage(
         (results.append if makes_it else files.add)(dataset["root"])
     elif name == "data_splitting":
         stage["always_changed"] = True  # others' images: the manifest says whether they are the same
-    stage["deps"] = sorted({LOCK, *files, *configuration, *_code(modules)})
+    stage["deps"] = sorted({LOCK, *files, *configuration, *_code(modules)} - {*results})
     if params := list(_params(keys, environment, RuntimeParameters.model_validate(parameters["runtime"]))):
         stage["params"] = params
     stage["outs"] = sorted(results)
@@ -183,12 +185,13 @@ def _stage(
     return stage
 
 
-def _named_files(values: Any, project: Path) -> Iterator[str]:
-    """Give the files in the project that parameters name: weights to start from, and lists of images."""
-    for value in values.values() if isinstance(values, dict) else ():
-        if isinstance(value, str) and not Path(value).is_absolute() and (project / value).is_file():
+def _weight_files(*values: Any) -> Iterator[str]:
+    """Give the files of weights among parameters of a network; DVC's paths are relative to the project."""
+    for value in values:
+        if isinstance(value, dict):
+            yield from _weight_files(*value.values())
+        elif isinstance(value, str) and value.endswith((".pth", ".safetensors")) and not Path(value).is_absolute():
             yield value
-        yield from _named_files(value, project)
 
 
 def _is_stored(entry: Mapping[str, Any]) -> bool:
@@ -204,12 +207,11 @@ def _kind(entry: Mapping[str, Any]) -> Any:
     return (entry.get("metadata") or {}).get("dvc")
 
 
-def _params(keys: Iterable[str], environment: Environment, runtime: RuntimeParameters) -> Iterator[Content]:
+def _params(keys: set[str], environment: Environment, runtime: RuntimeParameters) -> Iterator[Content]:
     """Give, by file, those of the keys that it has."""
-    decisive = [name for name in RuntimeParameters.model_fields if name not in runtime.changing_no_result]
-    narrow = [f"runtime.{name}" for key in keys if key == "runtime" for name in decisive]
-    indifferent = {f"runtime.{name}" for name in runtime.changing_no_result}
-    wanted = sorted({*keys, *narrow} - {"runtime"} - indifferent)
+    all_of_runtime = {f"runtime.{name}" for name in RuntimeParameters.model_fields} if "runtime" in keys else set()
+    indifferent = {"runtime", *(f"runtime.{name}" for name in runtime.changing_no_result)}
+    wanted = sorted((keys | all_of_runtime) - indifferent)
     for path, content in environment.raw("parameters"):
         if present := [key for key in wanted if _has(content, key.split("."))]:
             yield {path: present}
