@@ -2,7 +2,7 @@
 
 import os
 
-# How long torch's threads spin while they wait for each other, read when torch is imported; it changes no result. For
-# ever, as by default, a step takes several times as long beside any other process, the loader's workers included; not
-# at all, it takes twice as long for small networks on a quiet machine.
+# How long torch's threads spin while they wait for each other; read when torch is imported, changes no result. Spinning
+# forever (the default) makes a step several times slower beside any other process, the loader's workers included; no
+# spinning makes small networks twice as slow on an idle machine.
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from igl_dt.losses.consistency import consistency_loss
 from igl_dt.losses.discrepancy import discrepancy_loss
 from igl_dt.losses.global_context import global_context_loss
 from igl_dt.losses.local_regional import local_regional_loss
@@ -29,6 +30,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "local_regional": lambda s, t: local_regional_loss(s, t, 7),
     "local_regional_everywhere": lambda s, t: local_regional_loss(s, t, None),
     "discrepancy": discrepancy_loss,
+    "consistency": consistency_loss,
 }
 with_every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 

@@ -439,7 +439,7 @@ class SayErrorsPlainly:
 
 
 def _is_new_to_readers(record: logging.LogRecord) -> bool:
-    """Sort out the error, and advice to repeat the run (after any error) or to start from the failed node.
+    """Filter out the error, and advice to repeat the run (after any error) or to start from the failed node.
 
     What the node reads may have to change, and the whole command repeats no finished training.
     """

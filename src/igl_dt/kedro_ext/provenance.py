@@ -67,7 +67,7 @@ def rebuild_command(run: Mapping[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    """Write a value as the YAML that ``--params`` takes, which is without commas: they part the parameters."""
+    """Write a value as the YAML that ``--params`` takes, without commas, which separate parameters."""
     if isinstance(value, list) and value:
         return "\n".join("- " + _word(item).replace("\n", "\n  ") for item in value)
     if isinstance(value, str) and not _is_read_as_it_is(value):

@@ -23,7 +23,7 @@ from igl_dt.losses.cutmix import cutmix
 from igl_dt.losses.pseudo_label import pseudo_label_loss, pseudo_labels
 from igl_dt.losses.schedule import ramp_up
 from igl_dt.methods.base import Method, MethodSetup
-from igl_dt.methods.single import without_strong_views
+from igl_dt.methods.single import boxes_of, without_strong_views
 from igl_dt.utils.parameters import IGNORE_INDEX, Parameters, Probability, Weight
 
 
@@ -87,7 +87,7 @@ class CrossPseudoSupervision(Method):
                 for role, network in self.networks.items()
             }
         target, unlabeled, padding, labeled = batch.masks.long(), batch.weak, batch.padding, len(batch.images)
-        boxes = batch.cutmix[0] if batch.cutmix else None
+        boxes = boxes_of(batch, 0)
         if boxes is not None:
             unlabeled, padding = cutmix(unlabeled, boxes), cutmix(padding, boxes)
 

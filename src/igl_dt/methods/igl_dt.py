@@ -237,8 +237,8 @@ class IglDt(Method):
 class _Teacher:
     """What a teacher says of a step's images, once it is asked: of the unlabelled ones mixed as these are.
 
-    No loss may need it, in a state of the other teacher; and features are large, and few losses need them: mixing all
-    of them took a twentieth of a step.
+    Computed only when a loss asks: in the other teacher's state perhaps none does. Features are large and few losses
+    need them; mixing all of them took a twentieth of a step.
     """
 
     def __init__(self, predict: Callable[[], NetworkOutput], labeled: int, boxes: Tensor | None) -> None:

@@ -24,7 +24,8 @@ def configure_torch(runtime: RuntimeParameters) -> torch.device:
 
     Raises:
         ValueError: CUDA is asked for and absent, or there are fewer GPUs than processes; ``portable`` on a processor
-            or in a process that has no part in it; or ``portable`` and ``compile`` on the CPU.
+            without AVX2, or in a process whose math libraries chose other kernels first; or ``portable`` and
+            ``compile`` on the CPU.
     """
     use_onednn(runtime.portable)
     if runtime.portable:
@@ -125,7 +126,7 @@ def describe_environment(runtime: RuntimeParameters) -> dict[str, str]:
 
 
 def instruction_sets() -> list[str]:
-    """Name the processor's instruction sets by which math libraries choose their kernels; none where Linux is not."""
+    """Name the processor's instruction sets by which math libraries choose their kernels; empty except on Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

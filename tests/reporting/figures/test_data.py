@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from igl_dt.reporting.figures.data import Sample, plot_data
-from igl_dt.reporting.figures.style import class_palette
+from igl_dt.utils.palette import class_palette
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from igl_dt.reporting.figures.style import NEUTRAL
 from igl_dt.reporting.networks import styles
-from igl_dt.utils.palette import class_palette
+from igl_dt.utils.palette import IGNORED, class_palette
 
 # Machado et al. 2009, severity 1, on linear RGB.
 DEFICIENCIES = {
@@ -35,7 +34,7 @@ def smallest_distance(rgb: np.ndarray, deficiency: str) -> float:
 @pytest.mark.parametrize("deficiency", DEFICIENCIES)
 @pytest.mark.parametrize(("num_classes", "distance"), [(9, 9), (11, 8), (21, 6)])
 def test_classes_can_be_told_apart(deficiency: str, num_classes: int, distance: float) -> None:
-    ignored = np.array([to_rgb(NEUTRAL)])
+    ignored = np.array([to_rgb(IGNORED)])
     assert smallest_distance(np.concatenate([class_palette(num_classes) / 255, ignored]), deficiency) > distance
 
 

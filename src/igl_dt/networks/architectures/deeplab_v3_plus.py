@@ -104,7 +104,7 @@ class DeepLabV3Plus(SegmentationNetwork):
 def _build_encoder(parameters: DeepLabV3PlusParameters, key: str) -> nn.Module:
     """Build the backbone with the demanded output stride."""
     stride = parameters.output_stride
-    if stride == 32:  # what backbones have of themselves; not every one has the option
+    if stride == 32:  # the backbones' own; not every backbone accepts the option
         encoder = build_encoder(parameters.encoder, f"{key}.encoder")
     else:
         try:

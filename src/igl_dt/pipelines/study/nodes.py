@@ -10,7 +10,7 @@ from igl_dt.reporting.study.figures import plot_study
 from igl_dt.reporting.study.report import render_study, tabulate, write_markdown
 from igl_dt.reporting.study.results import find_other_images, find_other_lists, find_other_teachers, read_results
 
-LOGGER = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Figure], str, str]:
@@ -22,25 +22,25 @@ def gather_study(study: str | None) -> tuple[pd.DataFrame, pd.DataFrame, dict[st
     plan = load_plan(Path.cwd(), study)
     states = plan.statuses()
     if dropped := plan.dropped(states):
-        LOGGER.warning(
+        logger.warning(
             "studies/%s: rows of %s are dropped: the study has no such run, or not with these parameters, or it is "
             "unfinished here", study, ", ".join(dropped),
         )  # fmt: skip
     cells = [(cell, states[cell.run], plan.digest(cell)) for cell in plan.cells]
     results, costs = read_results(plan.project, cells, plan.recorded)
     if other := find_other_lists(results):
-        LOGGER.warning(
+        logger.warning(
             "studies/%s: %s learned from other labelled images than the study's first run with their fraction and "
             "seed: differences are not the methods' alone", study, ", ".join(other),
         )  # fmt: skip
     if other := find_other_images(results):
-        LOGGER.warning(
+        logger.warning(
             "studies/%s: %s had other images or masks than the study's first run: differences are not the methods' "
             "alone. To run some again, delete their folders in data/08_reporting and their rows in the study's tables",
             study, ", ".join(other),
         )  # fmt: skip
     if other := find_other_teachers(results):
-        LOGGER.warning(
+        logger.warning(
             "studies/%s: %s had teachers with other scores than the study's first run with teachers of this name, so "
             "other ones: differences are not the methods' alone", study, ", ".join(other),
         )  # fmt: skip

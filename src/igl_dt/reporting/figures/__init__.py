@@ -8,12 +8,10 @@ from igl_dt.reporting.figures.data import PANELS, Sample, overlay_mask, plot_dat
 from igl_dt.reporting.figures.examples import plot_examples
 from igl_dt.reporting.figures.history import plot_losses, plot_miou, plot_pseudo_labels
 from igl_dt.reporting.figures.scores import per_class_table, plot_confusion, plot_per_class
-from igl_dt.utils.palette import class_palette
 
 __all__ = [
     "PANELS",
     "Sample",
-    "class_palette",
     "overlay_mask",
     "per_class_table",
     "plot_confusion",

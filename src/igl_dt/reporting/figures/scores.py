@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from igl_dt.reporting.figures.style import FAINT, NEUTRAL, new_figure, signed
+from igl_dt.reporting.figures.style import FAINT, new_figure, signed
 from igl_dt.reporting.networks import BASELINE, NetworksInfo, last_weights, main_network, styles
 from igl_dt.reporting.scores import Metrics, score_titles
+from igl_dt.utils.palette import IGNORED
 
 _DODGE = (0.2, -0.2, 0.1, -0.1, 0.3, -0.3)
 """Marks of other networks lie a little above or below those of the main network, so that none is hidden."""
@@ -119,7 +120,7 @@ def plot_confusion(confusion: pd.DataFrame, title: str) -> Figure:
 
     with new_figure(height=8.2, layout="compressed") as figure:
         axes = figure.add_subplot()
-        axes.set_facecolor(NEUTRAL)
+        axes.set_facecolor(IGNORED)
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
         axes.set_xticks(range(len(names)), names, rotation=45, horizontalalignment="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)

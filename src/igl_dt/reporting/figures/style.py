@@ -23,9 +23,6 @@ WIDTH = 9.0
 
 DPI = 200
 
-NEUTRAL = IGNORED
-"""Ignored pixels and empty cells."""
-
 FAINT = "#8a8a8a"
 """Lines and text in the background."""
 
@@ -47,14 +44,14 @@ _SETTINGS: Any = {
 
 
 def class_handles(masks: Sequence[np.ndarray], class_names: Sequence[str]) -> list[Patch]:
-    """A legend's entries for the classes that occur in masks, and for ignored pixels."""
+    """Make a legend's entries for the classes that occur in masks (H×W uint8 ids), and for ignored pixels (255)."""
     present = np.zeros(256, dtype=bool)
     for mask in masks:
         present[mask] = True
     palette = class_palette(len(class_names)) / 255
     entries = [(name, tuple(palette[index])) for index, name in enumerate(class_names) if present[index]]
     if present[IGNORE_INDEX]:
-        entries.append(("ignored", to_rgb(NEUTRAL)))
+        entries.append(("ignored", to_rgb(IGNORED)))
     return [Patch(facecolor=color, edgecolor="#222222", linewidth=0.5, label=name) for name, color in entries]
 
 
