@@ -65,6 +65,8 @@ class Method(nn.Module, ABC):
         self.setup, self.options = setup, setup.parameters
         self.register_buffer("class_weights", None, persistent=False)
         self.networks = nn.ModuleDict(dict(setup.networks))
+        self.averages = nn.ModuleDict()
+        """Averages of the networks' weights, by name, which a subclass may add."""
         teachers = {role: setup.teachers[role] for role in self.required_teachers}
         self.teachers = nn.ModuleDict(teachers).requires_grad_(False).eval()
 
@@ -110,7 +112,7 @@ class Method(nn.Module, ABC):
 
     def evaluated(self) -> dict[str, SegmentationNetwork]:
         """Give the networks that are validated and kept, by name: those trained, and averages of them if any."""
-        return dict(self.setup.networks)
+        return dict(self.setup.networks) | dict(self.averages.items())  # type: ignore[return-value]
 
     def before_training(
         self, steps_per_epoch: int, validate: Callable[[SegmentationNetwork], Mapping[str, Any]]

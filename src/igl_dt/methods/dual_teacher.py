@@ -13,7 +13,7 @@ restart less often [adapted].
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from igl_dt.data.loading import Batch
 from igl_dt.data.parameters import AugmentationParameters
@@ -49,11 +49,7 @@ class DualTeacher(SingleNetworkMethod):
     def __init__(self, setup: MethodSetup) -> None:
         """Build it; both averages start as copies of the network."""
         super().__init__(setup)
-        self.averages = nn.ModuleDict({f"{self.role}_ema_{turn}": frozen_copy(self.network) for turn in (1, 2)})
-
-    def evaluated(self) -> dict[str, SegmentationNetwork]:
-        """Give the network and both averages."""
-        return super().evaluated() | dict(self.averages.items())  # type: ignore[return-value]
+        self.averages.update({f"{self.role}_ema_{turn}": frozen_copy(self.network) for turn in (1, 2)})
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
         """Give strong views; what is mixed is drawn by the method."""

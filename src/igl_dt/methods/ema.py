@@ -51,13 +51,9 @@ class AveragedNetworkMethod(SingleNetworkMethod):
     def __init__(self, setup: MethodSetup) -> None:
         """Build it; the average starts as a copy of the network."""
         super().__init__(setup)
-        self.averages = nn.ModuleDict({f"{self.role}_ema": frozen_copy(self.network)})
+        self.averages[f"{self.role}_ema"] = frozen_copy(self.network)
 
     @property
     def average(self) -> SegmentationNetwork:
         """The averaged network."""
         return self.evaluated()[f"{self.role}_ema"]
-
-    def evaluated(self) -> dict[str, SegmentationNetwork]:
-        """Give the network and its average."""
-        return super().evaluated() | dict(self.averages.items())  # type: ignore[return-value]

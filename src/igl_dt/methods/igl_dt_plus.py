@@ -12,7 +12,7 @@ not tuned yet.
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from igl_dt.data.loading import Batch
 from igl_dt.data.parameters import AugmentationParameters
@@ -24,7 +24,7 @@ from igl_dt.methods.fixmatch import label_partners
 from igl_dt.methods.igl_dt import IglDt, IglDtParameters
 from igl_dt.methods.single import boxes_of, with_strong_views
 from igl_dt.methods.unimatch import Predictions, UniMatchParameters, decode_with_dropout, view_losses
-from igl_dt.networks.base import NetworkOutput, SegmentationNetwork
+from igl_dt.networks.base import NetworkOutput
 from igl_dt.utils.parameters import Probability, Weight
 
 
@@ -69,17 +69,12 @@ class IglDtPlus(IglDt):
     def __init__(self, setup: MethodSetup) -> None:
         """Build it; the average, if any, starts as a copy of the student."""
         super().__init__(setup)
-        self.averages = nn.ModuleDict()
         if self.options.labeler == "ema":
             self.averages["student_ema"] = frozen_copy(setup.networks["student"])
 
     def augmentation(self, given: AugmentationParameters) -> AugmentationParameters:
         """Give strong views."""
         return with_strong_views(given)
-
-    def evaluated(self) -> dict[str, SegmentationNetwork]:
-        """Give the student, and its average if there is one."""
-        return super().evaluated() | dict(self.averages.items())  # type: ignore[return-value]
 
     def forward(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Give all weighted terms; see ``Method.forward``."""
