@@ -236,8 +236,11 @@ def test_the_ids_of_the_hint_are_right(folder: Path, tmp_path: Path) -> None:
     set_masks(folder, [0, 255], ["background", "polyp"])
     options = {"images": "{split}/images", "masks": "{split}/masks", "folders": {"train": "train", "val": "val"}}
     options["class_names"] = ["background", "polyp"]
-    with pytest.raises(DataError, match="255 marks ignored pixels, so that 'polyp' never occurs") as raised:
+    with pytest.raises(DataError, match="'background' and ignored pixels, so that 'polyp' never occurs") as raised:
         read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
+    wrong = options | {"ids": {"background": 0, "polyp": 1}}
+    with pytest.raises(DataError, match="'polyp' never occurs:\ncheck which ids are of which class"):
+        read_manifest(DatasetParameters(source="folder", root=str(folder), options=wrong))
     options |= yaml.safe_load(str(raised.value).splitlines()[-3])
     manifest = read_manifest(DatasetParameters(source="folder", root=str(folder), options=options))
     assert (manifest.class_pixels == 24 * 32 / 2).all(axis=None)
