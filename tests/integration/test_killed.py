@@ -109,6 +109,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(
     assert not list((root / "data/09_recovery").rglob("*.pt"))
 
 
+@pytest.mark.slow
 def test_a_method_outside_the_project_resumes_with_all_it_holds(
     full: Path, make_project, start, type_command, outputs, run_here
 ) -> None:

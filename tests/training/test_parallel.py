@@ -96,6 +96,7 @@ class TestOneResult:
             context = in_shards(2, device="cuda")
             assert launch(train_methods, (names, data, context), context.runtime, "test-gpus") == once
 
+    @pytest.mark.slow
     def test_also_of_two_machines(self, data, in_shards) -> None:
         """Here both are this one, which has all but the network between them."""
         names = ["igl_dt_plus"]
