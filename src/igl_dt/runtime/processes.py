@@ -194,7 +194,7 @@ def launch(
         if not (folder / RESULT).exists():
             raise ProcessesError(f"{name}: it failed on another machine, whose log has the reason")
         if (folder / STOP).exists():
-            raise StoppedTogetherError(f"{name} was stopped after its last step: the same command goes on from there")
+            raise StoppedTogetherError(f"{name} was stopped after its last step: the same command resumes it")
         result: T = torch.load(folder / RESULT, weights_only=False)
         return result
 
