@@ -159,12 +159,10 @@ class Plan:
         if any(stage.get("unfinished") != [] for stage in stages):
             return False
         wanted = self.parameters[cell.run]
+        expected = wanted.teachers_run, decisive(wanted, cell)
         try:
             made = [ProjectParameters.model_validate(stage["parameters"]) for stage in stages]
-            return all(
-                each.teachers_run == wanted.teachers_run and decisive(each, cell) == decisive(wanted, cell)
-                for each in made
-            )
+            return all((each.teachers_run, decisive(each, cell)) == expected for each in made)
         except ValueError:  # parameters of another version
             return False
 

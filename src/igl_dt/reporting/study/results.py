@@ -108,9 +108,9 @@ def find_other_lists(results: pd.DataFrame) -> list[str]:
 
 
 def find_other_images(results: pd.DataFrame) -> list[str]:
-    """Name runs whose images or masks, of all splits, are not those of the study's first run, under the same names."""
+    """Name runs whose images or masks, of all splits, are not those of the study's first run."""
     known = results[results["images_sha256"].fillna("") != ""]
-    return list(dict.fromkeys(known["run"][known["images_sha256"] != known["images_sha256"].iloc[:1].squeeze()]))
+    return _unlike_the_first(known.assign(study=""), ["study"], ["images_sha256"])
 
 
 def find_other_teachers(results: pd.DataFrame) -> list[str]:
