@@ -146,14 +146,8 @@ def walk_images(
     Raises:
         DataError: see ``skipped``.
     """
-    here = os.path.realpath(folder)
     try:
-        if here in above:
-            raise DataError(f"{folder} is a link to {here}, a folder that contains it: remove it")
-        try:
-            entries = [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-        except OSError as error:
-            raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
+        entries = _list_folder(folder, above)
     except DataError as error:
         if skipped is None:
             raise
@@ -161,9 +155,19 @@ def walk_images(
         return
     for path, is_folder in entries:
         if is_folder:
-            yield from walk_images(enter(path), enter, skipped, (*above, here))
+            yield from walk_images(enter(path), enter, skipped, (*above, os.path.realpath(folder)))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             yield path
+
+
+def _list_folder(folder: Path, above: tuple[str, ...]) -> list[tuple[Path, bool]]:
+    """Give what a folder has, in order and without what is hidden, and whether each is a folder."""
+    if (here := os.path.realpath(folder)) in above:
+        raise DataError(f"{folder} is a link to {here}, a folder that contains it: remove it")
+    try:
+        return [(path, path.is_dir()) for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"{folder} cannot be listed: {error.strerror}") from error
 
 
 def read_lines(path: Path) -> list[str]:
